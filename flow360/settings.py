@@ -1,0 +1,159 @@
+"""Ports, credentials and paths: one typed object, read from the environment and `.env`.
+
+`.env` is the only file that both engines read (Docker Compose reads it by itself). It is written by `flow360 up`
+with generated passwords and mode 0600; a variable in the environment wins over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import string
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flow360.errors import FlowError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: the folder that holds README.md."""
+
+# The port you know, plus 10000: easy to remember, and free on a machine that already runs PostgreSQL or Jupyter.
+PORTS = {
+    "ZOOKEEPER_PORT": 12181,
+    "KAFKA_PORT": 19092,
+    "POSTGRES_SOURCE_PORT": 15432,
+    "POSTGRES_DWH_PORT": 15433,
+    "MQTT_PORT": 11883,
+    "MARKET_API_PORT": 18000,
+    "JUPYTER_PORT": 18888,
+}
+SECRETS = ("POSTGRES_SOURCE_PASSWORD", "POSTGRES_DWH_PASSWORD", "JUPYTER_TOKEN")
+
+
+def env_file() -> Path:
+    """The `.env` in force: `FLOW360_ENV_FILE`, else the one in the checkout."""
+    return Path(os.environ.get("FLOW360_ENV_FILE", ROOT / ".env"))
+
+
+def new_secret(length: int = 24) -> str:
+    """A random password of letters and digits only (some images rewrite `@`, `$` and `%` in their variables)."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
+
+
+class Settings(BaseSettings):
+    """Everything that a client needs to reach a service. Ports are on 127.0.0.1."""
+
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
+
+    zookeeper_port: int = PORTS["ZOOKEEPER_PORT"]
+    kafka_port: int = PORTS["KAFKA_PORT"]
+    postgres_source_port: int = PORTS["POSTGRES_SOURCE_PORT"]
+    postgres_dwh_port: int = PORTS["POSTGRES_DWH_PORT"]
+    mqtt_port: int = PORTS["MQTT_PORT"]
+    market_api_port: int = PORTS["MARKET_API_PORT"]
+    jupyter_port: int = PORTS["JUPYTER_PORT"]
+
+    postgres_source_user: str = "shop"
+    postgres_source_db: str = "shop"
+    postgres_source_password: str = Field("", repr=False)
+    postgres_dwh_user: str = "warehouse"
+    postgres_dwh_db: str = "datawarehouse"
+    postgres_dwh_password: str = Field("", repr=False)
+    jupyter_token: str = Field("", repr=False)
+
+    flow360_engine: str = "auto"
+    flow360_state: Path | None = None
+    flow360_cache: Path | None = None
+    flow360_progress: Path | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the native services keep data, logs and sockets: one folder for each checkout.
+
+        It is outside the checkout because PostgreSQL, started for root as another user, could not enter /root.
+        """
+        if self.flow360_state:
+            return self.flow360_state
+        home = Path.home()
+        base = (
+            Path("/var/lib")
+            if os.geteuid() == 0
+            else Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state")
+        )
+        mark = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+        return base / "flow360" / mark
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where downloaded artifacts are kept, shared by all checkouts."""
+        if self.flow360_cache:
+            return self.flow360_cache
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flow360"
+
+    @property
+    def progress_file(self) -> Path:
+        """The learner's own record of passed exercises."""
+        return self.flow360_progress or ROOT / "progress.json"
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def zookeeper_hosts(self) -> str:
+        return f"127.0.0.1:{self.zookeeper_port}"
+
+    @property
+    def market_api_url(self) -> str:
+        return f"http://127.0.0.1:{self.market_api_port}"
+
+    @property
+    def jupyter_url(self) -> str:
+        return f"http://127.0.0.1:{self.jupyter_port}/lab/tree/notebooks/00_welcome.ipynb"
+
+
+@cache
+def settings() -> Settings:
+    """The settings in force, read once a process."""
+    try:
+        return Settings(_env_file=env_file())
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise FlowError(f"{env_file()}: {name}: {first['msg']} (found {first['input']!r})") from None
+
+
+def ensure_env() -> Path:
+    """Write `.env` if it is missing, and add what a newer version needs; existing values are kept.
+
+    Returns:
+        The file's path. Its mode is 0600.
+    """
+    path = env_file()
+    try:
+        old = path.read_text("utf-8") if path.exists() else ""
+    except PermissionError:
+        raise FlowError(f"{path} cannot be read by this user: sudo chown $USER '{path}'") from None
+    known = {
+        line.split("=", 1)[0].strip() for line in old.splitlines() if "=" in line and not line.startswith("#")
+    }
+    lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
+    if "COMPOSE_FILE" not in known:
+        lines.append("COMPOSE_FILE=stack/compose.yaml")
+    lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
+    lines += [f"{name}={new_secret()}" for name in SECRETS if name not in known]
+    if not lines:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = old + ("\n" if old and not old.endswith("\n") else "") + "\n".join(lines) + "\n"
+    part = path.with_name(path.name + ".part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(path)
+    settings.cache_clear()
+    return path

@@ -1,0 +1,259 @@
+"""Programs that are not Python: Maven jars by `stack/jars.lock`, Debian packages unpacked without root.
+
+Jars are fetched in parallel through jgo, checked against their SHA-256, and kept in the cache outside the checkout.
+A fetch that was broken off goes on where it stopped; a second one fetches nothing and needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+from flow360.stack.model import STACK, Model
+
+LOCK = STACK / "jars.lock"
+THREADS = 8
+Progress = Callable[[int, int, str], None]  # done, all, name of the newest
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One locked artifact: `group:artifact:version[:classifier][@packaging]` and its SHA-256."""
+
+    coordinates: str
+    sha256: str
+
+    @property
+    def parts(self) -> tuple[str, str, str, str, str]:
+        gav, _, packaging = self.coordinates.partition("@")
+        group, artifact, version, *classifier = gav.split(":")
+        return group, artifact, version, classifier[0] if classifier else "", packaging or "jar"
+
+    @property
+    def path(self) -> Path:
+        """Where it lies in the cache: the usual Maven layout."""
+        group, artifact, version, classifier, packaging = self.parts
+        tail = f"-{classifier}" if classifier else ""
+        return (
+            repository()
+            / group.replace(".", "/")
+            / artifact
+            / version
+            / f"{artifact}-{version}{tail}.{packaging}"
+        )
+
+    @property
+    def _checked(self) -> Path:
+        return self.path.with_name(self.path.name + ".sha256")
+
+    def present(self) -> bool:
+        """Is it here and whole? The whole file is hashed once; later its size and the noted hash are compared."""
+        try:
+            note = self._checked.read_text("utf-8").split()
+            return note == [self.sha256, str(self.path.stat().st_size)]
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def verify(self) -> bool:
+        """Hash the file; note the result beside it when it is right."""
+        if not self.path.exists():
+            return False
+        if sha256(self.path) != self.sha256:
+            return False
+        self._checked.write_text(f"{self.sha256} {self.path.stat().st_size}\n", "utf-8")
+        return True
+
+
+def repository() -> Path:
+    """The folder of the jars, in Maven's layout."""
+    return settings().cache_dir / "maven"
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_lock(path: Path = LOCK) -> dict[str, list[Jar]]:
+    """The locked jars by group."""
+    groups = tomllib.loads(path.read_text("utf-8"))
+    return {group: [Jar(name, digest) for name, digest in jars.items()] for group, jars in groups.items()}
+
+
+def jars(group: str) -> list[Path]:
+    """The class path of a group, in the lock's order."""
+    return [jar.path for jar in read_lock()[group]]
+
+
+def missing(groups: Iterable[str]) -> list[Jar]:
+    """What still has to be fetched."""
+    lock = read_lock()
+    return [jar for jar in dict.fromkeys(jar for group in groups for jar in lock[group]) if not jar.present()]
+
+
+def fetch(wanted: Sequence[Jar], progress: Progress | None = None) -> None:
+    """Fetch and verify.
+
+    Raises:
+        FlowError: no network, no room, or a file that is not the locked one; what has come so far is kept.
+    """
+    todo = [jar for jar in wanted if not jar.verify()]
+    done = len(wanted) - len(todo)
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = {pool.submit(_fetch_one, jar): jar for jar in todo}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done += 1
+                if progress:
+                    progress(done, len(wanted), futures[future].parts[1])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _fetch_one(jar: Jar) -> None:
+    from jgo.maven import MavenContext
+
+    group, artifact, version, classifier, packaging = jar.parts
+    context = MavenContext(repo_cache=repository(), timeout=60)
+    # A proxy that hiccups once should not end a download of a hundred files.
+    for attempt in range(3):
+        jar.path.unlink(missing_ok=True)  # a half or altered file; jgo would take it as it is
+        try:
+            context.project(group, artifact).at_version(version).artifact(classifier, packaging).resolve()
+        except OSError as error:
+            if error.errno == 28:
+                raise FlowError(
+                    f"no room in {repository()}: free some, or set FLOW360_CACHE", Exit.DISK
+                ) from None
+            if isinstance(error, PermissionError):
+                raise FlowError(
+                    f"{repository()} cannot be written: set FLOW360_CACHE", Exit.PERMISSION
+                ) from None
+            if attempt == 2:
+                raise FlowError(
+                    f"{jar.coordinates} could not be fetched ({type(error).__name__}): is there a network? "
+                    "Run the same command again, it goes on where it stopped.",
+                    Exit.NETWORK,
+                ) from None
+            continue
+        except RuntimeError as error:
+            raise FlowError(f"{jar.coordinates}: {str(error)[:200]}", Exit.NETWORK) from None
+        if jar.verify():
+            return
+    raise FlowError(
+        f"{jar.coordinates} came, but is not the locked file (SHA-256 differs): it was removed", Exit.FAILED
+    )
+
+
+def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None) -> int:
+    """Resolve the roots of stack/native.toml again, fetch, hash, and write the lock.
+
+    Returns:
+        The number of artifacts.
+    """
+    import jgo
+
+    lines = [
+        "# Written by `flow360 jars lock` from the roots in stack/native.toml: coordinates and SHA-256. Not edited by hand."
+    ]
+    count = 0
+    for group, roots in sorted(model.jar_roots.items()):
+        found = jgo.resolve("+".join(roots))
+        lines += ["", f"[{group}]"]
+        for number, artifact in enumerate(
+            sorted(found, key=lambda a: (a.groupId, a.artifactId, a.classifier)), 1
+        ):
+            tail = f":{artifact.classifier}" if artifact.classifier else ""
+            kind = "" if artifact.packaging == "jar" else f"@{artifact.packaging}"
+            digest = sha256(artifact.resolve())
+            lines.append(
+                f'"{artifact.groupId}:{artifact.artifactId}:{artifact.version}{tail}{kind}" = "{digest}"'
+            )
+            count += 1
+            if progress:
+                progress(number, len(found), artifact.artifactId)
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return count
+
+
+# --- Debian packages -------------------------------------------------------------------------------------------------
+
+TRIPLET = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}.get(
+    platform.machine(), platform.machine()
+)
+
+
+def debian_root(name: str) -> Path:
+    """Where a service's Debian packages are unpacked."""
+    return settings().cache_dir / "debian" / name
+
+
+def debian_present(name: str, packages: Sequence[str]) -> bool:
+    """Are exactly these packages unpacked?"""
+    note = debian_root(name) / ".packages"
+    return note.exists() and note.read_text("utf-8").split() == list(packages)
+
+
+def fetch_debian(name: str, packages: Sequence[str]) -> None:
+    """Download packages with apt, as an ordinary user, and unpack them; apt checks the archive's signatures.
+
+    Raises:
+        FlowError: no apt on this system, no network, or apt's own complaint.
+    """
+    if debian_present(name, packages):
+        return
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise FlowError(
+            f"{name} comes as Debian packages, and this system has no apt: run it with --engine docker"
+        )
+    root = debian_root(name)
+    work = root.with_name(f".{name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    for folder in ("lists/partial", "cache/archives/partial", "root"):
+        (work / folder).mkdir(parents=True)
+    options = [
+        "-o",
+        f"Dir::State::Lists={work}/lists",
+        "-o",
+        f"Dir::Cache={work}/cache",
+        "-o",
+        "Debug::NoLocking=1",
+    ]
+    options += ["-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=60"]
+    if os.geteuid() == 0:
+        options += ["-o", "APT::Sandbox::User=root"]
+    try:
+        _apt(name, ["apt-get", *options, "-qq", "update"], work)
+        _apt(name, ["apt-get", *options, "-qq", "download", *packages], work)
+        for package in sorted(work.glob("*.deb")):
+            _apt(name, ["dpkg", "-x", str(package), str(work / "root")], work)
+        (work / "root" / ".packages").write_text(" ".join(packages) + "\n", "utf-8")
+        shutil.rmtree(root, ignore_errors=True)
+        (work / "root").replace(root)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _apt(name: str, command: list[str], folder: Path) -> None:
+    environment: Mapping[str, Any] = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, env=environment)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+        raise FlowError(
+            f"{name}: {command[0]} failed ({last[0][:160]}): is there a network? Run the same command again.",
+            Exit.NETWORK,
+        )

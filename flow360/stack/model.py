@@ -1,0 +1,251 @@
+"""The stack as data: `stack/compose.yaml` and `stack/native.toml`, read into dataclasses.
+
+compose.yaml is the home of names, layers, dependencies, profiles, ports and images; native.toml of what only plain
+processes need. Nothing here starts anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import PORTS, ROOT, env_file
+
+STACK = ROOT / "stack"
+COMPOSE = STACK / "compose.yaml"
+NATIVE = STACK / "native.toml"
+RUNS = ("real", "stand-in", "compose only")
+_VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\}|(\w+))")
+
+
+@dataclass(frozen=True)
+class Java:
+    """How a JVM service starts: main class, heap (-Xmx) and further options."""
+
+    main: str
+    heap: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A config file below stack/ and the keys that the native engine sets in its copy."""
+
+    file: str
+    set: Mapping[str, str] = field(default_factory=dict)
+    separator: str = "="
+
+
+@dataclass(frozen=True)
+class Native:
+    """How a service runs without a container. Strings may hold `{port[NAME]}`, `{data}` and the like."""
+
+    runs: str
+    what: str
+    why: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    java: Java | None = None
+    jars: str | None = None
+    debian: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    config: Config | None = None
+    prepare: str | None = None
+    database: str | None = None
+    ready: Mapping[str, Any] | None = None
+    ordinary_user: bool = False
+    stop_seconds: int = 20
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the stack, or (with `job`) a program that runs once and ends."""
+
+    name: str
+    layer: int
+    title: str
+    native: Native
+    image: str | None = None
+    profiles: tuple[str, ...] = ()
+    depends_on: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
+    link: str | None = None
+    host: bool = False
+
+    @property
+    def job(self) -> bool:
+        return self.native.ready is None
+
+    @property
+    def port(self) -> int | None:
+        return self.ports[0] if self.ports else None
+
+
+@dataclass(frozen=True)
+class Model:
+    """All services by name, in the order of the file."""
+
+    services: Mapping[str, Service]
+    jar_roots: Mapping[str, tuple[str, ...]]
+
+    def __getitem__(self, name: str) -> Service:
+        try:
+            return self.services[name]
+        except KeyError:
+            known = ", ".join(self.services)
+            raise FlowError(f"there is no service {name!r}. There are: {known}", Exit.USAGE) from None
+
+    def profile(self, name: str) -> list[str]:
+        """The services of a profile; empty when there is no such profile."""
+        return [s.name for s in self.services.values() if name in s.profiles]
+
+    def closure(self, names: Iterable[str]) -> list[str]:
+        """The named services and all they depend on, dependencies first."""
+        order: list[str] = []
+        path: list[str] = []
+
+        def visit(name: str) -> None:
+            if name in path:
+                raise FlowError(f"stack/compose.yaml: {' -> '.join([*path, name])} depends on itself")
+            if name in order:
+                return
+            path.append(name)
+            for dependency in self[name].depends_on:
+                visit(dependency)
+            path.pop()
+            order.append(name)
+
+        for name in names:
+            visit(name)
+        return order
+
+    def dependants(self, names: Iterable[str]) -> list[str]:
+        """The named services and all that depend on them, dependants first."""
+        wanted = set(names)
+        order = self.closure(self.services)
+        for name in order:
+            if wanted & set(self[name].depends_on):
+                wanted.add(name)
+        return [name for name in reversed(order) if name in wanted]
+
+
+def interpolate(text: str, values: Mapping[str, str | None]) -> str:
+    """Replace `$VAR`, `${VAR}`, `${VAR:-default}` and `${VAR:?message}` as Compose does; `$$` is a dollar."""
+
+    def one(match: re.Match[str]) -> str:
+        if match.group(0) == "$$":
+            return "$"
+        name = match.group(1) or match.group(4)
+        value = values.get(name)
+        operator, word = match.group(2) or "", match.group(3) or ""
+        if value is None or (value == "" and operator.startswith(":")):
+            # What is required is compose's to demand; here a missing secret only means "not written yet".
+            return word if operator.endswith("-") else ""
+        return value
+
+    return _VARIABLE.sub(one, text)
+
+
+def _deep(value: Any, values: Mapping[str, str | None]) -> Any:
+    if isinstance(value, str):
+        return interpolate(value, values)
+    if isinstance(value, list):
+        return [_deep(item, values) for item in value]
+    if isinstance(value, dict):
+        return {key: _deep(item, values) for key, item in value.items()}
+    return value
+
+
+def _ports(name: str, specs: Iterable[str]) -> tuple[int, ...]:
+    ports = []
+    for spec in specs:
+        host, published, _ = spec.split(":")
+        if host != "127.0.0.1":
+            raise FlowError(f"stack/compose.yaml: {name}: port {spec!r} must start with 127.0.0.1:")
+        if not published.isdigit() or not 0 < int(published) < 65536:
+            raise FlowError(f"{env_file().name}: {name}: {published!r} is not a port number")
+        ports.append(int(published))
+    return tuple(ports)
+
+
+def _native(name: str, table: Mapping[str, Any]) -> Native:
+    known = set(Native.__dataclass_fields__)
+    extra = set(table) - known
+    if extra:
+        raise FlowError(f"stack/native.toml: [{name}]: unknown key {', '.join(sorted(extra))}")
+    values = dict(table)
+    if values.get("runs") not in RUNS:
+        raise FlowError(f"stack/native.toml: [{name}]: runs must be one of {', '.join(RUNS)}")
+    if "java" in values:
+        java = dict(values["java"])
+        values["java"] = Java(java["main"], java["heap"], tuple(java.get("options", ())))
+    if "config" in values:
+        values["config"] = Config(**values["config"])
+    for key in ("command", "args", "debian"):
+        if key in values:
+            values[key] = tuple(values[key])
+    return Native(**values)
+
+
+def read_model(
+    compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str, str | None] | None = None
+) -> Model:
+    """Read both files.
+
+    Args:
+        env: the variables of `.env`; by default the file in force, with the process's environment on top.
+    """
+    if env is None:
+        env = {**dotenv_values(env_file()), **os.environ} if env_file().exists() else dict(os.environ)
+    raw = yaml.safe_load(compose.read_text("utf-8"))["services"]
+    tables = tomllib.loads(native.read_text("utf-8"))
+    roots = {name: tuple(group["roots"]) for name, group in tables.pop("jars", {}).items()}
+    hosts = tables.pop("host", {})
+    missing, orphans = set(raw) - set(tables), set(tables) - set(raw)
+    if missing or orphans:
+        only = ", ".join(sorted(missing)) or "none"
+        raise FlowError(
+            f"stack/: only in compose.yaml: {only}; only in native.toml: {', '.join(sorted(orphans)) or 'none'}"
+        )
+    services: dict[str, Service] = {}
+    for name, table in hosts.items():
+        about = {key: table[key] for key in ("layer", "title", "link") if key in table}
+        variable = table["port"]
+        port = int(env.get(variable) or PORTS[variable])
+        rest = {key: value for key, value in table.items() if key not in (*about, "port")}
+        link = about.pop("link").replace("{port[" + name + "]}", str(port))
+        services[name] = Service(
+            name=name, native=_native(name, rest), ports=(port,), link=link, host=True, **about
+        )
+    for name, spec in raw.items():
+        spec = _deep(spec, env)
+        about = spec.get("x-flow360", {})
+        depends = spec.get("depends_on", {})
+        services[name] = Service(
+            name=name,
+            layer=about["layer"],
+            title=about["title"],
+            link=about.get("link"),
+            native=_native(name, tables[name]),
+            image=spec.get("image"),
+            profiles=tuple(spec.get("profiles", ())),
+            depends_on={key: value["condition"] for key, value in depends.items()},
+            ports=_ports(name, spec.get("ports", ())),
+        )
+    return Model(services, roots)
+
+
+@cache
+def model() -> Model:
+    """The model of this checkout, read once a process."""
+    return read_model()

@@ -1,0 +1,350 @@
+"""The native engine: the stack as plain processes.
+
+supervisor keeps the processes. Ours is what it lacks: dependency order with independent services side by side, readiness
+with a deadline, artifacts, config files, memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT, settings
+from flow360.stack import artifacts, java, prepare, probes
+from flow360.stack.model import STACK, Model, Service
+from flow360.stack.status import Event, Progress, ServiceStatus, State
+from flow360.stack.supervise import Program, Supervisor, pss_mb
+
+DEADLINE = 120  # seconds for one service to become ready, on a slow machine
+
+
+class NativeEngine:
+    """Starts, stops and describes the services of a model on this machine."""
+
+    name = "native"
+
+    def __init__(self, model: Model, state: Path | None = None) -> None:
+        self.model = model
+        self.state = state or settings().state_dir
+        self.supervisor = Supervisor(self.state)
+
+    # --- up
+
+    def up(self, names: Iterable[str], progress: Progress) -> None:
+        """Start services and what they need; returns when all are ready.
+
+        Raises:
+            FlowError: the first thing that went wrong; what runs already is left running.
+        """
+        order = self.model.closure(names)
+        for name in order:
+            native = self.model[name].native
+            if native.runs == "compose only":
+                raise FlowError(f"{name} runs with --engine docker only: {native.why}", Exit.SERVICE)
+        self._folders()
+        self.fetch(order, progress)
+        self.supervisor.ensure(self._programs(order))
+        futures: dict[str, Future] = {}
+        with ThreadPoolExecutor(max(len(order), 1)) as pool:
+            for name in order:
+                before = [futures[other] for other in self.model[name].depends_on]
+                futures[name] = pool.submit(self._bring_up, self.model[name], before, progress)
+        errors = [error for future in futures.values() if isinstance(error := future.exception(), Exception)]
+        first = next((error for error in errors if not isinstance(error, _Skipped)), None)
+        if first:
+            raise first
+
+    def fetch(self, names: Iterable[str], progress: Progress) -> None:
+        """Bring the programs that are not Python: jars and Debian packages."""
+        services = [self.model[name] for name in names]
+        groups = dict.fromkeys(s.native.jars for s in services if s.native.jars)
+        wanted = artifacts.missing(groups)
+        if wanted:
+            artifacts.fetch(
+                wanted,
+                lambda done, of, name: progress(
+                    Event("jars", "fetching", f"{done} of {of}: {name}", done / of)
+                ),
+            )
+            progress(Event("jars", "ready", f"{len(wanted)} files"))
+        for service in services:
+            packages = service.native.debian
+            if packages and not artifacts.debian_present(service.name, packages):
+                progress(Event(service.name, "fetching", f"{len(packages)} Debian packages"))
+                artifacts.fetch_debian(service.name, packages)
+
+    def _bring_up(self, service: Service, before: list[Future], progress: Progress) -> None:
+        for future in before:
+            if future.exception() is not None:
+                raise _Skipped(service.name)
+        start = time.monotonic()
+        say = partial(self._say, progress, service, start)
+        if service.job:
+            self._run_job(service, say)
+            return
+        if self.supervisor.dead(service.name) is None and self._probe(service)() is None:
+            say("running", "was running")
+            return
+        say("starting", "")
+        data = self._data(service)
+        if service.native.prepare:
+            getattr(prepare, service.native.prepare)(service, data)
+        self._render_config(service)
+        self.supervisor.start(service.name)
+        missing = probes.wait_ready(
+            self._probe(service), DEADLINE, partial(self.supervisor.dead, service.name)
+        )
+        if missing:
+            tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
+            raise FlowError(
+                f"{service.name}: {missing}. Its log (flow360 logs {service.name}) ends:\n{tail}",
+                Exit.SERVICE,
+            )
+        say("running", "")
+
+    @staticmethod
+    def _say(progress: Progress, service: Service, start: float, state: State, detail: str) -> None:
+        progress(Event(service.name, state, detail, seconds=time.monotonic() - start))
+
+    def _run_job(self, service: Service, say: Callable[[State, str], None]) -> None:
+        """Run a program that ends. A mark says that it is done; resetting a service it depends on removes the mark."""
+        mark = self._job_mark(service)
+        if mark.exists():
+            say("done", "was done")
+            return
+        say("starting", "")
+        log = self._log(service)
+        with log.open("a", encoding="utf-8") as out:
+            done = subprocess.run(
+                self._command(service), cwd=ROOT, env=self._environment(service), stdout=out, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL, timeout=600, start_new_session=True,
+            )  # fmt: skip
+        if done.returncode:
+            tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
+            raise FlowError(
+                f"{service.name} failed. Its log (flow360 logs {service.name}) ends:\n{tail}", Exit.SERVICE
+            )
+        mark.touch()
+        say("done", "")
+
+    # --- down, reset, logs
+
+    def down(self, names: Iterable[str] | None, progress: Progress) -> None:
+        """Stop services and what depends on them (None: all, and supervisord). Data stays."""
+        ended = self.supervisor.end_orphans()
+        for name in ended:
+            progress(Event(name, "stopped", "left over by a killed run"))
+        order = self.model.dependants(self.model.services if names is None else names)
+        if not self.supervisor.alive():
+            return
+        running = {name for name, row in self.supervisor.processes().items() if row["pid"]}
+        with ThreadPoolExecutor(8) as pool:
+            futures: dict[str, Future] = {}
+            for name in order:
+                if name in running:
+                    users = [futures[other] for other in futures if name in self.model[other].depends_on]
+                    futures[name] = pool.submit(self._stop, self.model[name], users, progress)
+        for future in futures.values():
+            future.result()
+        if names is None:
+            self.supervisor.shutdown()
+
+    def _stop(self, service: Service, before: list[Future], progress: Progress) -> None:
+        for future in before:
+            future.result()
+        start = time.monotonic()
+        self.supervisor.stop(service.name)
+        if service.native.java:
+            java.keep_archive(service.name, artifacts.jars(service.native.jars or ""))
+        self._say(progress, service, start, "stopped", "")
+
+    def reset(self, names: Iterable[str], progress: Progress) -> None:
+        """Stop services and remove their data, with the marks of the jobs that filled them."""
+        names = list(names)
+        self.down(names, progress)
+        for name in names:
+            shutil.rmtree(self._data(self.model[name]), ignore_errors=True)
+            if self._data(self.model[name]).exists():
+                raise FlowError(
+                    f"{self._data(self.model[name])} could not be removed: look who owns it", Exit.PERMISSION
+                )
+            for other in self.model.services.values():
+                if other.job and (other.name == name or name in other.depends_on):
+                    self._job_mark(other).unlink(missing_ok=True)
+            progress(Event(name, "reset", ""))
+
+    def logs(self, name: str, lines: int) -> str:
+        """The last lines of a service's log."""
+        log = self._log(self.model[name])
+        if not log.exists():
+            return ""
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 400 * lines))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+    def follow_command(self, name: str) -> list[str]:
+        """A program that prints the log as it grows."""
+        return ["tail", "-n", "20", "-F", str(self._log(self.model[name]))]
+
+    # --- status
+
+    def status(self) -> list[ServiceStatus]:
+        """What is really there, asked now; probes run side by side."""
+        rows = self.supervisor.processes()
+        with ThreadPoolExecutor(8) as pool:
+            return list(
+                pool.map(
+                    lambda service: self._status(service, rows.get(service.name)),
+                    self.model.services.values(),
+                )
+            )
+
+    def _status(self, service: Service, row: Mapping | None) -> ServiceStatus:
+        pss = 0.0
+        if service.job:
+            state: State = "done" if self._job_mark(service).exists() else "stopped"
+        elif row and row["pid"]:
+            state = "running" if self._probe(service)() is None else "starting"
+            pss = pss_mb([row["pid"]])
+        elif row and row["statename"] in ("FATAL", "BACKOFF"):
+            state = "failed"
+        else:
+            state = "stopped"
+        native = service.native
+        return ServiceStatus(
+            service.name,
+            service.layer,
+            state,
+            native.runs,
+            native.what,
+            service.port,
+            round(pss, 1),
+            service.link,
+            service.title,
+        )
+
+    def pids(self) -> dict[str, int]:
+        """The main process of each running service."""
+        return {name: row["pid"] for name, row in self.supervisor.processes().items() if row["pid"]}
+
+    # --- the parts of a service
+
+    def _folders(self) -> None:
+        # Services of another user live below, so the way down may be entered by all; what is secret has its own mode.
+        try:
+            for folder in (self.state, self.state / "run", self.state / "logs"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FlowError(
+                f"{error.filename} cannot be made ({error.strerror}): set FLOW360_STATE to a folder of yours",
+                Exit.PERMISSION,
+            ) from None
+
+    def _data(self, service: Service) -> Path:
+        return self.state / service.name / "data"
+
+    def _conf(self, service: Service) -> Path:
+        return self.state / service.name / "conf"
+
+    def _log(self, service: Service) -> Path:
+        return self.state / "logs" / f"{service.name}.log"
+
+    def _job_mark(self, service: Service) -> Path:
+        return self.state / "run" / f"{service.name}.done"
+
+    def _values(self, service: Service) -> dict[str, object]:
+        return {
+            "port": {name: other.port for name, other in self.model.services.items()},
+            "data": self._data(service),
+            "conf": self._conf(service),
+            "root": ROOT,
+            "python": sys.executable,
+            "debian": artifacts.debian_root(service.name),
+            "triplet": artifacts.TRIPLET,
+            "postgres": prepare.postgres_home() if service.native.prepare == "postgres" else "",
+        }
+
+    def _command(self, service: Service) -> list[str]:
+        native, values = service.native, self._values(service)
+        if native.java is None:
+            return [part.format(**values) for part in native.command]
+        spec = java.Java(
+            native.java.main, native.java.heap, tuple(o.format(**values) for o in native.java.options)
+        )
+        args = [part.format(**values) for part in native.args]
+        return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service))
+
+    def _environment(self, service: Service) -> dict[str, str]:
+        own = {
+            key: value.format(**self._values(service)) for key, value in service.native.environment.items()
+        }
+        return {**os.environ, **own}
+
+    def _programs(self, names: Iterable[str]) -> list[Program]:
+        programs = []
+        for name in names:
+            service = self.model[name]
+            if service.job:
+                continue
+            data = self._data(service)
+            data.parent.mkdir(parents=True, exist_ok=True)
+            if not service.native.prepare:
+                data.mkdir(exist_ok=True)
+            values = self._values(service)
+            own = {key: value.format(**values) for key, value in service.native.environment.items()}
+            if name == "jupyterlab":
+                own["JUPYTER_TOKEN"] = settings().jupyter_token
+            command = self._command(service)
+            if name == "jupyterlab" and os.geteuid() == 0:
+                command.append("--allow-root")
+            user = prepare.ordinary_user() if service.native.ordinary_user and os.geteuid() == 0 else None
+            folder = data.parent if user else ROOT
+            programs.append(
+                Program(name, command, folder, self._log(service), own, user, service.native.stop_seconds)
+            )
+        return programs
+
+    def _render_config(self, service: Service) -> None:
+        """Write the native copy of a config file: the shared text with the keys that differ here."""
+        config = service.native.config
+        if config is None:
+            return
+        values = self._values(service)
+        text = overlay(
+            (STACK / config.file).read_text("utf-8"),
+            {k: v.format(**values) for k, v in config.set.items()},
+            config.separator,
+        )
+        target = self._conf(service) / Path(config.file).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+
+    def _probe(self, service: Service) -> probes.Probe:
+        ready = dict(service.native.ready or {})
+        probe = getattr(probes, ready.pop("probe"))
+        port = self.model[ready.pop("broker", service.name)].port
+        return partial(probe, port, **ready)
+
+
+class _Skipped(Exception):
+    """Not started because something it needs failed."""
+
+
+def overlay(text: str, changes: Mapping[str, str], separator: str) -> str:
+    """Set keys in a line-oriented config file: a line that sets the key is replaced, a new key is appended."""
+    left = dict(changes)
+    lines = []
+    for line in text.splitlines():
+        key = line.split(separator, 1)[0].strip()
+        lines.append(f"{key}{separator}{left.pop(key)}" if key in left and not line.startswith("#") else line)
+    lines += [f"{key}{separator}{value}" for key, value in left.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,162 @@
+"""Is it ready? Each probe asks the service itself, over its own protocol, and answers within its time-out.
+
+A probe returns None when the service answered as it should, else one short sentence that says what is missing.
+`wait_ready` repeats a probe until a deadline.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flow360.settings import settings
+
+Probe = Callable[[], str | None]
+TIMEOUT = 3.0  # seconds that one question may take
+
+
+def postgres(port: int, database: str) -> str | None:
+    """`select 1` as the course's own user: a server that refuses the password is not ready."""
+    import psycopg
+
+    s = settings()
+    user, name, password = (getattr(s, f"{database}_{what}") for what in ("user", "db", "password"))
+    try:
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=port,
+            user=user,
+            dbname=name,
+            password=password,
+            connect_timeout=int(TIMEOUT),
+        ) as connection:
+            connection.execute("select 1")
+    except psycopg.Error as error:
+        return str(error).strip().splitlines()[-1]
+    return None
+
+
+def zookeeper(port: int) -> str | None:
+    """The four-letter word `ruok`, which a serving node answers with `imok`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.sendall(b"ruok")
+            answer = sock.recv(16)
+    except OSError as error:
+        return f"ruok: {error}"
+    return None if answer == b"imok" else f"ruok answered {answer!r}"
+
+
+def kafka(port: int) -> str | None:
+    """A metadata request, version 1: the broker must name itself and a controller."""
+    client = b"flow360"
+    body = struct.pack(">hhih", 3, 1, 1, len(client)) + client + struct.pack(">i", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.sendall(struct.pack(">i", len(body)) + body)
+            answer = _exactly(sock, struct.unpack(">i", _exactly(sock, 4))[0])
+    except (OSError, EOFError) as error:
+        return f"metadata: {error}"
+    brokers = struct.unpack_from(">i", answer, 4)[0]
+    offset = 8
+    for _ in range(brokers):
+        offset += 4
+        offset += 2 + struct.unpack_from(">h", answer, offset)[0] + 4
+        rack = struct.unpack_from(">h", answer, offset)[0]
+        offset += 2 + max(rack, 0)
+    controller = struct.unpack_from(">i", answer, offset)[0]
+    return None if brokers and controller >= 0 else "metadata: no controller yet"
+
+
+def _exactly(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = sock.recv(count - len(data))
+        if not more:
+            raise EOFError("the connection was closed")
+        data += more
+    return data
+
+
+def mqtt(port: int) -> str | None:
+    """CONNECT (MQTT 3.1.1, clean session); the broker must answer CONNACK with return code 0."""
+    client = b"flow360-probe"
+    variable = b"\x00\x04MQTT\x04\x02\x00\x0a" + struct.pack(">H", len(client)) + client
+    try:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.sendall(bytes([0x10, len(variable)]) + variable)
+            answer = _exactly(sock, 4)
+            sock.sendall(b"\xe0\x00")  # DISCONNECT, so that the broker does not log a broken client
+    except (OSError, EOFError) as error:
+        return f"CONNECT: {error}"
+    return None if answer[0] == 0x20 and answer[3] == 0 else f"CONNACK says {answer!r}"
+
+
+def mqtt_retained(port: int, topic: str, contains: str) -> str | None:
+    """A retained message on `topic` that contains a text: how a publisher without a port says that it is there."""
+    import paho.mqtt.client as paho
+
+    found: list[str] = []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="flow360-probe-retained")
+    client.on_message = lambda _client, _data, message: found.append(
+        message.payload.decode("utf-8", "replace")
+    )
+    client.on_connect = lambda *_: client.subscribe(topic)
+    try:
+        client.connect("127.0.0.1", port, keepalive=10)
+        end = time.monotonic() + TIMEOUT / 2
+        while not found and time.monotonic() < end:
+            client.loop(0.1)
+    except OSError as error:
+        return f"CONNECT: {error}"
+    finally:
+        client.disconnect()
+    if not found:
+        return f"nothing retained on {topic}"
+    return None if contains in found[0] else f"{topic} says {found[0][:80]}"
+
+
+def http(port: int, path: str = "/", contains: str = "") -> str | None:
+    """GET must answer 200, with a text in the body if one is named."""
+    import requests
+
+    try:
+        answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT)
+    except requests.RequestException as error:
+        return f"GET {path}: {type(error).__name__}"
+    if answer.status_code != 200:
+        return f"GET {path}: {answer.status_code}"
+    return None if contains in answer.text else f"GET {path}: {contains!r} not in the answer"
+
+
+def wait_ready(
+    probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1
+) -> str | None:
+    """Repeat a probe until it is content.
+
+    Args:
+        probe: returns None when ready, else what is missing.
+        deadline: seconds from now.
+        alive: returns None while the process lives, else a sentence; a dead process is not waited for.
+        pause: seconds between two questions.
+
+    Returns:
+        None when ready, else the last sentence.
+    """
+    end = time.monotonic() + deadline
+    while True:
+        missing = probe()
+        if missing is None:
+            return None
+        if dead := alive():
+            return dead
+        if time.monotonic() >= end:
+            return f"not ready after {deadline:.0f} s ({missing})"
+        time.sleep(pause)
+        pause = min(pause * 1.3, 1.0)

@@ -1,0 +1,38 @@
+"""What an engine says: events while it works, and the status of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["fetching", "starting", "running", "ready", "done", "stopped", "failed", "reset"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of one service. `share` (0 to 1) where the length of the work is known; `seconds` since its start."""
+
+    service: str
+    state: State
+    detail: str = ""
+    share: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One line of `flow360 status`. `runs` is real, stand-in or compose only; `pss_mb` is 0 where it is not known."""
+
+    name: str
+    layer: int
+    state: State
+    runs: str
+    what: str
+    port: int | None
+    pss_mb: float
+    link: str | None
+    title: str
+
+
+Progress = Callable[[Event], None]

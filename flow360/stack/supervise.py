@@ -1,0 +1,330 @@
+"""The keeper of native processes: PyPI `supervisor`, its config file, its XML-RPC socket, and what a killed one left.
+
+Each program is a process group of its own, ended whole, with its log; supervisord restarts what dies. The socket has
+mode 0600 and a short path (a socket's path may have 107 characters).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from flow360.errors import Exit, FlowError
+from flow360.stack import probes
+
+MARK = "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised program. `user` is a name, when root starts it as somebody else."""
+
+    name: str
+    command: list[str]
+    directory: Path
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    stop_seconds: int = 20
+
+    def section(self, owner: str) -> str:
+        """Its section of supervisord.conf."""
+        environment = {**self.environment, MARK: f"{owner}:{self.name}"}
+        pairs = ",".join(f"{key}={_value(value)}" for key, value in environment.items())
+        lines = [
+            f"[program:{self.name}]",
+            f"command={_escape(shlex.join(self.command))}",
+            f"directory={_escape(str(self.directory))}",
+            f"environment={pairs}",
+            "autostart=false",
+            "autorestart=true",
+            "startsecs=1",
+            "startretries=10",
+            f"stopwaitsecs={self.stop_seconds}",
+            "stopasgroup=true",
+            "killasgroup=true",
+            "redirect_stderr=true",
+            f"stdout_logfile={_escape(str(self.log))}",
+            "stdout_logfile_maxbytes=10MB",
+            "stdout_logfile_backups=1",
+        ]
+        if self.user:
+            lines.append(f"user={self.user}")
+        if self.command[0].endswith("/postgres"):
+            lines.append(
+                "stopsignal=INT"
+            )  # PostgreSQL's fast shutdown; TERM would wait for every client to leave
+        return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _value(text: str) -> str:
+    escaped = _escape(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: object) -> _UnixConnection:
+        return _UnixConnection(self._path)
+
+
+class Supervisor:
+    """supervisord of one state folder.
+
+    Args:
+        state: the folder of this checkout's native stack; `state/run` gets the config and the pid file.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.run = state / "run"
+        self.conf = self.run / "supervisord.conf"
+        self.pidfile = self.run / "supervisord.pid"
+        mark = hashlib.sha256(str(state).encode()).hexdigest()[:10]
+        # Not below the state folder, whose path may be too long for a socket.
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        if not os.access(base, os.W_OK):
+            base = Path(tempfile.gettempdir())
+        self.folder = base / f"flow360-{os.geteuid()}-{mark}"
+        self.socket = self.folder / "supervisor.sock"
+
+    # --- the daemon
+
+    def alive(self) -> bool:
+        """Does supervisord answer?"""
+        try:
+            return self._rpc().supervisor.getState()["statecode"] >= 0
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return False
+
+    def ensure(self, programs: Iterable[Program]) -> None:
+        """Run supervisord with (at least) these programs; running programs are left alone."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.folder.stat().st_uid != os.geteuid():
+            raise FlowError(f"{self.folder} belongs to somebody else: remove it", Exit.PERMISSION)
+        programs = list(programs)
+        owner = str(self.state)
+        running = self.alive()
+        if not running:
+            for old in self.run.glob("*.program"):
+                old.unlink()
+        changed = []
+        for program in programs:
+            file = self.run / f"{program.name}.program"
+            text = program.section(owner)
+            if not file.exists() or file.read_text("utf-8") != text:
+                _write_private(file, text)
+                changed.append(program.name)
+            program.log.parent.mkdir(parents=True, exist_ok=True)
+        if not running:
+            self._start()
+        elif changed:
+            self._reload()
+
+    def _start(self) -> None:
+        lines = [
+            "[unix_http_server]",
+            f"file={_escape(str(self.socket))}",
+            "chmod=0600",
+            "[supervisord]",
+            f"logfile={_escape(str(self.run / 'supervisord.log'))}",
+            f"pidfile={_escape(str(self.pidfile))}",
+            f"childlogdir={_escape(str(self.run))}",
+            f"directory={_escape(str(self.state))}",
+            "umask=022",
+            *(["user=root"] if os.geteuid() == 0 else []),
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+            "[include]",
+            # supervisor splits this value at spaces, so it is relative to the config file.
+            "files=*.program",
+        ]
+        _write_private(self.conf, "\n".join(lines) + "\n")
+        self.socket.unlink(missing_ok=True)
+        self.pidfile.unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode:
+            raise FlowError(
+                f"supervisord did not start: {(done.stderr or done.stdout).strip().splitlines()[-1]}",
+                Exit.SERVICE,
+            )
+        missing = probes.wait_ready(
+            lambda: None if self.alive() else "no answer on its socket", 20, lambda: None
+        )
+        if missing:
+            raise FlowError(f"supervisord: {missing}; see {self.run / 'supervisord.log'}", Exit.SERVICE)
+
+    def _reload(self) -> None:
+        rpc = self._rpc().supervisor
+        added, changed, removed = rpc.reloadConfig()[0]
+        for name in [*changed, *removed]:
+            self.stop(name)
+            rpc.removeProcessGroup(name)
+        for name in [*added, *changed]:
+            rpc.addProcessGroup(name)
+
+    def shutdown(self, deadline: float = 90) -> None:
+        """Stop every program, then supervisord itself."""
+        with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
+            self._rpc().supervisor.shutdown()
+        end = time.monotonic() + deadline
+        while self.alive() and time.monotonic() < end:
+            time.sleep(0.1)
+        pid = self.daemon_pid()
+        while pid and psutil.pid_exists(pid) and time.monotonic() < end:
+            time.sleep(0.05)
+        self.socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def daemon_pid(self) -> int | None:
+        """The pid in the pid file, if that process is a supervisord of this state folder."""
+        try:
+            process = psutil.Process(int(self.pidfile.read_text("utf-8")))
+            return process.pid if str(self.conf) in process.cmdline() else None
+        except (OSError, ValueError, psutil.Error):
+            return None
+
+    # --- programs
+
+    def processes(self) -> dict[str, dict]:
+        """supervisor's own words on each program: statename, pid, exitstatus, spawnerr, start."""
+        try:
+            return {row["name"]: row for row in self._rpc().supervisor.getAllProcessInfo()}
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return {}
+
+    def start(self, name: str) -> None:
+        """Start it, unless it runs; does not wait until it is ready."""
+        try:
+            self._rpc().supervisor.startProcess(name, False)
+        except xmlrpc.client.Fault as fault:
+            if "ALREADY_STARTED" not in fault.faultString:
+                raise FlowError(f"{name} did not start: {fault.faultString}", Exit.SERVICE) from None
+
+    def stop(self, name: str) -> None:
+        """Stop it and its whole group, and wait until it is gone."""
+        try:
+            self._rpc().supervisor.stopProcess(name, True)
+        except xmlrpc.client.Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
+                raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
+
+    def dead(self, name: str) -> str | None:
+        """None while the program runs or starts, else a sentence."""
+        row = self.processes().get(name)
+        if row is None:
+            return "supervisord does not know it"
+        if row["statename"] in ("STARTING", "RUNNING"):
+            return None
+        if row["statename"] == "BACKOFF":
+            return f"it ends right after its start ({row['spawnerr']})"
+        return f"it ended ({row['statename'].lower()}, exit status {row['exitstatus']})"
+
+    def _rpc(self) -> xmlrpc.client.ServerProxy:
+        return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(str(self.socket)))
+
+    # --- what a killed supervisord left behind
+
+    def orphans(self) -> list[psutil.Process]:
+        """Living processes that a supervisord of this state folder started, while none is alive.
+
+        They are told by the mark in their environment, never by name. The caller's own ancestors are left out.
+        """
+        if self.alive():
+            return []
+        mark = f"{self.state}:"
+        mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        found = []
+        for process in psutil.process_iter():
+            if process.pid in mine:
+                continue
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK, "").startswith(mark):
+                    found.append(process)
+        return found
+
+    def end_orphans(self, grace: float = 20) -> list[str]:
+        """End them: INT to PostgreSQL and TERM to the rest, then KILL after `grace` seconds. Returns their services."""
+        import signal
+
+        orphans = self.orphans()
+        names = set()
+        for process in orphans:
+            with contextlib.suppress(psutil.Error):
+                names.add(process.environ()[MARK].rsplit(":", 1)[1])
+                process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+        _, alive = psutil.wait_procs(orphans, timeout=grace)
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        self.socket.unlink(missing_ok=True)
+        self.pidfile.unlink(missing_ok=True)
+        return sorted(names)
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(
+        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+    part.replace(path)
+
+
+def pss_mb(pids: Iterable[int]) -> float:
+    """The proportional set size of processes and all their children, in MB (shared pages are counted once in all)."""
+    total = 0
+    seen: set[int] = set()
+    for pid in pids:
+        try:
+            parent = psutil.Process(pid)
+            family = [parent, *parent.children(recursive=True)]
+        except psutil.Error:
+            continue
+        for process in family:
+            if process.pid not in seen:
+                seen.add(process.pid)
+                with contextlib.suppress(psutil.Error, OSError):
+                    total += process.memory_full_info().pss
+    return total / 1e6
