@@ -138,9 +138,7 @@ def ensure_env() -> Path:
         old = path.read_text("utf-8") if path.exists() else ""
     except PermissionError:
         raise FlowError(f"{path} cannot be read by this user: sudo chown $USER '{path}'") from None
-    known = {
-        line.split("=", 1)[0].strip() for line in old.splitlines() if "=" in line and not line.startswith("#")
-    }
+    known = {line.split("=", 1)[0].strip() for line in old.splitlines() if "=" in line and not line.startswith("#")}
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
     if "COMPOSE_FILE" not in known:
         lines.append("COMPOSE_FILE=stack/compose.yaml")

@@ -45,13 +45,7 @@ class Jar:
         """Where it lies in the cache: the usual Maven layout."""
         group, artifact, version, classifier, packaging = self.parts
         tail = f"-{classifier}" if classifier else ""
-        return (
-            repository()
-            / group.replace(".", "/")
-            / artifact
-            / version
-            / f"{artifact}-{version}{tail}.{packaging}"
-        )
+        return repository() / group.replace(".", "/") / artifact / version / f"{artifact}-{version}{tail}.{packaging}"
 
     @property
     def _checked(self) -> Path:
@@ -136,13 +130,9 @@ def _fetch_one(jar: Jar) -> None:
             context.project(group, artifact).at_version(version).artifact(classifier, packaging).resolve()
         except OSError as error:
             if error.errno == 28:
-                raise FlowError(
-                    f"no room in {repository()}: free some, or set FLOW360_CACHE", Exit.DISK
-                ) from None
+                raise FlowError(f"no room in {repository()}: free some, or set FLOW360_CACHE", Exit.DISK) from None
             if isinstance(error, PermissionError):
-                raise FlowError(
-                    f"{repository()} cannot be written: set FLOW360_CACHE", Exit.PERMISSION
-                ) from None
+                raise FlowError(f"{repository()} cannot be written: set FLOW360_CACHE", Exit.PERMISSION) from None
             if attempt == 2:
                 raise FlowError(
                     f"{jar.coordinates} could not be fetched ({type(error).__name__}): is there a network? "
@@ -159,6 +149,19 @@ def _fetch_one(jar: Jar) -> None:
     )
 
 
+def reachable(timeout: float = 8) -> bool:
+    """Does the repository of the jars answer at all?"""
+    import requests
+    from jgo.maven import MavenContext
+
+    for address in MavenContext().remote_repos.values():
+        try:
+            requests.head(address, timeout=timeout)
+        except requests.RequestException:
+            return False
+    return True
+
+
 def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None) -> int:
     """Resolve the roots of stack/native.toml again, fetch, hash, and write the lock.
 
@@ -168,21 +171,17 @@ def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None
     import jgo
 
     lines = [
-        "# Written by `flow360 jars lock` from the roots in stack/native.toml: coordinates and SHA-256. Not edited by hand."
+        "# Written by `flow360 jars lock` from the roots in stack/native.toml; not edited by hand. Coordinates, SHA-256."
     ]
     count = 0
     for group, roots in sorted(model.jar_roots.items()):
         found = jgo.resolve("+".join(roots))
         lines += ["", f"[{group}]"]
-        for number, artifact in enumerate(
-            sorted(found, key=lambda a: (a.groupId, a.artifactId, a.classifier)), 1
-        ):
+        for number, artifact in enumerate(sorted(found, key=lambda a: (a.groupId, a.artifactId, a.classifier)), 1):
             tail = f":{artifact.classifier}" if artifact.classifier else ""
             kind = "" if artifact.packaging == "jar" else f"@{artifact.packaging}"
             digest = sha256(artifact.resolve())
-            lines.append(
-                f'"{artifact.groupId}:{artifact.artifactId}:{artifact.version}{tail}{kind}" = "{digest}"'
-            )
+            lines.append(f'"{artifact.groupId}:{artifact.artifactId}:{artifact.version}{tail}{kind}" = "{digest}"')
             count += 1
             if progress:
                 progress(number, len(found), artifact.artifactId)
@@ -192,9 +191,7 @@ def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None
 
 # --- Debian packages -------------------------------------------------------------------------------------------------
 
-TRIPLET = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}.get(
-    platform.machine(), platform.machine()
-)
+TRIPLET = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}.get(platform.machine(), platform.machine())
 
 
 def debian_root(name: str) -> Path:
@@ -217,9 +214,7 @@ def fetch_debian(name: str, packages: Sequence[str]) -> None:
     if debian_present(name, packages):
         return
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise FlowError(
-            f"{name} comes as Debian packages, and this system has no apt: run it with --engine docker"
-        )
+        raise FlowError(f"{name} comes as Debian packages, and this system has no apt: run it with --engine docker")
     root = debian_root(name)
     work = root.with_name(f".{name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)

@@ -49,9 +49,7 @@ def inspect(java: Path) -> Jdk:
     try:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise FlowError(
-            f"{java} does not run ({error}): set JAVA_HOME to a JDK {OLDEST}", Exit.JAVA
-        ) from None
+        raise FlowError(f"{java} does not run ({error}): set JAVA_HOME to a JDK {OLDEST}", Exit.JAVA) from None
     match = re.search(r'version "(\d+)', done.stderr)
     if done.returncode or not match:
         raise FlowError(f"{java} -version answers nothing useful: set JAVA_HOME to a JDK {OLDEST}", Exit.JAVA)
@@ -82,9 +80,7 @@ def jdk() -> Jdk:
         import cjdk
 
         try:
-            home = cjdk.java_home(
-                vendor="temurin", version=str(OLDEST), cache_dir=settings().cache_dir / "cjdk"
-            )
+            home = cjdk.java_home(vendor="temurin", version=str(OLDEST), cache_dir=settings().cache_dir / "cjdk")
         except Exception as error:  # noqa: BLE001 (cjdk raises whatever its download raises)
             raise FlowError(
                 f"no Java, and none could be downloaded ({str(error).splitlines()[0][:100]}): "
@@ -105,7 +101,7 @@ def require_modules(names: Iterable[str]) -> None:
     have = {line.split("@")[0] for line in found.splitlines()}
     if missing := sorted(set(names) - have):
         raise FlowError(
-            f"{jdk().java} has no module {', '.join(missing)}: it is a trimmed Java, set JAVA_HOME to a full JDK {OLDEST}",
+            f"{jdk().java} is a trimmed Java without {', '.join(missing)}: set JAVA_HOME to a full JDK {OLDEST}",
             Exit.JAVA,
         )
 

@@ -52,6 +52,7 @@ class Native:
 
     runs: str
     what: str
+    memory_mb: int = 0
     why: str = ""
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
@@ -197,9 +198,7 @@ def _native(name: str, table: Mapping[str, Any]) -> Native:
     return Native(**values)
 
 
-def read_model(
-    compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str, str | None] | None = None
-) -> Model:
+def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str, str | None] | None = None) -> Model:
     """Read both files.
 
     Args:
@@ -224,9 +223,7 @@ def read_model(
         port = int(env.get(variable) or PORTS[variable])
         rest = {key: value for key, value in table.items() if key not in (*about, "port")}
         link = about.pop("link").replace("{port[" + name + "]}", str(port))
-        services[name] = Service(
-            name=name, native=_native(name, rest), ports=(port,), link=link, host=True, **about
-        )
+        services[name] = Service(name=name, native=_native(name, rest), ports=(port,), link=link, host=True, **about)
     for name, spec in raw.items():
         spec = _deep(spec, env)
         about = spec.get("x-flow360", {})

@@ -1,7 +1,7 @@
 """The native engine: the stack as plain processes.
 
-supervisor keeps the processes. Ours is what it lacks: dependency order with independent services side by side, readiness
-with a deadline, artifacts, config files, memory.
+supervisor keeps the processes. Ours is what it lacks: dependency order with independent services side by side,
+readiness with a deadline, artifacts, config files, memory.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ class NativeEngine:
         if wanted:
             artifacts.fetch(
                 wanted,
-                lambda done, of, name: progress(
-                    Event("jars", "fetching", f"{done} of {of}: {name}", done / of)
-                ),
+                lambda done, of, name: progress(Event("jars", "fetching", f"{done} of {of}: {name}", done / of)),
             )
             progress(Event("jars", "ready", f"{len(wanted)} files"))
         for service in services:
@@ -99,9 +97,7 @@ class NativeEngine:
             getattr(prepare, service.native.prepare)(service, data)
         self._render_config(service)
         self.supervisor.start(service.name)
-        missing = probes.wait_ready(
-            self._probe(service), DEADLINE, partial(self.supervisor.dead, service.name)
-        )
+        missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self.supervisor.dead, service.name))
         if missing:
             tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
             raise FlowError(
@@ -129,9 +125,7 @@ class NativeEngine:
             )  # fmt: skip
         if done.returncode:
             tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
-            raise FlowError(
-                f"{service.name} failed. Its log (flow360 logs {service.name}) ends:\n{tail}", Exit.SERVICE
-            )
+            raise FlowError(f"{service.name} failed. Its log (flow360 logs {service.name}) ends:\n{tail}", Exit.SERVICE)
         mark.touch()
         say("done", "")
 
@@ -277,16 +271,12 @@ class NativeEngine:
         native, values = service.native, self._values(service)
         if native.java is None:
             return [part.format(**values) for part in native.command]
-        spec = java.Java(
-            native.java.main, native.java.heap, tuple(o.format(**values) for o in native.java.options)
-        )
+        spec = java.Java(native.java.main, native.java.heap, tuple(o.format(**values) for o in native.java.options))
         args = [part.format(**values) for part in native.args]
         return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service))
 
     def _environment(self, service: Service) -> dict[str, str]:
-        own = {
-            key: value.format(**self._values(service)) for key, value in service.native.environment.items()
-        }
+        own = {key: value.format(**self._values(service)) for key, value in service.native.environment.items()}
         return {**os.environ, **own}
 
     def _programs(self, names: Iterable[str]) -> list[Program]:
@@ -308,9 +298,7 @@ class NativeEngine:
                 command.append("--allow-root")
             user = prepare.ordinary_user() if service.native.ordinary_user and os.geteuid() == 0 else None
             folder = data.parent if user else ROOT
-            programs.append(
-                Program(name, command, folder, self._log(service), own, user, service.native.stop_seconds)
-            )
+            programs.append(Program(name, command, folder, self._log(service), own, user, service.native.stop_seconds))
         return programs
 
     def _render_config(self, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""What must be done once before a service can start: `native.toml` names these functions. Each does nothing the second time."""
+"""What must be done once before a service can start; native.toml names these functions. The second time they do nothing."""
 
 from __future__ import annotations
 

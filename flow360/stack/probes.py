@@ -10,7 +10,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
 
 from flow360.settings import settings
 
@@ -104,9 +103,7 @@ def mqtt_retained(port: int, topic: str, contains: str) -> str | None:
 
     found: list[str] = []
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="flow360-probe-retained")
-    client.on_message = lambda _client, _data, message: found.append(
-        message.payload.decode("utf-8", "replace")
-    )
+    client.on_message = lambda _client, _data, message: found.append(message.payload.decode("utf-8", "replace"))
     client.on_connect = lambda *_: client.subscribe(topic)
     try:
         client.connect("127.0.0.1", port, keepalive=10)
@@ -135,9 +132,7 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
     return None if contains in answer.text else f"GET {path}: {contains!r} not in the answer"
 
 
-def wait_ready(
-    probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1
-) -> str | None:
+def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1) -> str | None:
     """Repeat a probe until it is content.
 
     Args:

@@ -26,7 +26,9 @@ import psutil
 from flow360.errors import Exit, FlowError
 from flow360.stack import probes
 
-MARK = "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
+MARK = (
+    "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,7 @@ class Program:
         if self.user:
             lines.append(f"user={self.user}")
         if self.command[0].endswith("/postgres"):
-            lines.append(
-                "stopsignal=INT"
-            )  # PostgreSQL's fast shutdown; TERM would wait for every client to leave
+            lines.append("stopsignal=INT")  # PostgreSQL's fast shutdown; TERM would wait for every client to leave
         return "\n".join(lines) + "\n"
 
 
@@ -187,9 +187,7 @@ class Supervisor:
                 f"supervisord did not start: {(done.stderr or done.stdout).strip().splitlines()[-1]}",
                 Exit.SERVICE,
             )
-        missing = probes.wait_ready(
-            lambda: None if self.alive() else "no answer on its socket", 20, lambda: None
-        )
+        missing = probes.wait_ready(lambda: None if self.alive() else "no answer on its socket", 20, lambda: None)
         if missing:
             raise FlowError(f"supervisord: {missing}; see {self.run / 'supervisord.log'}", Exit.SERVICE)
 
@@ -305,9 +303,7 @@ class Supervisor:
 
 def _write_private(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
-    with os.fdopen(
-        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
     part.replace(path)
 

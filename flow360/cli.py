@@ -1,0 +1,277 @@
+"""The command line: `flow360 --help`.
+
+Thin: each command calls one thing of the package and shows its answer. Errors meant for people become one line on
+standard error and an exit code (flow360.errors.Exit).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from flow360.errors import Exit, FlowError
+
+CODES = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in Exit)
+
+
+class OneLineErrors(TyperGroup):
+    """Shows a FlowError as its line and leaves with its code; Ctrl-C leaves with 130 and no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FlowError as error:
+            from flow360.console import errors
+
+            errors.print(f"[red]flow360:[/] {error.message}", markup=True, soft_wrap=True)
+            raise typer.Exit(int(error.code)) from None
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="A course in data engineering over live services: start them, look at them, check your labs.",
+    epilog=f"Exit codes: {CODES}.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+jars_app = typer.Typer(help="The Maven artifacts of the native engine.", no_args_is_help=True)
+app.add_typer(jars_app, name="jars")
+
+Names = Annotated[list[str] | None, typer.Argument(help="services, profiles (minimal …) or chapters (02)")]
+Engine = Annotated[str | None, typer.Option(help="native, docker or auto")]
+Json = Annotated[bool, typer.Option("--json", help="for programs")]
+
+
+@app.command()
+def up(names: Names = None, engine: Engine = None) -> None:
+    """Start services and wait until each answers. Without a name: JupyterLab and Primeur's databases."""
+    from flow360.console import Reporter, console
+    from flow360.settings import settings
+    from flow360.stack import open_stack
+
+    stack = open_stack(engine)
+    with Reporter() as reporter:
+        stack.up(names or ["jupyterlab", "primeur-load"], reporter)
+    if not names or "jupyterlab" in names:
+        # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
+        token = f"?token={settings().jupyter_token}" if console.is_terminal else ""
+        console.print(f"\nThe course is open: [bold]{settings().jupyter_url}{token}[/]", soft_wrap=True)
+        if not token:
+            console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)
+    if not names:
+        with Reporter() as reporter:
+            stack.fetch([s for c in _course().chapters for s in c.services], reporter)
+        console.print("Everything that the chapters need is on this machine. `flow360 down` stops it all.")
+
+
+@app.command()
+def down(names: Names = None, engine: Engine = None) -> None:
+    """Stop services and what depends on them; without a name, all. Data stays."""
+    from flow360.console import Reporter
+    from flow360.stack import open_stack
+
+    with Reporter() as reporter:
+        open_stack(engine).down(names or None, reporter)
+
+
+@app.command()
+def status(engine: Engine = None, as_json: Json = False) -> None:
+    """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
+    from flow360.console import console, status_table
+    from flow360.stack import open_stack
+
+    rows = open_stack(engine).status()
+    if as_json:
+        _print_json([dataclasses.asdict(row) for row in rows])
+        return
+    console.print(status_table(rows))
+
+
+@app.command()
+def logs(
+    service: str,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on printing")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 50,
+    engine: Engine = None,
+) -> None:
+    """The end of a service's log."""
+    from flow360.stack import open_stack
+
+    stack = open_stack(engine)
+    if follow:
+        try:
+            subprocess.run(stack.follow_command(service), check=False)
+        except KeyboardInterrupt:
+            return
+    else:
+        text = stack.logs(service, lines)
+        print(text or f"{service} has no log yet")
+
+
+@app.command()
+def doctor(names: Names = None, engine: Engine = None, as_json: Json = False) -> None:
+    """Look at this machine: each finding names its fix. Exits with the first blocker's code."""
+    from flow360.console import console
+    from flow360.stack import doctor as checks
+    from flow360.stack import open_stack
+
+    stack = open_stack(engine)
+    wanted = stack.resolve(names) if names else [s for c in _course().chapters for s in c.services] + ["jupyterlab"]
+    findings = checks.examine(stack, dict.fromkeys(wanted))
+    if as_json:
+        _print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "blocker": "[red]blocker[/]"}
+        for finding in findings:
+            fix = f"\n                    [bold]→ {finding.fix}[/]" if finding.fix else ""
+            console.print(f"{marks[finding.level]} {finding.check:<11} {finding.message}{fix}", soft_wrap=True)
+    blocker = next((finding for finding in findings if finding.level == "blocker"), None)
+    if blocker:
+        raise typer.Exit(int(blocker.code))
+
+
+@app.command()
+def reset(
+    services: Annotated[list[str], typer.Argument(help="whose data to remove")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    engine: Engine = None,
+) -> None:
+    """Stop services and remove their data. Touches nothing of other projects."""
+    from flow360.console import Reporter
+    from flow360.stack import open_stack
+
+    stack = open_stack(engine)
+    wanted = stack.resolve(services)
+    if not yes:
+        typer.confirm(f"Remove the data of {', '.join(wanted)}?", abort=True)
+    with Reporter() as reporter:
+        stack.reset(wanted, reporter)
+
+
+@app.command()
+def run(
+    chapter: Annotated[str, typer.Argument(help="02 or 02_ingestion")],
+    kind: Annotated[str, typer.Option(help="notebooks, labs or solutions")] = "notebooks",
+    parameters: Annotated[list[str] | None, typer.Option("-p", help="name=value for the parameters cell")] = None,
+) -> None:
+    """Run a chapter's notebook headless; the executed copy goes to build/run/."""
+    from flow360.console import console
+    from flow360.run import run_notebook
+
+    target = run_notebook(_course().find(chapter), kind, dict(item.split("=", 1) for item in parameters or ()))
+    console.print(f"executed: {target}", soft_wrap=True)
+
+
+@app.command()
+def labs(check: Annotated[bool, typer.Option("--check", help="compare, write nothing")] = False) -> None:
+    """Write labs/ from solutions/."""
+    from flow360 import labs as generator
+    from flow360.settings import ROOT
+
+    if not check:
+        for path in generator.write(ROOT):
+            print(path)
+        return
+    problems = generator.check(ROOT)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def progress(as_json: Json = False) -> None:
+    """Which exercises are done."""
+    from flow360.console import console
+    from flow360.progress import progress_rows, progress_table
+
+    if as_json:
+        _print_json(progress_rows())
+    else:
+        console.print(progress_table())
+
+
+@app.command()
+def bench(
+    figures: Annotated[list[str] | None, typer.Argument(help="which figures; all by default")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    output: Annotated[Path | None, typer.Option(help="keep the JSON here")] = None,
+) -> None:
+    """Measure, each figure beside its anchor from the same run; prints one table."""
+    from flow360.bench import main
+
+    main(figures, rounds, output)
+
+
+@app.command()
+def env() -> None:
+    """Write .env (ports, generated passwords) without starting anything."""
+    from flow360.settings import ensure_env
+
+    print(ensure_env())
+
+
+@jars_app.command("lock")
+def jars_lock() -> None:
+    """Resolve the roots of stack/native.toml again and write stack/jars.lock (a maintainer's command)."""
+    from flow360.console import Reporter
+    from flow360.stack import artifacts
+    from flow360.stack.model import model
+    from flow360.stack.status import Event
+
+    with Reporter() as reporter:
+        count = artifacts.write_lock(
+            model(), progress=lambda n, of, name: reporter(Event("lock", "fetching", f"{n} of {of}: {name}", n / of))
+        )
+    print(f"stack/jars.lock: {count} artifacts")
+
+
+@jars_app.command("fetch")
+def jars_fetch() -> None:
+    """Fetch what is missing, for all services."""
+    from flow360.console import Reporter
+    from flow360.stack import open_stack
+
+    stack = open_stack("native")
+    with Reporter() as reporter:
+        stack.fetch([name for name, s in stack.model.services.items() if s.native.runs != "compose only"], reporter)
+
+
+@jars_app.command("list")
+def jars_list(as_json: Json = False) -> None:
+    """The locked artifacts, and which are here."""
+    from flow360.stack import artifacts
+
+    lock = artifacts.read_lock()
+    rows = [
+        {"group": group, "coordinates": jar.coordinates, "present": jar.present()}
+        for group, found in lock.items()
+        for jar in found
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        print(f"{'here   ' if row['present'] else 'missing'} {row['group']:<8} {row['coordinates']}")
+
+
+def _course() -> Any:
+    from flow360.course import course
+
+    return course()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    app()

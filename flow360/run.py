@@ -1,0 +1,60 @@
+"""Run a chapter's notebook headless, with papermill, and keep the executed copy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from flow360.course import Chapter
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT
+
+KINDS = ("notebooks", "labs", "solutions")
+
+
+def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str, Any] | None = None) -> Path:
+    """Execute a notebook in a fresh kernel.
+
+    Args:
+        chapter: which one.
+        kind: notebooks (the lesson), labs or solutions.
+        parameters: values for the notebook's `parameters` cell; text that reads as a number becomes one.
+
+    Returns:
+        The executed notebook, below build/run/.
+
+    Raises:
+        FlowError: a cell failed; the line says which and why. The copy holds the outputs up to there.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    if kind not in KINDS:
+        raise FlowError(f"there is no kind {kind!r}: take {', '.join(KINDS)}", Exit.USAGE)
+    source = ROOT / kind / f"{chapter.stem}.ipynb"
+    target = ROOT / "build" / "run" / kind / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters={name: _number(value) for name, value in (parameters or {}).items()},
+            kernel_name="python3",
+            cwd=source.parent,
+            progress_bar=sys.stderr.isatty(),
+            execution_timeout=600,
+        )
+    except PapermillExecutionError as error:
+        why = f"{error.ename}: {error.evalue}".splitlines()[0]
+        raise FlowError(f"{source.name}, cell {error.cell_index}: {why} (see {target})") from None
+    return target
+
+
+def _number(value: Any) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    return value

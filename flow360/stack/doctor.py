@@ -1,0 +1,229 @@
+"""Will it work on this machine? Each check looks at one thing and names its fix.
+
+A blocker stops `up` before anything is started; a warning does not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT, env_file, settings
+from flow360.stack import artifacts, java
+
+if TYPE_CHECKING:
+    from flow360.stack import Stack
+
+FREE_DISK_MB = 1000  # logs, data and a day of topics; artifacts come on top
+ARTIFACT_MB = 1.5  # a jar, on the average, rounded up
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer of one check. `fix` is what a person should do, empty when all is well."""
+
+    check: str
+    level: Literal["ok", "warning", "blocker"]
+    message: str
+    fix: str = ""
+    code: Exit = Exit.OK
+
+
+def examine(stack: Stack, names: Iterable[str]) -> list[Finding]:
+    """Run all checks for the named services and what they need."""
+    order = stack.model.closure(names)
+    checks = (python, folders, line_ends, leftovers, docker, java_version, ports, memory, disk, network)
+    return [finding for check in checks for finding in check(stack, order)]
+
+
+def require(stack: Stack, names: Iterable[str]) -> None:
+    """Raise the first blocker as an error with its own exit code."""
+    for finding in examine(stack, names):
+        if finding.level == "blocker":
+            raise FlowError(f"{finding.message}: {finding.fix}", finding.code)
+
+
+def python(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return [Finding("python", "ok", version)]
+    fix = "install Python 3.11, 3.12 or 3.13, remove .venv and run ./scripts/up again"
+    return [Finding("python", "blocker", f"{version} does not fit the course", fix, Exit.PYTHON)]
+
+
+def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    """State, cache and checkout must be writable."""
+    s = settings()
+    found = []
+    wanted = {"FLOW360_STATE": s.state_dir, "FLOW360_CACHE": s.cache_dir, "": ROOT}
+    for variable, folder in wanted.items():
+        nearest = _existing(folder)
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            fix = f"set {variable} to a folder of yours" if variable else f"sudo chown -R $USER '{ROOT}'"
+            found.append(Finding("folders", "blocker", f"{nearest} cannot be written", fix, Exit.PERMISSION))
+    secret = env_file()
+    if secret.exists() and secret.stat().st_mode & 0o077:
+        found.append(Finding("folders", "warning", f"{secret} can be read by others", f"chmod 600 '{secret}'"))
+    return found or [Finding("folders", "ok", f"data in {s.state_dir}, downloads in {s.cache_dir}")]
+
+
+def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    """A checkout made on Windows may have CRLF in files that Linux programs read."""
+    for path in [*(ROOT / "scripts").glob("*"), *(ROOT / "stack").rglob("*.*")]:
+        if path.is_file() and b"\r\n" in path.read_bytes()[:20_000]:
+            fix = "git config core.autocrlf input && git rm -rq --cached . && git reset --hard"
+            name = path.relative_to(ROOT)
+            return [Finding("line ends", "blocker", f"{name} has Windows line ends", fix, Exit.LINE_ENDS)]
+    return [Finding("line ends", "ok", "no Windows line ends")]
+
+
+def leftovers(stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    """Processes of a supervisor that was killed."""
+    supervisor = stack.host.supervisor
+    orphans = supervisor.orphans()
+    if orphans:
+        names = ", ".join(sorted({process.name() for process in orphans}))
+        message = f"{len(orphans)} processes of a killed run are still there ({names})"
+        return [Finding("leftovers", "warning", message, "flow360 down (flow360 up does it by itself)", Exit.LEFTOVERS)]
+    if supervisor.pidfile.exists() and not supervisor.alive():
+        return [Finding("leftovers", "warning", "a stale pid file of a killed run", "flow360 up replaces it")]
+    return [Finding("leftovers", "ok", "nothing left over")]
+
+
+def docker(stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    from flow360.stack.docker import DockerEngine
+
+    chosen = stack.engine.name == "docker"
+    if not chosen and not shutil.which("docker"):
+        return [Finding("docker", "ok", "no docker here; the native engine needs none")]
+    reason = DockerEngine(stack.model).answers()
+    if reason is None:
+        return [Finding("docker", "ok", f"a docker daemon answers (engine in use: {stack.engine.name})")]
+    if chosen:
+        return [Finding("docker", "blocker", reason, "start Docker, or take --engine native", Exit.DOCKER)]
+    return [Finding("docker", "ok", f"{reason}; the native engine runs the stack")]
+
+
+def java_version(stack: Stack, names: Sequence[str]) -> list[Finding]:
+    users = [name for name in names if stack.model[name].native.java]
+    if stack.engine.name == "docker" or not users:
+        return [Finding("java", "ok", "nothing asked for needs Java")]
+    place = java.locate()
+    if place is None:
+        return [Finding("java", "ok", "no Java here: one will be downloaded (cjdk), or set JAVA_HOME")]
+    try:
+        found = java.inspect(place)
+    except FlowError as error:
+        what, _, fix = error.message.partition(": ")
+        return [Finding("java", "blocker", what, fix, Exit.JAVA)]
+    return [Finding("java", "ok", f"Java {found.version} ({found.java})")]
+
+
+def ports(stack: Stack, names: Sequence[str]) -> list[Finding]:
+    """A port that somebody else holds. Ports of services that run already are theirs."""
+    running = {row.name for row in stack.status() if row.state in ("running", "starting")}
+    found = []
+    for name in names:
+        for port in stack.model[name].ports:
+            if name in running or _free(port):
+                continue
+            holder = _holder(port)
+            variable = _variable(port)
+            fix = f"end that program, or set {variable} to another port in {env_file().name}"
+            message = f"port {port} of {name} is taken{f' by {holder}' if holder else ''}"
+            found.append(Finding("ports", "blocker", message, fix, Exit.PORT))
+    return found or [Finding("ports", "ok", "the ports are free or ours")]
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as sock:
+        # As a server would: a port in TIME_WAIT is free for it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (pid {process.pid})"
+    except (psutil.Error, OSError):
+        return ""
+    return ""
+
+
+def _variable(port: int) -> str:
+    from dotenv import dotenv_values
+
+    for name, value in dotenv_values(env_file()).items():
+        if name.endswith("_PORT") and value == str(port):
+            return name
+    return "its NAME_PORT"
+
+
+def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
+    need = sum(stack.model[name].native.memory_mb for name in names)
+    running = sum(row.pss_mb for row in stack.status() if row.name in names)
+    free = _available_memory_mb() + running
+    if need <= free:
+        return [Finding("memory", "ok", f"{need} MB needed, {free:.0f} MB there")]
+    fix = "close other programs, or start fewer services at once (flow360 down; flow360 up CHAPTER)"
+    return [Finding("memory", "blocker", f"{need} MB of memory needed, {free:.0f} MB there", fix, Exit.MEMORY)]
+
+
+def _available_memory_mb() -> float:
+    free = psutil.virtual_memory().available / 1e6
+    # In a container the limit is the group's, not the machine's.
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return min(free, (limit - used) / 1e6)
+
+
+def disk(stack: Stack, names: Sequence[str]) -> list[Finding]:
+    groups = {stack.model[name].native.jars for name in names} - {None}
+    jars = len(artifacts.missing(groups)) * ARTIFACT_MB if stack.engine.name == "native" else 0
+    need = {_existing(settings().state_dir): FREE_DISK_MB, _existing(settings().cache_dir): jars}
+    for folder, megabytes in need.items():
+        free = shutil.disk_usage(folder).free / 1e6
+        if free < megabytes:
+            message = f"{free:.0f} MB free in {folder}, {megabytes:.0f} MB needed"
+            return [Finding("disk", "blocker", message, "free some, or set FLOW360_STATE and FLOW360_CACHE", Exit.DISK)]
+    return [Finding("disk", "ok", "room enough")]
+
+
+def network(stack: Stack, names: Sequence[str]) -> list[Finding]:
+    """Only asked when something must be fetched."""
+    if stack.engine.name != "native":
+        return [Finding("network", "ok", "images are docker's business")]
+    services = [stack.model[name] for name in names]
+    jars = artifacts.missing({s.native.jars for s in services if s.native.jars})
+    debian = [s.name for s in services if s.native.debian and not artifacts.debian_present(s.name, s.native.debian)]
+    if not jars and not debian:
+        return [Finding("network", "ok", "nothing has to be fetched")]
+    what = " and ".join([f"{len(jars)} jars"] * bool(jars) + [f"the packages of {', '.join(debian)}"] * bool(debian))
+    if artifacts.reachable():
+        return [Finding("network", "ok", f"{what} will be fetched")]
+    return [Finding("network", "blocker", f"no network, and {what} must be fetched", "connect once", Exit.NETWORK)]
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,29 @@
+"""Every test uses the tests' own stack (tests/environment.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.environment import use_test_environment
+
+use_test_environment()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator:
+    """The native stack of the tests. What a test session starts stays up for the next one; the suite ends it."""
+    from flow360.stack import open_stack
+
+    yield open_stack("native")
+
+
+@pytest.fixture
+def started(stack) -> Callable[..., None]:
+    """`started("kafka", …)`: these services are up and answer."""
+
+    def start(*names: str) -> None:
+        stack.up(names)
+
+    return start

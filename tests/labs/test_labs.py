@@ -1,0 +1,61 @@
+"""Each lab twice: as shipped (every check says "not attempted") and solved (every check passes), in a fresh kernel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from flow360.course import course
+from tests.environment import BUILD, ROOT
+
+CHAPTERS = course().chapters
+NAMES = [chapter.stem for chapter in CHAPTERS]
+
+
+def execute(kind: str, stem: str) -> nbformat.NotebookNode:
+    """Run a notebook by papermill; the executed copy stays under build/test/."""
+    source = ROOT / kind / f"{stem}.ipynb"
+    target = BUILD / "notebooks" / kind / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"FLOW360_PROGRESS": str(BUILD / f"progress-{kind}-{stem}.json")}
+    Path(environment["FLOW360_PROGRESS"]).unlink(missing_ok=True)
+    os.environ.update(environment)
+    papermill.execute_notebook(
+        source, target, kernel_name="python3", cwd=source.parent, progress_bar=False, execution_timeout=300
+    )
+    return nbformat.read(target, as_version=4)
+
+
+def checks(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if "check" in cell.metadata.get("tags", [])]
+
+
+def errors(cell: nbformat.NotebookNode) -> list[str]:
+    return [output.ename for output in cell.outputs if output.output_type == "error"]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=NAMES)
+def test_as_shipped_every_check_says_not_attempted(chapter):
+    notebook = execute("labs", chapter.stem)
+    found = checks(notebook)
+    assert len(found) == len(chapter.exercises)
+    assert [errors(cell) for cell in found] == [["NotAttempted"]] * len(found)
+    for cell in found:
+        shown = [line for output in cell.outputs if output.output_type == "error" for line in output.traceback]
+        assert len(shown) == 1, shown
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=NAMES)
+def test_solved_every_check_passes(chapter):
+    notebook = execute("solutions", chapter.stem)
+    found = checks(notebook)
+    assert len(found) == len(chapter.exercises)
+    for cell in found:
+        assert errors(cell) == []
+        assert "Correct" in str(cell.outputs), cell.source
