@@ -171,7 +171,7 @@ def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None
     import jgo
 
     lines = [
-        "# Written by `flow360 jars lock` from the roots in stack/native.toml; not edited by hand. Coordinates, SHA-256."
+        "# Written by `flow360 jars lock` from the roots in stack/native.toml, not by hand. Coordinates, SHA-256."
     ]
     count = 0
     for group, roots in sorted(model.jar_roots.items()):

@@ -1,4 +1,4 @@
-"""What must be done once before a service can start; native.toml names these functions. The second time they do nothing."""
+"""What must be done once before a service can start (`prepare` in native.toml); the second time nothing happens."""
 
 from __future__ import annotations
 

@@ -1,0 +1,199 @@
+"""What the command line and the notebooks see of the stack, whichever engine runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ensure_env, settings
+from flow360.stack.model import Model, model
+from flow360.stack.native import NativeEngine
+from flow360.stack.status import Event, Progress, ServiceStatus
+
+if TYPE_CHECKING:
+    from flow360.stack.docker import DockerEngine
+
+ENGINES = ("auto", "native", "docker")
+
+
+def silent(_event: Event) -> None:
+    """A progress callback that says nothing."""
+
+
+class Stack:
+    """The services of this checkout under one engine; JupyterLab runs on the host with either.
+
+    Args:
+        engine: "native" or "docker".
+    """
+
+    def __init__(self, engine: str, services: Model, state: Path) -> None:
+        self.model = services
+        self.host = NativeEngine(services, state)
+        self.engine: NativeEngine | DockerEngine = self.host
+        if engine == "docker":
+            from flow360.stack.docker import DockerEngine
+
+            self.engine = DockerEngine(services)
+        self._state = state
+
+    def resolve(self, names: Iterable[str]) -> list[str]:
+        """Service names out of services, profiles, and chapters (`02_ingestion` or `02`).
+
+        Raises:
+            FlowError: a name that is none of these.
+        """
+        from flow360.course import course
+
+        found: list[str] = []
+        chapters = {chapter.stem: chapter for chapter in course().chapters}
+        chapters |= {stem.split("_")[0]: chapter for stem, chapter in chapters.items()}
+        for name in names:
+            if name in self.model.services:
+                found.append(name)
+            elif name in chapters:
+                found += chapters[name].services
+            elif profile := self.model.profile(name):
+                found += profile
+            else:
+                raise FlowError(
+                    f"{name!r} is no service ({', '.join(self.model.services)}), "
+                    f"no profile and no chapter ({', '.join(c.stem for c in course().chapters)})",
+                    Exit.USAGE,
+                )
+        return list(dict.fromkeys(found))
+
+    def up(self, names: Iterable[str], progress: Progress = silent) -> None:
+        """Start services (and what they need) and wait until each answers; nothing happens to what runs already.
+
+        Raises:
+            FlowError: `doctor` found a blocker, and nothing was started; or a service did not become ready.
+        """
+        from flow360.stack import doctor
+
+        wanted = self.resolve(names)
+        with self._lock():
+            for name in self.host.supervisor.end_orphans():
+                progress(Event(name, "stopped", "left over by a killed run"))
+            doctor.require(self, wanted)
+            _note_engine(self._state, self.engine.name)
+            for engine, part in self._split(wanted):
+                engine.up(part, progress)
+
+    def fetch(self, names: Iterable[str], progress: Progress = silent) -> None:
+        """Bring the programs and images of services without starting them."""
+        order = self.model.closure(self.resolve(names))
+        for engine, part in self._split(order):
+            engine.fetch(part, progress)
+
+    def down(self, names: Iterable[str] | None = None, progress: Progress = silent) -> None:
+        """Stop services and what depends on them; None stops all. Data stays."""
+        wanted = None if names is None else self.resolve(names)
+        with self._lock():
+            for engine, part in self._split(wanted):
+                engine.down(part, progress)
+
+    def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
+        """Stop services and remove their data."""
+        with self._lock():
+            for engine, part in self._split(self.resolve(names)):
+                engine.reset(part, progress)
+
+    def status(self) -> list[ServiceStatus]:
+        """What is really there, in the order of the layers."""
+        rows = self.engine.status()
+        if self.engine is not self.host:
+            rows += [row for row in self.host.status() if self.model[row.name].host]
+        return sorted(rows, key=lambda row: row.layer)
+
+    def logs(self, name: str, lines: int = 20) -> str:
+        """The last lines of a service's log."""
+        return self._engine_of(name).logs(name, lines)
+
+    def follow_command(self, name: str) -> list[str]:
+        """A program that prints a service's log as it grows."""
+        return self._engine_of(name).follow_command(name)
+
+    def _engine_of(self, name: str) -> NativeEngine | DockerEngine:
+        return self.host if self.model[name].host else self.engine
+
+    def _split(self, names: Iterable[str] | None) -> list[tuple[NativeEngine | DockerEngine, list[str] | None]]:
+        if self.engine is self.host:
+            return [(self.host, None if names is None else list(names))]
+        if names is None:
+            return [(self.engine, None), (self.host, None)]
+        names = list(names)
+        parts = [(self.engine, [n for n in names if not self.model[n].host])]
+        parts.append((self.host, [n for n in names if self.model[n].host]))
+        return [(engine, part) for engine, part in parts if part]
+
+    @contextlib.contextmanager
+    def _lock(self, deadline: float = 300) -> Iterator[None]:
+        """One `up` or `down` at a time: two notebooks may start the same service in the same second."""
+        run = self._state / "run"
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            file = (run / "lock").open("w")
+        except OSError as error:
+            raise FlowError(
+                f"{error.filename} cannot be written ({error.strerror}): set FLOW360_STATE to a folder of yours",
+                Exit.PERMISSION,
+            ) from None
+        with file:
+            end = time.monotonic() + deadline
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise FlowError(
+                            "another flow360 has been starting or stopping services for 5 minutes"
+                        ) from None
+                    time.sleep(0.2)
+            yield
+
+
+def open_stack(engine: str | None = None) -> Stack:
+    """The stack of this checkout.
+
+    Args:
+        engine: native, docker or auto; by default FLOW360_ENGINE of the settings. `auto` stays with the engine that was
+            used last while its services run, else takes docker where a daemon answers and the images are there or can
+            be pulled, else native.
+    """
+    ensure_env()
+    choice = engine or settings().flow360_engine
+    if choice not in ENGINES:
+        raise FlowError(f"there is no engine {choice!r}: take {', '.join(ENGINES)}", Exit.USAGE)
+    state = settings().state_dir
+    if choice == "auto":
+        choice = _noted_engine(state) or _choose(model())
+    return Stack(choice, model(), state)
+
+
+def _note_engine(state: Path, name: str) -> None:
+    (state / "run" / "engine").write_text(name + "\n", "utf-8")
+
+
+def _noted_engine(state: Path) -> str | None:
+    try:
+        name = (state / "run" / "engine").read_text("utf-8").strip()
+    except OSError:
+        return None
+    return name if name in ENGINES[1:] else None
+
+
+def _choose(services: Model) -> str:
+    from flow360.stack.docker import DockerEngine
+
+    docker = DockerEngine(services)
+    if docker.answers() is not None:
+        return "native"
+    names = [service.name for service in services.services.values() if not service.host]
+    return "docker" if docker.images_ready(names) or docker.can_pull(services["postgres-dwh"].image or "") else "native"
