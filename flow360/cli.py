@@ -85,7 +85,7 @@ def down(names: Names = None, engine: Engine = None) -> None:
 @app.command()
 def status(engine: Engine = None, as_json: Json = False) -> None:
     """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
-    from flow360.console import console, status_table
+    from flow360.console import console, links, status_table
     from flow360.stack import open_stack
 
     rows = open_stack(engine).status()
@@ -93,6 +93,8 @@ def status(engine: Engine = None, as_json: Json = False) -> None:
         _print_json([dataclasses.asdict(row) for row in rows])
         return
     console.print(status_table(rows))
+    for line in links(rows):
+        console.print(line, soft_wrap=True)
 
 
 @app.command()
@@ -166,7 +168,7 @@ def run(
     from flow360.console import console
     from flow360.run import run_notebook
 
-    target = run_notebook(_course().find(chapter), kind, dict(item.split("=", 1) for item in parameters or ()))
+    target = run_notebook(_course().chapter(chapter), kind, dict(item.split("=", 1) for item in parameters or ()))
     console.print(f"executed: {target}", soft_wrap=True)
 
 

@@ -75,14 +75,17 @@ def status_table(rows: list[ServiceStatus]) -> Table:
     """The table of `flow360 status`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("layer", "service", "state", "runs", "what"):
-        table.add_column(name, no_wrap=name in ("service", "state"))
+        table.add_column(name, no_wrap=name != "what")
     table.add_column("port", justify="right")
-    table.add_column("PSS MB", justify="right")
-    table.add_column("link", overflow="fold")
+    table.add_column("PSS MB", justify="right", no_wrap=True)
     for row in rows:
         colour = COLOURS.get(row.state, "")
         state = f"[{colour}]{row.state}[/]" if colour else row.state
         pss = f"{row.pss_mb:.0f}" if row.pss_mb else ""
-        link = row.link if row.link and row.state == "running" else ""
-        table.add_row(str(row.layer or ""), row.name, state, row.runs, row.what, str(row.port or ""), pss, link)
+        table.add_row(str(row.layer or ""), row.name, state, row.runs, row.what, str(row.port or ""), pss)
     return table
+
+
+def links(rows: list[ServiceStatus]) -> list[str]:
+    """The pages that answer now, a line each: a link in a table cell would be broken in a narrow terminal."""
+    return [f"{row.name:<16} {row.link}" for row in rows if row.link and row.state == "running"]

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.stack.model import STACK, Model
+
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
 
 LOCK = STACK / "jars.lock"
 THREADS = 8
@@ -118,11 +121,19 @@ def fetch(wanted: Sequence[Jar], progress: Progress | None = None) -> None:
             raise
 
 
-def _fetch_one(jar: Jar) -> None:
+def _maven() -> MavenContext:
     from jgo.maven import MavenContext
 
+    # The system's certificates, as every other program here uses them: they know a company's proxy.
+    system = Path("/etc/ssl/certs/ca-certificates.crt")
+    if system.exists():
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", str(system))
+    return MavenContext(repo_cache=repository(), timeout=60)
+
+
+def _fetch_one(jar: Jar) -> None:
     group, artifact, version, classifier, packaging = jar.parts
-    context = MavenContext(repo_cache=repository(), timeout=60)
+    context = _maven()
     # A proxy that hiccups once should not end a download of a hundred files.
     for attempt in range(3):
         jar.path.unlink(missing_ok=True)  # a half or altered file; jgo would take it as it is
@@ -152,9 +163,8 @@ def _fetch_one(jar: Jar) -> None:
 def reachable(timeout: float = 8) -> bool:
     """Does the repository of the jars answer at all?"""
     import requests
-    from jgo.maven import MavenContext
 
-    for address in MavenContext().remote_repos.values():
+    for address in _maven().remote_repos.values():
         try:
             requests.head(address, timeout=timeout)
         except requests.RequestException:
@@ -170,9 +180,7 @@ def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None
     """
     import jgo
 
-    lines = [
-        "# Written by `flow360 jars lock` from the roots in stack/native.toml, not by hand. Coordinates, SHA-256."
-    ]
+    lines = ["# Written by `flow360 jars lock` from the roots in stack/native.toml, not by hand. Coordinates, SHA-256."]
     count = 0
     for group, roots in sorted(model.jar_roots.items()):
         found = jgo.resolve("+".join(roots))

@@ -51,8 +51,7 @@ class Stack:
         from flow360.course import course
 
         found: list[str] = []
-        chapters = {chapter.stem: chapter for chapter in course().chapters}
-        chapters |= {stem.split("_")[0]: chapter for stem, chapter in chapters.items()}
+        chapters = {key: chapter for chapter in course().chapters for key in (chapter.stem, chapter.number)}
         for name in names:
             if name in self.model.services:
                 found.append(name)

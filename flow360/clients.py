@@ -1,0 +1,328 @@
+"""Connections to the services, one line each: `with postgres("source") as db: ...`.
+
+Every function knows address and credentials from `settings()`, sets a time-out, and answers a service that is down with
+one line that says which one and how to start it. Libraries are imported where they are used, so that importing this
+module costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    import paho.mqtt.client
+    import psycopg
+    import requests
+    import sqlalchemy
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+    from kazoo.client import KazooClient
+
+CONNECT_SECONDS = 5
+_PORT_SETTING = {
+    "zookeeper": "zookeeper_port",
+    "kafka": "kafka_port",
+    "postgres-source": "postgres_source_port",
+    "postgres-dwh": "postgres_dwh_port",
+    "mosquitto": "mqtt_port",
+    "market-api": "market_api_port",
+    "jupyterlab": "jupyter_port",
+}
+_POSTGRES = {
+    "warehouse": "postgres-dwh",
+    "postgres-dwh": "postgres-dwh",
+    "dwh": "postgres-dwh",
+    "source": "postgres-source",
+    "postgres-source": "postgres-source",
+    "shop": "postgres-source",
+}
+
+
+def port_of(service: str) -> int | None:
+    """The port of a service on 127.0.0.1, or None when it listens on none (market-sensors)."""
+    name = _PORT_SETTING.get(service)
+    return getattr(settings(), name) if name else None
+
+
+def answers(service: str, seconds: float = 1.0) -> bool:
+    """Whether something accepts connections on the service's port (True for a service without one)."""
+    port = port_of(service)
+    if port is None:
+        return True
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def is_down(service: str) -> FlowError:
+    """The one line about a service that does not answer: which, where, and what to type."""
+    port = port_of(service)
+    where = f" on 127.0.0.1:{port}" if port else ""
+    return FlowError(f"{service} does not answer{where}: start it with `flow360 up {service}`", Exit.SERVICE)
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
+    try:
+        service = _POSTGRES[which]
+    except KeyError:
+        raise FlowError(f'there is no database {which!r}: use "warehouse" or "source"', Exit.USAGE) from None
+    s, key = settings(), service.replace("-", "_")
+    return service, {
+        "host": "127.0.0.1",
+        "port": getattr(s, f"{key}_port"),
+        "user": getattr(s, f"{key}_user"),
+        "password": getattr(s, f"{key}_password"),
+        "dbname": getattr(s, f"{key}_db"),
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "flow360",
+        "options": "-c statement_timeout=120s",
+    }
+
+
+def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
+    """A connection to the warehouse (`datawarehouse`) or the source (`shop`).
+
+    Used as `with postgres() as db:` it commits at the end of the block, rolls back on an error, and closes.
+
+    Args:
+        which: "warehouse" or "source".
+        kw: anything that `psycopg.connect` takes, e.g. autocommit=True, row_factory=dict_row; it wins over the
+            defaults (5 s to connect, 120 s a statement).
+
+    Raises:
+        FlowError: the server is down, is still starting, or refuses the password of `.env`.
+    """
+    import psycopg
+
+    service, defaults = _postgres_service(which)
+    try:
+        return psycopg.connect(**{**defaults, **kw})
+    except psycopg.OperationalError as error:
+        raise _postgres_error(service, str(error)) from None
+
+
+def _postgres_error(service: str, text: str) -> FlowError:
+    if "authentication failed" in text or "no password supplied" in text:
+        return FlowError(
+            f"{service} refused the password of .env: put back the .env that the database was made with, "
+            f"or make it anew with `flow360 reset {service}` (its data goes)",
+            Exit.SERVICE,
+        )
+    if "starting up" in text or "shutting down" in text or "recovery" in text:
+        return FlowError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`", Exit.SERVICE)
+    if "does not exist" in text or "too many clients" in text:
+        return FlowError(f"{service}: {text.strip().splitlines()[-1].strip()}", Exit.SERVICE)
+    return is_down(service)
+
+
+def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
+    """A SQLAlchemy engine (psycopg 3) for the warehouse or the source; it has been asked once when you get it.
+
+    Raises:
+        FlowError: as `postgres`.
+    """
+    import sqlalchemy
+
+    postgres(which).close()
+    _, at = _postgres_service(which)
+    url = sqlalchemy.URL.create(
+        "postgresql+psycopg",
+        username=at.pop("user"),
+        password=at.pop("password"),
+        host=at.pop("host"),
+        port=at.pop("port"),
+        database=at.pop("dbname"),
+    )
+    return sqlalchemy.create_engine(url, **{"pool_pre_ping": True, "connect_args": at, **kw})
+
+
+# --- Kafka and ZooKeeper --------------------------------------------------------------------------
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep a library's connection chatter out of the notebook while we wait for it: our one line says it better."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _kafka(make: type, *args: Any, **cfg: Any) -> Any:
+    from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+    if "bootstrap_servers" not in cfg and not answers("kafka"):
+        raise is_down("kafka")
+    defaults = {
+        "bootstrap_servers": settings().kafka_bootstrap,
+        "bootstrap_timeout_ms": CONNECT_SECONDS * 1000,
+        "reconnect_backoff_max_ms": 1000,
+    }
+    try:
+        with _quiet("kafka"):
+            return make(*args, **{**defaults, **cfg})
+    except (KafkaTimeoutError, KafkaConnectionError):
+        raise is_down("kafka") from None
+
+
+def producer(**cfg: Any) -> KafkaProducer:
+    """A kafka-python producer; keys and values are bytes unless you pass key_serializer, value_serializer.
+
+    Defaults that differ from the library's: a send waits 10 s at most for metadata (max_block_ms). acks=all and
+    enable_idempotence=True are the library's own; a lesson that wants less says so.
+
+    Raises:
+        FlowError: the broker is down.
+    """
+    from kafka import KafkaProducer
+
+    return _kafka(KafkaProducer, **{"max_block_ms": 10_000, "request_timeout_ms": 10_000, **cfg})
+
+
+def consumer(*topics: str, **cfg: Any) -> KafkaConsumer:
+    """A kafka-python consumer that starts at the earliest record and whose `for` loop ends after 10 quiet seconds.
+
+    Args:
+        topics: what to subscribe to; none when you will `assign` partitions.
+        cfg: e.g. group_id="primeur", enable_auto_commit=False, consumer_timeout_ms=2000.
+
+    Raises:
+        FlowError: the broker is down.
+    """
+    from kafka import KafkaConsumer
+
+    return _kafka(KafkaConsumer, *topics, **{"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **cfg})
+
+
+def kafka_admin(**cfg: Any) -> KafkaAdminClient:
+    """kafka-python's admin client: topics, groups, offsets. Close it, or use it as `with kafka_admin() as admin:`."""
+    from kafka import KafkaAdminClient
+
+    return _kafka(KafkaAdminClient, **{"request_timeout_ms": 10_000, **cfg})
+
+
+def confluent(**cfg: Any) -> dict[str, Any]:
+    """The configuration of a confluent-kafka (librdkafka) client: `Producer(confluent(linger_ms=5))`.
+
+    Underscores become dots (`group_id` -> `group.id`), except in callbacks (`error_cb`).
+
+    Raises:
+        FlowError: the broker is down; librdkafka itself would retry without a word.
+    """
+    if not answers("kafka"):
+        raise is_down("kafka")
+    dotted = {k if k.endswith("_cb") or k.startswith("on_") else k.replace("_", "."): v for k, v in cfg.items()}
+    return {"bootstrap.servers": settings().kafka_bootstrap, "socket.timeout.ms": 10_000, **dotted}
+
+
+@contextmanager
+def zookeeper(**kw: Any) -> Iterator[KazooClient]:
+    """A started kazoo client: `with zookeeper() as zk: zk.get_children("/brokers/ids")`.
+
+    Raises:
+        FlowError: ZooKeeper is down.
+    """
+    from kazoo.client import KazooClient
+    from kazoo.handlers.threading import KazooTimeoutError
+
+    client = KazooClient(hosts=settings().zookeeper_hosts, **{"timeout": 10.0, **kw})
+    try:
+        try:
+            with _quiet("kazoo"):
+                client.start(timeout=CONNECT_SECONDS)
+        except KazooTimeoutError:
+            raise is_down("zookeeper") from None
+        yield client
+    finally:
+        client.stop()
+        client.close()
+
+
+# --- MQTT and REST --------------------------------------------------------------------------------
+
+
+def mqtt(client_id: str = "", *, keepalive: int = 30, **kw: Any) -> paho.mqtt.client.Client:
+    """A paho (version 2 callbacks) client, connected, with its network thread running.
+
+    Set `client.on_message = f` with `f(client, userdata, message)`, then `client.subscribe(topic, qos=1)`. When done:
+    `client.disconnect(); client.loop_stop()`.
+
+    Args:
+        client_id: a name makes a session that the broker remembers when `clean_session=False` is passed too.
+        keepalive: seconds between signs of life.
+        kw: anything else that `paho.mqtt.client.Client` takes.
+
+    Raises:
+        FlowError: the broker is down or refuses the connection.
+    """
+    import threading
+
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, **kw)
+    client.connect_timeout = CONNECT_SECONDS
+    answer: list[Any] = []
+    acknowledged = threading.Event()
+
+    def on_connect(_client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        answer.append(reason)
+        acknowledged.set()
+
+    client.on_connect = on_connect
+    try:
+        client.connect("127.0.0.1", settings().mqtt_port, keepalive=keepalive)
+    except OSError:
+        raise is_down("mosquitto") from None
+    client.loop_start()
+    if not acknowledged.wait(CONNECT_SECONDS) or answer[0].is_failure:
+        client.disconnect()
+        client.loop_stop()
+        if answer:
+            raise FlowError(f"mosquitto refused the connection: {answer[0]}", Exit.SERVICE)
+        raise is_down("mosquitto")
+    client.on_connect = None
+    return client
+
+
+def api(seconds: float = 10.0) -> requests.Session:
+    """A requests session for market-api: `api().get("/orders", params={"limit": 100})`.
+
+    Paths are joined to the service's address, and each request has a time-out (`seconds`, or `timeout=` of the call).
+    What HTTP says (429, 500) comes back as a response, and a slow answer as requests.Timeout: they are yours to handle.
+
+    Raises:
+        FlowError: from a request, when nothing listens on the service's port.
+    """
+    import requests
+
+    class Session(requests.Session):
+        def request(self, method: str, url: str, **kw: Any) -> requests.Response:  # type: ignore[override]
+            if url.startswith("/"):
+                url = settings().market_api_url + url
+            kw.setdefault("timeout", seconds)
+            try:
+                return super().request(method, url, **kw)
+            except requests.ConnectionError:
+                # A connection cut in the middle is the network's weather and the caller's to retry; no listener is not.
+                if url.startswith(settings().market_api_url) and not answers("market-api"):
+                    raise is_down("market-api") from None
+                raise
+
+    session = Session()
+    session.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
+    return session
