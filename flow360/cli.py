@@ -163,13 +163,17 @@ def run(
     chapter: Annotated[str, typer.Argument(help="02 or 02_ingestion")],
     kind: Annotated[str, typer.Option(help="notebooks, labs or solutions")] = "notebooks",
     parameters: Annotated[list[str] | None, typer.Option("-p", help="name=value for the parameters cell")] = None,
+    keep: Annotated[bool, typer.Option(help="put promised outputs back into the lesson (maintainers)")] = False,
 ) -> None:
     """Run a chapter's notebook headless; the executed copy goes to build/run/."""
     from flow360.console import console
-    from flow360.run import run_notebook
+    from flow360.run import keep_outputs, run_notebook
 
-    target = run_notebook(_course().chapter(chapter), kind, dict(item.split("=", 1) for item in parameters or ()))
+    found = _course().chapter(chapter)
+    target = run_notebook(found, kind, dict(item.split("=", 1) for item in parameters or ()))
     console.print(f"executed: {target}", soft_wrap=True)
+    if keep:
+        console.print(f"promised outputs kept in {keep_outputs(found, target)}", soft_wrap=True)
 
 
 @app.command()

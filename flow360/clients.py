@@ -239,7 +239,9 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
     from kazoo.client import KazooClient
     from kazoo.handlers.threading import KazooTimeoutError
 
-    client = KazooClient(hosts=settings().zookeeper_hosts, **{"timeout": 10.0, **kw})
+    if "hosts" not in kw and not answers("zookeeper"):
+        raise is_down("zookeeper")
+    client = KazooClient(**{"hosts": settings().zookeeper_hosts, "timeout": 10.0, **kw})
     try:
         try:
             with _quiet("kazoo"):

@@ -142,7 +142,8 @@ def chapter_table(registry: Course | None = None) -> str:
     ]
     for chapter in (registry or course()).chapters:
         services = ", ".join(f"`{name}`" for name in chapter.services)
-        lab = f"[{len(chapter.exercises)} exercises]({chapter.lab})"
+        count = len(chapter.exercises)
+        lab = f"[{count} exercise{'s' * (count != 1)}]({chapter.lab})"
         rows.append(
             f"| {chapter.number} | [{chapter.title}]({chapter.lesson}) | {chapter.layer} "
             f"| {services} | {chapter.minutes} | {lab} |"

@@ -51,6 +51,22 @@ def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str
     return target
 
 
+def keep_outputs(chapter: Chapter, executed: Path) -> Path:
+    """Put the outputs that a lesson promises (tag `keep_output`) from an executed copy back into notebooks/.
+
+    A maintainer's step: the outputs of all other cells stay out of git.
+    """
+    from flow360.notebooks import clean, dumps, read
+
+    source = ROOT / "notebooks" / f"{chapter.stem}.ipynb"
+    notebook, done = read(source), {cell["id"]: cell for cell in read(executed).cells}
+    for cell in notebook.cells:
+        if "keep_output" in cell.metadata.get("tags", []):
+            cell.outputs = done[cell["id"]].outputs
+    source.write_bytes(dumps(clean(notebook)))
+    return source
+
+
 def _number(value: Any) -> Any:
     for kind in (int, float):
         try:

@@ -136,7 +136,7 @@ def _fetch_one(jar: Jar) -> None:
     context = _maven()
     # A proxy that hiccups once should not end a download of a hundred files.
     for attempt in range(3):
-        jar.path.unlink(missing_ok=True)  # a half or altered file; jgo would take it as it is
+        jar.path.unlink(missing_ok=True)  # a half or altered file of before; jgo would take it as it is
         try:
             context.project(group, artifact).at_version(version).artifact(classifier, packaging).resolve()
         except OSError as error:
@@ -155,6 +155,7 @@ def _fetch_one(jar: Jar) -> None:
             raise FlowError(f"{jar.coordinates}: {str(error)[:200]}", Exit.NETWORK) from None
         if jar.verify():
             return
+        jar.path.unlink(missing_ok=True)
     raise FlowError(
         f"{jar.coordinates} came, but is not the locked file (SHA-256 differs): it was removed", Exit.FAILED
     )

@@ -38,16 +38,22 @@ class Finding:
     code: Exit = Exit.OK
 
 
-def examine(stack: Stack, names: Iterable[str]) -> list[Finding]:
-    """Run all checks for the named services and what they need."""
+def examine(stack: Stack, names: Iterable[str], curious: bool = True) -> list[Finding]:
+    """Run all checks for the named services and what they need.
+
+    Args:
+        curious: ask also about what is not in use (a docker daemon beside the native engine); `up` does not.
+    """
     order = stack.model.closure(names)
-    checks = (python, folders, line_ends, leftovers, docker, java_version, ports, memory, disk, network)
+    checks = [python, folders, line_ends, leftovers, java_version, ports, memory, disk, network]
+    if curious or stack.engine.name == "docker":
+        checks.append(docker)
     return [finding for check in checks for finding in check(stack, order)]
 
 
 def require(stack: Stack, names: Iterable[str]) -> None:
     """Raise the first blocker as an error with its own exit code."""
-    for finding in examine(stack, names):
+    for finding in examine(stack, names, curious=False):
         if finding.level == "blocker":
             raise FlowError(f"{finding.message}: {finding.fix}", finding.code)
 

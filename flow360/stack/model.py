@@ -170,9 +170,11 @@ def _deep(value: Any, values: Mapping[str, str | None]) -> Any:
 def _ports(name: str, specs: Iterable[str]) -> tuple[int, ...]:
     ports = []
     for spec in specs:
-        host, published, _ = spec.split(":")
-        if host != "127.0.0.1":
+        # Anything else (another address, no address, the long form) could be reached from outside this machine.
+        match = re.fullmatch(r"127\.0\.0\.1:([^:]*):\d+", str(spec))
+        if not match:
             raise FlowError(f"stack/compose.yaml: {name}: port {spec!r} must start with 127.0.0.1:")
+        published = match[1]
         if not published.isdigit() or not 0 < int(published) < 65536:
             raise FlowError(f"{env_file().name}: {name}: {published!r} is not a port number")
         ports.append(int(published))

@@ -329,10 +329,12 @@ class _Skipped(Exception):
 
 def overlay(text: str, changes: Mapping[str, str], separator: str) -> str:
     """Set keys in a line-oriented config file: a line that sets the key is replaced, a new key is appended."""
-    left = dict(changes)
-    lines = []
+    lines, found = [], set()
     for line in text.splitlines():
         key = line.split(separator, 1)[0].strip()
-        lines.append(f"{key}{separator}{left.pop(key)}" if key in left and not line.startswith("#") else line)
-    lines += [f"{key}{separator}{value}" for key, value in left.items()]
+        if key in changes and not line.startswith("#"):
+            found.add(key)
+            line = f"{key}{separator}{changes[key]}"
+        lines.append(line)
+    lines += [f"{key}{separator}{value}" for key, value in changes.items() if key not in found]
     return "\n".join(lines) + "\n"

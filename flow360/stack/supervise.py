@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import http.client
 import os
+import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -46,12 +48,12 @@ class Program:
     def section(self, owner: str) -> str:
         """Its section of supervisord.conf."""
         environment = {**self.environment, MARK: f"{owner}:{self.name}"}
-        pairs = ",".join(f"{key}={_value(value)}" for key, value in environment.items())
+        pairs = ",".join(f"{key}={_quoted(value)}" for key, value in environment.items())
         lines = [
             f"[program:{self.name}]",
-            f"command={_escape(shlex.join(self.command))}",
-            f"directory={_escape(str(self.directory))}",
-            f"environment={pairs}",
+            f"command={_value(shlex.join(self.command))}",
+            f"directory={_value(self.directory)}",
+            f"environment={_value(pairs)}",
             "autostart=false",
             "autorestart=true",
             "startsecs=1",
@@ -60,7 +62,7 @@ class Program:
             "stopasgroup=true",
             "killasgroup=true",
             "redirect_stderr=true",
-            f"stdout_logfile={_escape(str(self.log))}",
+            f"stdout_logfile={_value(_value(self.log))}",  # supervisor replaces % in this one twice
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=1",
         ]
@@ -71,13 +73,19 @@ class Program:
         return "\n".join(lines) + "\n"
 
 
-def _escape(text: str) -> str:
-    return text.replace("%", "%%")
+def _value(text: str | Path) -> str:
+    """A value as its config file wants it. There is no way to write a blank before `#` or `;`: a comment begins there."""
+    if re.search(r"\s[#;]|[\r\n]", str(text)):
+        raise FlowError(f"supervisor cannot use a path with ' #' or ' ;' in it: rename the folder ({str(text)[:120]!r})")
+    return str(text).replace("%", "%%")
 
 
-def _value(text: str) -> str:
-    escaped = _escape(text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _quoted(text: str) -> str:
+    """The value of an environment variable: supervisor knows two kinds of quotes here, and no escapes."""
+    quote = "'" if '"' in text else '"'
+    if quote in text or text.strip("'\"") != text:
+        raise FlowError(f"supervisor cannot pass on a value with such quotes: rename the folder ({text[:120]!r})")
+    return f"{quote}{text}{quote}"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -157,13 +165,13 @@ class Supervisor:
     def _start(self) -> None:
         lines = [
             "[unix_http_server]",
-            f"file={_escape(str(self.socket))}",
+            f"file={_value(self.socket)}",
             "chmod=0600",
             "[supervisord]",
-            f"logfile={_escape(str(self.run / 'supervisord.log'))}",
-            f"pidfile={_escape(str(self.pidfile))}",
-            f"childlogdir={_escape(str(self.run))}",
-            f"directory={_escape(str(self.state))}",
+            f"logfile={_value(self.run / 'supervisord.log')}",
+            f"pidfile={_value(self.pidfile)}",
+            f"childlogdir={_value(self.run)}",
+            f"directory={_value(self.state)}",
             "umask=022",
             *(["user=root"] if os.geteuid() == 0 else []),
             "[rpcinterface:supervisor]",
@@ -183,10 +191,9 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
         )
         if done.returncode:
-            raise FlowError(
-                f"supervisord did not start: {(done.stderr or done.stdout).strip().splitlines()[-1]}",
-                Exit.SERVICE,
-            )
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+            why = next((line for line in said if line.startswith("Error:")), said[-1])
+            raise FlowError(f"supervisord did not start: {why}", Exit.SERVICE)
         missing = probes.wait_ready(lambda: None if self.alive() else "no answer on its socket", 20, lambda: None)
         if missing:
             raise FlowError(f"supervisord: {missing}; see {self.run / 'supervisord.log'}", Exit.SERVICE)
@@ -202,25 +209,26 @@ class Supervisor:
 
     def shutdown(self, deadline: float = 90) -> None:
         """Stop every program, then supervisord itself."""
+        daemon = self.daemon()
         with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
             self._rpc().supervisor.shutdown()
         end = time.monotonic() + deadline
         while self.alive() and time.monotonic() < end:
             time.sleep(0.1)
-        pid = self.daemon_pid()
-        while pid and psutil.pid_exists(pid) and time.monotonic() < end:
-            time.sleep(0.05)
+        if daemon:
+            with contextlib.suppress(psutil.Error):
+                daemon.wait(max(end - time.monotonic(), 1))
         self.socket.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
-    def daemon_pid(self) -> int | None:
-        """The pid in the pid file, if that process is a supervisord of this state folder."""
-        try:
-            process = psutil.Process(int(self.pidfile.read_text("utf-8")))
-            return process.pid if str(self.conf) in process.cmdline() else None
-        except (OSError, ValueError, psutil.Error):
-            return None
+    def daemon(self) -> psutil.Process | None:
+        """The supervisord of this state folder, whether it answers or not, told by its config file."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if str(self.conf) in process.cmdline() and "supervisor.supervisord" in process.cmdline():
+                    return process
+        return None
 
     # --- programs
 
@@ -283,8 +291,13 @@ class Supervisor:
 
     def end_orphans(self, grace: float = 20) -> list[str]:
         """End them: INT to PostgreSQL and TERM to the rest, then KILL after `grace` seconds. Returns their services."""
-        import signal
-
+        if self.alive():
+            return []
+        deaf = self.daemon()
+        if deaf:  # it lives, but its socket is gone (somebody cleaned /tmp): it would restart what we end
+            with contextlib.suppress(psutil.Error):
+                deaf.kill()
+                deaf.wait(5)
         orphans = self.orphans()
         names = set()
         for process in orphans:

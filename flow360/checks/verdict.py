@@ -1,0 +1,335 @@
+"""Three verdicts: not attempted, not yet, correct.
+
+A check is a function whose parameters are named like the learner's variables. It asks the service, raises
+`NotYet("orders: expected 1,204 rows, found 1,200: is the last page missing?")` or returns None, which means correct:
+
+    @exercise
+    def paged_client(fetch_all):
+        orders = limited(fetch_all, 60)()
+        expect_equal("fetch_all", found=len(orders), expected=truth(), why="is the last page missing?")
+
+`@exercise` does the rest: it finds title and hints in course.toml, answers "not attempted" while a parameter still
+is a hole, turns whatever the learner's own code raises into one line, and keeps the record.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import linecache
+import sys
+import sysconfig
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+from flow360 import clients, progress
+from flow360.course import Chapter, Exercise, course
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT
+
+_YELLOW, _GREEN, _GREY, _OFF = "\x1b[33m", "\x1b[32m", "\x1b[90m", "\x1b[0m"
+_LONGEST = 400
+
+
+class Verdict(Exception):
+    """A verdict that a notebook shows as one line, with no traceback; elsewhere an ordinary exception."""
+
+    label = ""
+    colour = ""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(str(message).split())
+        self.message = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+        super().__init__(self.message)
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{self.colour}{self.label}:{_OFF} {self.message}"]
+
+
+class NotAttempted(Verdict):
+    """The answer still is (or holds) the `...` of the lab as shipped."""
+
+    label, colour = "Not attempted", _GREY
+
+
+class NotYet(Verdict):
+    """The answer is not right; the message says of which variable what was expected and what was found."""
+
+    label, colour = "Not yet", _YELLOW
+
+
+# --- Holes ----------------------------------------------------------------------------------------
+
+
+def attempted(**values: Any) -> None:
+    """Raise NotAttempted when one of the named values still is a hole.
+
+    A hole is Ellipsis, the string "...", a list, tuple, set or dict that holds one of these, a function (or a method of
+    a class) whose body is only `...`, or one in which a statement, an assigned value or a returned value is `...`.
+    `@exercise` calls this for all parameters of a check.
+    """
+    for name, value in values.items():
+        if where := _hole(value):
+            raise NotAttempted(f"{name} {where}")
+
+
+def _hole(value: Any) -> str:
+    """Where the hole is, as the end of a sentence; empty when there is none."""
+    if value is Ellipsis or (isinstance(value, str) and value.strip() == "..."):
+        return "is still `...`."
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "still holds `...`." if any(_hole(v) for v in value if not isinstance(v, type)) else ""
+    if isinstance(value, dict):
+        return "still holds `...`." if any(_hole(v) for v in [*value, *value.values()]) else ""
+    if isinstance(value, type):
+        bodies = [inspect.unwrap(v) for v in vars(value).values() if inspect.isroutine(v)]
+        return next((text for v in bodies if (text := _hole(v))), "")
+    if inspect.isroutine(value):
+        function = inspect.unwrap(getattr(value, "__func__", value))
+        return _hole_in_function(function) if isinstance(function, FunctionType) else ""
+    return ""
+
+
+def _hole_in_function(function: FunctionType) -> str:
+    # The bytecode of a body that is only `...` (and of `pass`, and of a docstring alone) is "return None".
+    if _is_empty(function.__code__):
+        return "has no body yet: replace the `...` in it."
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return ""  # no source (made by exec, or a lambda inside an expression): the bytecode has to do
+    definition = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
+    body = definition.body if definition else []
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        filled = isinstance(node, ast.Expr | ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Return)
+        if filled and isinstance(node.value, ast.Constant) and node.value.value is Ellipsis:
+            return f"still holds `...` (line {node.lineno} of the function): replace it, or write `pass` for nothing."
+    return ""
+
+
+def _is_empty(code: CodeType) -> bool:
+    import dis
+
+    ignored = {"RESUME", "NOP", "RETURN_GENERATOR", "POP_TOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"}
+    if code.co_flags & inspect.CO_GENERATOR:
+        return False
+    steps = [i for i in dis.get_instructions(code) if i.opname not in ignored]
+    if steps and steps[0].opname == "RETURN_CONST":
+        return steps[0].argval in (None, Ellipsis)
+    return (
+        len(steps) >= 2
+        and steps[0].opname == "LOAD_CONST"
+        and steps[1].opname == "RETURN_VALUE"
+        and (steps[0].argval is None or steps[0].argval is Ellipsis)
+    )
+
+
+# --- What a check is written with -----------------------------------------------------------------
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: thousands with commas, long things cut."""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    text = " ".join((value if isinstance(value, str) else repr(value)).split())
+    text = repr(text) if isinstance(value, str) else text
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def expect(condition: Any, message: str) -> None:
+    """NotYet(message) unless the condition holds."""
+    if not condition:
+        raise NotYet(message)
+
+
+def expect_equal(name: str, *, found: Any, expected: Any, why: str = "") -> None:
+    """NotYet("name: expected …, found …: why") unless the two are equal. `why` is a nudge, not the answer."""
+    if found != expected:
+        tail = f": {why}" if why else ""
+        raise NotYet(f"{name}: expected {shown(expected)}, found {shown(found)}{tail}")
+
+
+def expect_type(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
+    """NotYet unless the value is of that kind (or one of those): "name: expected a list, found a dict"."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(k.__name__ for k in kinds)
+        raise NotYet(f"{name}: expected {wanted}, found {type(value).__name__} ({shown(value)})")
+
+
+def limited(func: Callable[..., Any], seconds: float, name: str | None = None) -> Callable[..., Any]:
+    """The learner's function with a deadline: `limited(fetch_all, 60)(url)`.
+
+    It runs in a thread of its own, which cannot be ended by force: after the deadline it is left behind.
+
+    Args:
+        func: what to call.
+        seconds: how long it may take.
+        name: what to call it in the message; by default its own name.
+
+    Raises:
+        NotYet: no answer in time. What the function itself raises comes through.
+    """
+    called = name or getattr(func, "__name__", "your function")
+
+    @functools.wraps(func)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outcome: list[tuple[bool, Any]] = []
+
+        def target() -> None:
+            try:
+                outcome.append((True, func(*args, **kwargs)))
+            except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits
+                outcome.append((False, error))
+
+        thread = threading.Thread(target=target, name=f"check-{called}", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not outcome:
+            raise NotYet(f"{called}: no answer within {seconds:g} s: does a loop or a wait in it never end?")
+        good, value = outcome[0]
+        if good:
+            return value
+        raise value
+
+    return call
+
+
+# --- The check as an object -----------------------------------------------------------------------
+
+
+class Check:
+    """A check that can be called with the learner's variables and gives hints, one more each time.
+
+    Attributes:
+        name: as in course.toml. title: what the exercise is called. run: the bare function, for a check's own tests.
+    """
+
+    def __init__(self, run: Callable[..., None], chapter: Chapter, exercise: Exercise) -> None:
+        self.run = run
+        self.chapter = chapter
+        self.exercise = exercise
+        self.name = exercise.name
+        self.title = exercise.title
+        self.__doc__ = run.__doc__
+        self.__signature__ = inspect.signature(run)
+        self._hints_given = 0
+
+    def __repr__(self) -> str:
+        return f"check {self.name}{self.__signature__}: {self.title}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            self._verdict(*args, **kwargs)
+        except NotYet:
+            self._record(passed=False)
+            raise
+        note = self._record(passed=True)
+        print(f"{_GREEN}Correct:{_OFF} {self.title}.{self._count()}")
+        if note:
+            print(note)
+
+    def hint(self) -> None:
+        """Print the next hint; after the last one it begins again."""
+        hints = self.exercise.hints
+        number = self._hints_given % len(hints)
+        self._hints_given += 1
+        print(f"Hint {number + 1} of {len(hints)}: {hints[number]}")
+
+    def _verdict(self, *args: Any, **kwargs: Any) -> None:
+        call = f"check.{self.name}({', '.join(self.__signature__.parameters)})"
+        try:
+            bound = self.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise NotYet(f"{self.name}: call it as {call} ({error})") from None
+        values = dict(bound.arguments)
+        attempted(**values)
+        try:
+            self.run(*args, **kwargs)
+        except Verdict:
+            raise
+        except Exception as error:  # noqa: BLE001 - the learner's code may raise anything; it becomes one line
+            if isinstance(error, FlowError) and error.code == Exit.SERVICE:
+                raise
+            for service in self.chapter.services:
+                if not clients.answers(service):
+                    raise clients.is_down(service) from None
+            raise NotYet(_explain(error, values)) from error
+
+    def _record(self, *, passed: bool) -> str | None:
+        return progress.record(self.chapter.stem, self.name, passed)
+
+    def _count(self) -> str:
+        try:
+            done = progress.passed_in(self.chapter.stem)
+        except FlowError:
+            return ""
+        return f" {done} of {len(self.chapter.exercises)} in this lab."
+
+
+def exercise(function: Callable[..., None]) -> Check:
+    """Make the check of a chapter's module out of a function; its name must stand in course.toml.
+
+    The function's parameters are the learner's variables, by name; it takes one at least.
+    """
+    chapter = course().chapter(function.__module__.rpartition(".")[2].removeprefix("c"))
+    entry = chapter.exercise(function.__name__)
+    if not inspect.signature(function).parameters:
+        raise FlowError(f"{chapter.checks}.{entry.name}: a check takes at least one variable of the learner's")
+    return Check(function, chapter, entry)
+
+
+def _explain(error: Exception, values: dict[str, Any]) -> str:
+    """One line about an unexpected error: which variable, what was raised, and the line of the learner's cell."""
+    if isinstance(error, FlowError):
+        said = str(error)
+    else:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [(frame, line) for frame, line in _frames(error) if _is_learners(frame.f_code)]
+    if not frames:
+        name = next(iter(values), "your answer")
+        kinds = ", ".join(f"{n} is a {type(v).__name__}" for n, v in values.items() if not callable(v))
+        return f"{name}: the check could not use it: {said}" + (f" ({kinds})" if kinds else "")
+    frame, line = frames[-1]
+    entered = {f.f_code for f, _ in frames}
+    name = next((n for n, v in values.items() if _codes(v) & entered), frame.f_code.co_name)
+    text = linecache.getline(frame.f_code.co_filename, line).strip()
+    return f"{name}: it raised {said}, in line {line} of its cell" + (f": `{shown(text)[1:-1]}`" if text else "")
+
+
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    found, trace = [], error.__traceback__
+    while trace:
+        found.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    return found
+
+
+def _codes(value: Any) -> set[CodeType]:
+    """The code of a function, or of the methods of a class or an object."""
+    if isinstance(value, (list, tuple)):
+        return set().union(*(_codes(v) for v in value))
+    function = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else value
+    if isinstance(function, FunctionType):
+        return {function.__code__}
+    owner = function if isinstance(function, type) else type(function)
+    return {v.__code__ for v in vars(owner).values() if isinstance(v, FunctionType)}
+
+
+def _is_learners(code: CodeType) -> bool:
+    """Whether the code was written in a cell: not ours, not the standard library's, not an installed package's."""
+    file = code.co_filename
+    if file.startswith("<frozen"):
+        return False
+    ours = (str(ROOT / "flow360"), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sys.prefix)
+    resolved = str(Path(file))
+    return not any(resolved.startswith(f"{folder}/") for folder in ours)

@@ -1,0 +1,6 @@
+"""Primeur, the invented company behind the course: a French online grocer with refrigerated vans.
+
+Nothing heavy is imported here; take what you need from the submodules:
+`generate` (tables of any size), `manifest` (what was spoilt on purpose), `seed` and `load` (the committed week),
+`api` (the REST service) and `sensors` (the vans over MQTT).
+"""

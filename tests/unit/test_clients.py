@@ -1,0 +1,147 @@
+"""Clients without services: each says in one line which service is down, and nothing hangs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from flow360 import clients
+from flow360.errors import Exit, FlowError
+from flow360.settings import PORTS, settings
+
+
+@pytest.fixture(autouse=True)
+def nobody_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ports on which nothing listens (1 to 7: never used), whatever runs on this machine."""
+    monkeypatch.setenv("FLOW360_ENV_FILE", str(tmp_path / ".env"))
+    for number, name in enumerate(PORTS, 1):
+        monkeypatch.setenv(name, str(number))
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def use_zookeeper() -> None:
+    with clients.zookeeper():
+        pass
+
+
+CALLS = {
+    "postgres-dwh": clients.postgres,
+    "postgres-source": lambda: clients.engine("source"),
+    "kafka": clients.producer,
+    "kafka ": lambda: clients.consumer("orders"),
+    "kafka  ": clients.kafka_admin,
+    "kafka   ": clients.confluent,
+    "zookeeper": use_zookeeper,
+    "mosquitto": clients.mqtt,
+    "market-api": lambda: clients.api().get("/orders"),
+}
+
+
+@pytest.mark.parametrize("service", CALLS)
+def test_a_service_that_is_down_is_one_line(service: str, caplog, capfd) -> None:
+    call, service = CALLS[service], service.strip()
+    began = time.monotonic()
+    with pytest.raises(FlowError) as error:
+        call()
+    assert str(error.value) == (
+        f"{service} does not answer on 127.0.0.1:{clients.port_of(service)}: start it with `flow360 up {service}`"
+    )
+    assert error.value.code == Exit.SERVICE
+    assert time.monotonic() - began < clients.CONNECT_SECONDS + 3
+    assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_database_names_the_two() -> None:
+    with pytest.raises(FlowError, match='"warehouse" or "source"'):
+        clients.postgres("mysql")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('FATAL:  password authentication failed for user "shop"', "refused the password of .env"),
+        ("fe_sendauth: no password supplied", "refused the password of .env"),
+        ("FATAL:  the database system is starting up", "not ready yet"),
+        (
+            'connection failed:\nFATAL:  database "x" does not exist',
+            'postgres-dwh: FATAL:  database "x" does not exist',
+        ),
+        ("Connection refused", "flow360 up postgres-dwh"),
+    ],
+)
+def test_what_postgres_says_becomes_one_line(text: str, says: str) -> None:
+    line = str(clients._postgres_error("postgres-dwh", text))
+    assert says in line
+    assert "\n" not in line
+
+
+def test_a_service_without_a_port_cannot_be_asked() -> None:
+    assert clients.port_of("market-sensors") is None
+    assert clients.answers("market-sensors")
+
+
+def test_librdkafka_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "answers", lambda service: True)
+    made = clients.confluent(group_id="g", error_cb=print, **{"linger.ms": 5})
+    assert (made["group.id"], made["error_cb"], made["linger.ms"]) == ("g", print, 5)
+    assert made["bootstrap.servers"] == settings().kafka_bootstrap
+
+
+class Answer(BaseHTTPRequestHandler):
+    """429 on /busy, a cut connection on /cut, silence on /slow, else 200."""
+
+    stop = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path == "/cut":
+            self.connection.close()
+            return
+        if self.path == "/slow":
+            self.stop.wait(5)
+            return
+        self.send_response(429 if self.path == "/busy" else 200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch):
+    from http.server import ThreadingHTTPServer
+
+    http: HTTPServer = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MARKET_API_PORT", str(http.server_port))
+    settings.cache_clear()
+    yield
+    Answer.stop.set()
+    http.shutdown()
+    http.server_close()
+
+
+def test_the_api_session_leaves_http_to_the_caller(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    session = clients.api(seconds=0.2)
+    assert session.get("/orders").status_code == 200
+    assert session.get("/busy").status_code == 429
+    with pytest.raises(requests.ConnectionError):
+        session.get("/cut")
+    with pytest.raises(requests.Timeout):
+        session.get("/slow")
+
+
+def test_importing_is_fast() -> None:
+    heavy = ["kafka", "psycopg", "sqlalchemy", "kazoo", "paho", "requests", "pandas", "confluent_kafka"]
+    program = f"import sys, flow360.clients; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert out.stdout.strip() == "[]"

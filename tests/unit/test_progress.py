@@ -1,0 +1,79 @@
+"""The learner's record: counted, replaced whole, and never lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from flow360 import progress
+from flow360.errors import FlowError
+
+
+def test_attempts_are_counted_and_the_first_pass_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    assert progress.load(path) == {}
+    progress.record("01_sources", "paged_client", False, path)
+    progress.record("01_sources", "paged_client", True, path)
+    first = progress.load(path)["01_sources/paged_client"]
+    assert first["attempts"] == 2
+    assert first["first_passed"].endswith("+00:00")
+    progress.record("01_sources", "paged_client", True, path)
+    again = progress.load(path)["01_sources/paged_client"]
+    assert (again["attempts"], again["first_passed"]) == (3, first["first_passed"])
+    assert progress.passed_in("01_sources", path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["progress.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 9, "exercises": {}}', '{"version": 1, "exercises": {"a": 1}}']
+)
+def test_an_unreadable_file_is_kept_aside(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "progress.json"
+    path.write_text(text, "utf-8")
+    with pytest.raises(FlowError, match="cannot be read"):
+        progress.load(path)
+    note = progress.record("01_sources", "paged_client", True, path)
+    assert "progress.unreadable-1.json" in note
+    assert (tmp_path / "progress.unreadable-1.json").read_text("utf-8") == text
+    assert progress.passed_in("01_sources", path) == 1
+
+
+def test_two_kernels_do_not_lose_an_attempt(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: progress.record("01_sources", "paged_client", False, path), range(40)))
+    assert progress.load(path)["01_sources/paged_client"]["attempts"] == 40
+
+
+def test_a_folder_that_cannot_be_written_does_not_spoil_the_verdict(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("", "utf-8")
+    note = progress.record("01_sources", "paged_client", True, blocked / "progress.json")
+    assert "was not written" in note
+
+
+def test_the_table_counts(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    progress.record("01_sources", "paged_client", True, path)
+    rows = progress.progress_rows(path=path)
+    assert json.loads(json.dumps(rows)) == rows
+    assert sum(1 for row in rows if row["first_passed"]) == 1
+    assert progress.progress_table(path=path).caption == f"1 of {len(rows)} exercises passed"
+
+
+def test_no_part_is_left_when_the_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "progress.json"
+    progress.record("01_sources", "paged_client", True, path)
+    before = path.read_bytes()
+
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in progress.record("01_sources", "paged_client", True, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["progress.json"]

@@ -1,0 +1,275 @@
+"""Jars and packages: what is locked, what counts as here, and what happens to a file that is not the right one."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+from flow360.stack import artifacts
+from flow360.stack.artifacts import Jar, read_lock
+from flow360.stack.model import NATIVE, model
+
+BODY = b"not really a jar, but it has bytes" * 40
+
+
+def jar(body: bytes = BODY, name: str = "org.example:tool:1.0") -> Jar:
+    return Jar(name, hashlib.sha256(body).hexdigest())
+
+
+def put(one: Jar, body: bytes = BODY) -> Path:
+    one.path.parent.mkdir(parents=True, exist_ok=True)
+    one.path.write_bytes(body)
+    return one.path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache for each test."""
+    monkeypatch.setenv("FLOW360_CACHE", str(tmp_path / "cache"))
+    settings.cache_clear()
+    yield tmp_path / "cache"
+    settings.cache_clear()
+
+
+class Repository:
+    """Stands in for jgo's MavenContext: `answers` are given one by one, bytes to write or an error to raise."""
+
+    def __init__(self, *answers: bytes | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def __call__(self, repo_cache: Path, timeout: float) -> Repository:
+        self.root = repo_cache
+        return self
+
+    def project(self, group: str, artifact: str) -> Repository:
+        self.path = self.root / group.replace(".", "/") / artifact
+        self.name = artifact
+        return self
+
+    def at_version(self, version: str) -> Repository:
+        self.path = self.path / version / f"{self.name}-{version}.jar"
+        return self
+
+    def artifact(self, classifier: str, packaging: str) -> Repository:
+        return self
+
+    def resolve(self) -> Path:
+        self.asked.append(self.path.name)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(answer)
+        return self.path
+
+
+@pytest.fixture
+def repository(monkeypatch):
+    def use(*answers: bytes | Exception) -> Repository:
+        import jgo.maven
+
+        one = Repository(*answers)
+        monkeypatch.setattr(jgo.maven, "MavenContext", one)
+        return one
+
+    return use
+
+
+# --- coordinates ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "parts", "tail"),
+    [
+        ("org.a.b:c:1.2", ("org.a.b", "c", "1.2", "", "jar"), "org/a/b/c/1.2/c-1.2.jar"),
+        ("g:c:1:linux", ("g", "c", "1", "linux", "jar"), "g/c/1/c-1-linux.jar"),
+        ("g:c:1:plugin@tar.gz", ("g", "c", "1", "plugin", "tar.gz"), "g/c/1/c-1-plugin.tar.gz"),
+        ("g:c:1@zip", ("g", "c", "1", "", "zip"), "g/c/1/c-1.zip"),
+    ],
+)
+def test_parts_and_path(coordinates, parts, tail, cache):
+    one = Jar(coordinates, "0")
+    assert one.parts == parts
+    assert one.path == cache / "maven" / tail
+
+
+# --- what counts as here ----------------------------------------------------------------------------------------------
+
+
+def test_a_file_counts_only_after_it_was_hashed():
+    one = jar()
+    assert not one.present()
+    assert not one.verify()
+    put(one)
+    assert not one.present()
+    assert one.verify()
+    assert one.present()
+
+
+def test_a_truncated_file_does_not_count():
+    one = jar()
+    put(one)
+    one.verify()
+    put(one, BODY[:-1])
+    assert not one.present()
+    assert not one.verify()
+
+
+def test_a_damaged_file_of_the_same_size_is_found_by_its_hash():
+    one = jar()
+    put(one, b"X" + BODY[1:])
+    assert not one.verify()
+    assert not one.present()
+
+
+def test_a_file_of_another_lock_does_not_count():
+    one = jar()
+    put(one)
+    one.verify()
+    assert not Jar(one.coordinates, "0" * 64).present()
+
+
+# --- fetching ---------------------------------------------------------------------------------------------------------
+
+
+def test_fetch_brings_what_is_missing_and_says_so(repository):
+    one = jar()
+    asked = repository(BODY)
+    seen = []
+    artifacts.fetch([one], lambda *event: seen.append(event))
+    assert one.present()
+    assert seen == [(1, 1, "tool")]
+    artifacts.fetch([one])
+    assert asked.asked == ["tool-1.0.jar"], "the second fetch asks nobody"
+
+
+def test_a_truncated_file_is_fetched_again(repository):
+    one = jar()
+    put(one, BODY[:100])
+    asked = repository(BODY)
+    artifacts.fetch([one])
+    assert one.present()
+    assert len(asked.asked) == 1
+
+
+def test_a_truncated_answer_is_asked_for_again(repository):
+    asked = repository(BODY[:50], BODY)
+    artifacts.fetch([jar()])
+    assert len(asked.asked) == 2
+    assert jar().present()
+
+
+def test_a_file_that_is_not_the_locked_one_is_refused_and_removed(repository):
+    one = jar()
+    repository(b"evil", b"evil", b"evil")
+    with pytest.raises(FlowError, match=r"org\.example:tool:1\.0 came, but is not the locked file") as caught:
+        artifacts.fetch([one])
+    assert caught.value.code is Exit.FAILED
+    assert not one.path.exists(), "the message says that it was removed"
+    assert not one.present()
+
+
+def test_a_hiccup_is_tried_again(repository):
+    asked = repository(ConnectionError("reset"), ConnectionError("reset"), BODY)
+    artifacts.fetch([jar()])
+    assert len(asked.asked) == 3
+    assert jar().present()
+
+
+def test_no_network_is_one_line_with_its_own_code(repository):
+    repository(*[ConnectionError("no route\nto host")] * 3)
+    with pytest.raises(FlowError, match="is there a network") as caught:
+        artifacts.fetch([jar()])
+    assert caught.value.code is Exit.NETWORK
+    assert "\n" not in caught.value.message
+
+
+def test_a_full_disk_is_said_at_once(repository):
+    asked = repository(OSError(28, "No space left on device"))
+    with pytest.raises(FlowError, match="no room in") as caught:
+        artifacts.fetch([jar()])
+    assert caught.value.code is Exit.DISK
+    assert len(asked.asked) == 1
+
+
+def test_what_came_before_a_failure_is_kept(repository):
+    good, bad = jar(), jar(name="org.example:zzz:1.0")
+    artifacts.fetch([good]) if good.present() else put(good)
+    repository(*[ConnectionError("x")] * 3)
+    with pytest.raises(FlowError):
+        artifacts.fetch([good, bad])
+    assert good.present()
+
+
+def test_missing_names_each_jar_once(cache):
+    lock = read_lock()["kafka"]
+    assert artifacts.missing([]) == []
+    assert artifacts.missing(["kafka", "kafka"]) == lock
+
+
+# --- Debian packages --------------------------------------------------------------------------------------------------
+
+
+def test_packages_count_only_when_they_are_exactly_these():
+    note = artifacts.debian_root("mosquitto") / ".packages"
+    assert not artifacts.debian_present("mosquitto", ["a", "b"])
+    note.parent.mkdir(parents=True)
+    note.write_text("a b\n", "utf-8")
+    assert artifacts.debian_present("mosquitto", ["a", "b"])
+    assert not artifacts.debian_present("mosquitto", ["a"])
+
+
+def test_a_system_without_apt_is_told_of_the_other_engine(monkeypatch):
+    monkeypatch.setattr(artifacts.shutil, "which", lambda _name: None)
+    with pytest.raises(FlowError, match="no apt: run it with --engine docker"):
+        artifacts.fetch_debian("mosquitto", ["mosquitto"])
+
+
+def test_apts_own_last_line_is_passed_on_and_nothing_half_is_left(monkeypatch, cache):
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, 100, "", "W: first\nE: Unable to locate package mosquitto")
+
+    monkeypatch.setattr(artifacts.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(artifacts.subprocess, "run", run)
+    with pytest.raises(FlowError, match="E: Unable to locate package mosquitto") as caught:
+        artifacts.fetch_debian("mosquitto", ["mosquitto"])
+    assert caught.value.code is Exit.NETWORK
+    assert list((cache / "debian").iterdir()) == []
+
+
+# --- the lock ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_lock_holds_every_root_with_a_hash():
+    roots = {name: group["roots"] for name, group in tomllib.loads(NATIVE.read_text("utf-8"))["jars"].items()}
+    lock = read_lock()
+    assert set(lock) == set(roots)
+    for group, coordinates in roots.items():
+        locked = {one.coordinates for one in lock[group]}
+        assert set(coordinates) <= locked, f"{group}: run `flow360 jars lock`"
+        assert all(len(one.sha256) == 64 and int(one.sha256, 16) for one in lock[group])
+        names = [one.parts[:2] + one.parts[3:] for one in lock[group]]
+        assert len(set(names)) == len(names), f"{group}: two versions of one artifact"
+
+
+def test_no_old_log4j_and_no_address_is_locked():
+    text = artifacts.LOCK.read_text("utf-8")
+    assert "://" not in text
+    for one in read_lock()["kafka"]:
+        group, artifact, version, *_ = one.parts
+        assert (group, artifact) != ("log4j", "log4j")
+        if artifact == "log4j-core":
+            assert tuple(map(int, version.split(".")[:2])) >= (2, 17)
+
+
+def test_the_locked_broker_is_the_one_that_the_table_names():
+    versions = {one.parts[1]: one.parts[2] for one in read_lock()["kafka"]}
+    assert f"Kafka {versions['kafka_2.13']}" in model()["kafka"].native.what
+    assert f"ZooKeeper {versions['zookeeper']}" in model()["zookeeper"].native.what

@@ -1,0 +1,167 @@
+"""Which Java is taken, and what is said of one that does not fit. The programs here are shell scripts that pretend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+from flow360.stack import java
+from flow360.stack.model import Java
+
+
+def fake(folder: Path, version: str = "", modules: str = "", status: int = 0, text: str | None = None) -> Path:
+    """A `java` that answers -version (on standard error, as the real one does) and --list-modules."""
+    program = folder / "bin" / "java"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    answer = text if text is not None else f'openjdk version "{version}" 2025-01-01'
+    program.write_text(
+        "#!/bin/sh\n"
+        f"case $1 in --list-modules) printf '{modules}' ;; *) echo '{answer}' >&2 ;; esac\n"
+        f"exit {status}\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLOW360_CACHE", str(tmp_path / "cache"))
+    settings.cache_clear()
+    java.jdk.cache_clear()
+    yield
+    settings.cache_clear()
+    java.jdk.cache_clear()
+
+
+@pytest.mark.parametrize(("text", "version"), [("17.0.15", 17), ("21", 21), ("21-ea", 21), ("18.0.2.1", 18)])
+def test_a_java_that_fits(tmp_path, text, version):
+    found = java.inspect(fake(tmp_path, text))
+    assert found.version == version
+    assert text in found.text
+
+
+@pytest.mark.parametrize("text", ["11.0.2", "1.8.0_392", "22", "25.0.1"])
+def test_a_version_that_does_not_fit_names_the_fix(tmp_path, text):
+    with pytest.raises(FlowError, match="the stack needs 17 to 21: set JAVA_HOME") as caught:
+        java.inspect(fake(tmp_path, text))
+    assert caught.value.code is Exit.JAVA
+    assert "\n" not in caught.value.message
+
+
+def test_a_missing_program(tmp_path):
+    with pytest.raises(FlowError, match="does not run .*: set JAVA_HOME") as caught:
+        java.inspect(tmp_path / "bin" / "java")
+    assert caught.value.code is Exit.JAVA
+
+
+def test_a_program_that_is_none(tmp_path):
+    program = tmp_path / "java"
+    program.write_bytes(b"\x7fELF nonsense")
+    program.chmod(0o755)
+    with pytest.raises(FlowError, match="does not run"):
+        java.inspect(program)
+
+
+@pytest.mark.parametrize(("status", "text"), [(1, 'version "17"'), (0, "Hello"), (0, "")])
+def test_a_broken_program(tmp_path, status, text):
+    with pytest.raises(FlowError, match="-version answers nothing useful: set JAVA_HOME"):
+        java.inspect(fake(tmp_path, status=status, text=text))
+
+
+def test_java_home_wins_over_the_path(tmp_path, monkeypatch):
+    home, other = tmp_path / "home", tmp_path / "other"
+    fake(home, "17.0.1")
+    fake(other, "21.0.1")
+    monkeypatch.setenv("PATH", f"{other / 'bin'}{os.pathsep}/usr/bin:/bin")
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    assert java.jdk().version == 17
+    monkeypatch.delenv("JAVA_HOME")
+    java.jdk.cache_clear()
+    assert java.jdk().version == 21
+
+
+def test_a_path_with_a_space(tmp_path):
+    assert java.inspect(fake(tmp_path / "my java", "17.0.1")).version == 17
+
+
+def test_without_any_java_one_is_downloaded_and_a_failure_is_one_line(tmp_path, monkeypatch):
+    import cjdk
+
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert java.locate() is None
+
+    def broken(**_):
+        raise RuntimeError("no index\nwith a long tale")
+
+    monkeypatch.setattr(cjdk, "java_home", broken)
+    with pytest.raises(FlowError, match="no Java, and none could be downloaded .no index.: install a JDK 17") as caught:
+        java.jdk()
+    assert caught.value.code is Exit.JAVA
+    assert "\n" not in caught.value.message
+    fake(tmp_path / "jdk", "17.0.9")
+    monkeypatch.setattr(cjdk, "java_home", lambda **_: tmp_path / "jdk")
+    assert java.jdk().version == 17
+
+
+def test_a_trimmed_java_is_told_which_modules_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    fake(tmp_path, "17.0.1", modules="java.base@17.0.1\\njava.sql@17.0.1\\n")
+    java.require_modules(["java.base", "java.sql"])
+    with pytest.raises(FlowError, match=r"without java\.naming, jdk\.incubator\.vector: set JAVA_HOME"):
+        java.require_modules(["java.base", "jdk.incubator.vector", "java.naming"])
+
+
+# --- the command line of a service ------------------------------------------------------------------------------------
+
+
+def command(tmp_path: Path, jars: list[Path], cds: bool = True) -> list[str]:
+    spec = Java("org.example.Main", "64m", ("-Dx=y",))
+    return java.command("svc", spec, jars, ["a b", "c"], tmp_path / "conf dir", cds=cds)
+
+
+def test_the_class_path_stands_in_a_file_and_survives_spaces_and_quotes(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    fake(tmp_path, "17.0.1")
+    jars = [tmp_path / "my jars" / "a.jar", tmp_path / 'b"c.jar']
+    line = command(tmp_path, jars, cds=False)
+    assert line[-3:] == ["org.example.Main", "a b", "c"]
+    assert line[0] == str(tmp_path / "bin" / "java")
+    assert "-Xmx64m" in line
+    assert "-Dx=y" in line
+    option, quoted = (tmp_path / "conf dir" / "java.args").read_text().splitlines()
+    assert option == "-cp"
+    assert quoted == f'"{jars[0]}:{str(jars[1]).replace(chr(34), chr(92) + chr(34))}"'
+    assert f"@{tmp_path / 'conf dir' / 'java.args'}" in line
+
+
+def test_the_class_archive_is_written_first_and_used_then(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    fake(tmp_path, "17.0.1")
+    jars = [tmp_path / "a.jar"]
+    first = [part for part in command(tmp_path, jars) if "ArchiveClassesAtExit" in part]
+    assert len(first) == 1
+    written = Path(first[0].split("=", 1)[1])
+    archive = java.archive_path("svc", jars)
+    assert written != archive, "a half-written archive must not be taken for a whole one"
+    java.keep_archive("svc", jars)
+    assert not archive.exists()
+    written.write_bytes(b"archive")
+    java.keep_archive("svc", jars)
+    assert archive.read_bytes() == b"archive"
+    assert f"-XX:SharedArchiveFile={archive}" in command(tmp_path, jars)
+
+
+def test_another_java_or_class_path_has_another_archive(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    fake(tmp_path, "17.0.1")
+    one = java.archive_path("svc", [tmp_path / "a.jar"])
+    assert one != java.archive_path("svc", [tmp_path / "b.jar"])
+    assert one != java.archive_path("other", [tmp_path / "a.jar"])
+    fake(tmp_path, "17.0.2")
+    java.jdk.cache_clear()
+    assert one != java.archive_path("svc", [tmp_path / "a.jar"])

@@ -1,0 +1,240 @@
+"""The model: compose.yaml and native.toml as data, and the order in which services start and stop."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import PORTS, ROOT
+from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, model, read_model
+from flow360.stack.native import overlay
+
+
+def small(folder: Path, compose: dict | None = None, native: str = "", env: dict | None = None) -> Model:
+    """A model of two services, `base` and `top`, which needs it; the arguments add to the files or replace them."""
+    services = compose or {
+        "base": {"x-flow360": {"layer": 1, "title": "Base"}, "ports": ["127.0.0.1:${BASE_PORT:-1234}:1"]},
+        "top": {
+            "x-flow360": {"layer": 2, "title": "Top"},
+            "profiles": ["all"],
+            "depends_on": {"base": {"condition": "service_healthy"}},
+        },
+    }
+    (folder / "compose.yaml").write_text(yaml.safe_dump({"services": services}), "utf-8")
+    text = native or "".join(
+        f'[{name}]\nruns = "real"\nwhat = "it"\nready = {{probe = "http"}}\n' for name in sorted(services)
+    )
+    (folder / "native.toml").write_text(text, "utf-8")
+    return read_model(folder / "compose.yaml", folder / "native.toml", env or {})
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$A", "one"),
+        ("${A}", "one"),
+        ("x${A}y$A", "xoneyone"),
+        ("${NONE:-9}", "9"),
+        ("${NONE-9}", "9"),
+        ("${EMPTY:-9}", "9"),
+        ("${EMPTY-9}", ""),
+        ("${A:-9}", "one"),
+        ("${NONE:?run up first}", ""),
+        ("${A:?run up first}", "one"),
+        ("$$A", "$A"),
+        ("$$$$", "$$"),
+        ("${NONE}", ""),
+        ("100 $ and 5%", "100 $ and 5%"),
+        ("${NONE:-}", ""),
+    ],
+)
+def test_variables_are_replaced_as_compose_does(text, expected):
+    assert interpolate(text, {"A": "one", "EMPTY": ""}) == expected
+
+
+def test_a_port_comes_from_the_environment(tmp_path):
+    assert small(tmp_path, env={"BASE_PORT": "4321"})["base"].ports == (4321,)
+    assert small(tmp_path)["base"].port == 1234
+    assert small(tmp_path)["top"].port is None
+
+
+def test_variables_in_lists_and_tables_are_replaced_too(tmp_path):
+    services = {
+        "base": {"x-flow360": {"layer": 1, "title": "Base $A", "link": "http://h:${P:-80}/"}, "image": "img:${TAG:-1}"}
+    }
+    base = small(tmp_path, services, env={"A": "x", "TAG": "2"})["base"]
+    assert (base.title, base.link, base.image) == ("Base x", "http://h:80/", "img:2")
+
+
+# --- what is refused, in one line -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]", "192.168.1.2", ""])
+def test_a_port_beyond_this_machine_is_refused(tmp_path, address):
+    spec = f"{address}:9000:9000" if address else "9000:9000"
+    services = {"base": {"x-flow360": {"layer": 1, "title": "B"}, "ports": [spec]}}
+    with pytest.raises(FlowError, match=r"base: port .* must start with 127\.0\.0\.1:") as caught:
+        small(tmp_path, services)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("value", ["eighty", "0", "65536", "-1", "80.5"])
+def test_a_port_that_is_none_is_refused_in_one_line(tmp_path, value):
+    with pytest.raises(FlowError, match=re.escape(f"base: {value!r} is not a port number")) as caught:
+        small(tmp_path, env={"BASE_PORT": value})
+    assert "\n" not in caught.value.message
+
+
+def test_an_unknown_key_is_named(tmp_path):
+    with pytest.raises(FlowError, match=r"\[base\]: unknown key comand, portt"):
+        small(
+            tmp_path, {"base": {"x-flow360": {"layer": 1, "title": "B"}}}, '[base]\nruns="real"\ncomand=["x"]\nportt=1\n'
+        )
+
+
+def test_what_runs_must_be_said(tmp_path):
+    services = {"base": {"x-flow360": {"layer": 1, "title": "B"}}}
+    with pytest.raises(FlowError, match="runs must be one of real, stand-in, compose only"):
+        small(tmp_path, services, '[base]\nruns="sort of"\nwhat="it"\n')
+
+
+def test_a_service_in_one_file_only_is_named(tmp_path):
+    services = {name: {"x-flow360": {"layer": 1, "title": "B"}} for name in ("base", "more")}
+    with pytest.raises(FlowError, match=r"only in compose\.yaml: more; only in native\.toml: less"):
+        small(tmp_path, services, '[base]\nruns="real"\nwhat="it"\n[less]\nruns="real"\nwhat="it"\n')
+
+
+def test_an_unknown_service_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(FlowError, match="no service 'kafak'. There are: base, top") as caught:
+        small(tmp_path)["kafak"]
+    assert caught.value.code is Exit.USAGE
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def chain(folder: Path, **needs: tuple[str, ...]) -> Model:
+    services = {
+        name: {
+            "x-flow360": {"layer": 1, "title": name},
+            "depends_on": {other: {"condition": "service_healthy"} for other in others},
+        }
+        for name, others in needs.items()
+    }
+    return small(folder, services)
+
+
+def test_closure_puts_dependencies_first_and_each_once(tmp_path):
+    diamond = chain(tmp_path, d=("b", "c"), b=("a",), c=("a",), a=(), alone=())
+    order = diamond.closure(["d"])
+    assert sorted(order) == ["a", "b", "c", "d"]
+    assert order.index("a") < order.index("b") < order.index("d")
+    assert order.index("c") < order.index("d")
+    assert diamond.closure(["d", "a", "d"]) == order
+    assert diamond.closure([]) == []
+
+
+def test_dependants_come_first_and_reach_all_the_way_up(tmp_path):
+    diamond = chain(tmp_path, d=("b", "c"), b=("a",), c=("a",), a=(), alone=())
+    order = diamond.dependants(["a"])
+    assert sorted(order) == ["a", "b", "c", "d"]
+    assert order[0] == "d"
+    assert order[-1] == "a"
+    assert diamond.dependants(["c"]) == ["d", "c"]
+
+
+def test_a_circle_is_named(tmp_path):
+    with pytest.raises(FlowError, match="a -> b -> c -> a depends on itself"):
+        chain(tmp_path, a=("b",), b=("c",), c=("a",)).closure(["a"])
+
+
+def test_a_dependency_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(FlowError, match="no service 'ghost'"):
+        chain(tmp_path, a=("ghost",)).closure(["a"])
+
+
+# --- the course's own files -------------------------------------------------------------------------------------------
+
+
+def test_both_files_hold_the_same_services():
+    raw = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
+    assert set(raw) == {s.name for s in model().services.values() if not s.host}
+
+
+def test_every_port_is_on_this_machine_only_and_has_a_variable():
+    raw = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
+    for name, spec in raw.items():
+        for port in spec.get("ports", ()):
+            found = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+_PORT):-(\d+)\}:\d+", port)
+            assert found, f"{name}: {port}"
+            assert PORTS[found[1]] == int(found[2]), f"{name}: {port}"
+    published = {port for spec in raw.values() for port in spec.get("ports", ())}
+    assert len(published) == len(PORTS) - 1  # JupyterLab is not in compose.yaml
+
+
+def test_ports_differ():
+    ports = [port for service in model().services.values() for port in service.ports]
+    assert len(set(ports)) == len(ports)
+
+
+def test_every_service_says_what_runs_and_can_be_asked():
+    from flow360.stack import prepare, probes
+
+    for service in model().services.values():
+        native = service.native
+        assert native.runs in RUNS
+        assert native.what
+        assert service.title
+        assert native.memory_mb > 0, service.name
+        if native.runs == "compose only":
+            assert native.why, service.name
+        if native.ready:
+            assert callable(getattr(probes, native.ready["probe"])), service.name
+        if native.prepare:
+            assert callable(getattr(prepare, native.prepare)), service.name
+        if native.config:
+            assert (ROOT / "stack" / native.config.file).is_file(), service.name
+        if native.jars:
+            assert native.jars in model().jar_roots, service.name
+
+
+def test_the_sources_start_commands_name_known_services():
+    for profile in ("minimal", "ingestion", "sources", "storage", "complete"):
+        assert model().profile(profile), profile
+    everything = {s.name for s in model().services.values() if not s.host}
+    assert set(model().profile("complete")) | {"zookeeper", "kafka", "postgres-dwh"} == everything
+    assert model().profile("no such profile") == []
+
+
+# --- config files -----------------------------------------------------------------------------------------------------
+
+
+def test_overlay_replaces_appends_and_leaves_the_rest():
+    text = "# port=1\nport=2181\nname = value\n\nother=3\n"
+    got = overlay(text, {"port": "9", "name": "new", "extra": "x y"}, "=")
+    assert got == "# port=1\nport=9\nname=new\n\nother=3\nextra=x y\n"
+
+
+def test_overlay_with_a_space_as_separator():
+    text = "listener 1883 0.0.0.0\nlistener_more 2\npersistence true\n"
+    assert overlay(text, {"listener": "9 127.0.0.1"}, " ") == "listener 9 127.0.0.1\nlistener_more 2\npersistence true\n"
+
+
+def test_overlay_with_nothing_to_change_keeps_the_text():
+    text = "a=1\n#b=2\n"
+    assert overlay(text, {}, "=") == text
+
+
+def test_overlay_sets_a_key_that_stands_there_twice_in_both_places():
+    assert overlay("a=1\na=2\n", {"a": "3"}, "=") == "a=3\na=3\n"
+
+
+def test_config_defaults():
+    assert Config("x").separator == "="

@@ -1,0 +1,259 @@
+"""The keeper of the processes: its config file, and a real supervisord with small programs in a folder with a space."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import shlex
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flow360.errors import Exit, FlowError
+from flow360.stack import probes
+from flow360.stack.supervise import MARK, Program, Supervisor, pss_mb
+
+# A child of a child: ending a program must end it too. Both wait to be signalled.
+FAMILY = "import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "
+PAUSE = "import signal; signal.pause()"
+
+
+def until(condition, what: str, deadline: float = 15.0) -> None:
+    missing = probes.wait_ready(lambda: None if condition() else what, deadline, lambda: None, pause=0.05)
+    assert missing is None, missing
+
+
+def program(folder: Path, name: str = "sleeper", code: str = PAUSE, **more) -> Program:
+    return Program(name, [sys.executable, "-c", code], folder, folder / "logs" / f"{name}.log", **more)
+
+
+# --- its section of the config file -----------------------------------------------------------------------------------
+
+
+def parsed(one: Program) -> configparser.SectionProxy:
+    """The section, read as supervisor reads it (comments after a blank and all)."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    parser.read_string(one.section("owner"))
+    return parser[f"program:{one.name}"]
+
+
+@pytest.mark.parametrize("awkward", ["a b", "100%", "%(here)s", "it's", 'say "hi"', "back\\slash", "tab\there", "$HOME"])
+def test_awkward_arguments_come_through(awkward):
+    one = Program("x", ["/bin/echo", awkward], Path("/tmp"), Path("/tmp/x.log"))
+    assert shlex.split(parsed(one)["command"] % {}) == ["/bin/echo", awkward]
+
+
+@pytest.mark.parametrize("awkward", ["a b", "100%", "%(here)s", 'say "hi" now', "back\\slash", "comma,equals=it's", "a;b", "a#b", "ünï"])
+def test_awkward_variables_come_through(awkward):
+    from supervisor.datatypes import dict_of_key_value_pairs
+
+    one = Program("x", ["/bin/true"], Path("/tmp"), Path("/tmp/x.log"), {"A": awkward, "B": "2"})
+    got = dict_of_key_value_pairs(parsed(one)["environment"] % {})
+    assert got == {"A": awkward, "B": "2", MARK: "owner:x"}
+
+
+@pytest.mark.parametrize("awkward", ["/my #1 course", "/a ;b", "/a\n[program:y]\ncommand=/bin/evil"])
+def test_what_supervisor_cannot_read_is_refused_in_one_line(awkward):
+    for one in (
+        Program("x", ["/bin/echo", awkward], Path("/tmp"), Path("/x.log")),
+        Program("x", ["/bin/true"], Path(awkward), Path("/x.log")),
+        Program("x", ["/bin/true"], Path("/tmp"), Path(awkward)),
+        Program("x", ["/bin/true"], Path("/tmp"), Path("/x.log"), {"A": awkward}),
+    ):
+        with pytest.raises(FlowError, match="rename the folder") as caught:
+            one.section("owner")
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("awkward", ["it's \"both\"", '"quoted"', "ends with'"])
+def test_quotes_that_supervisor_cannot_carry_are_refused(awkward):
+    with pytest.raises(FlowError, match="such quotes"):
+        Program("x", ["/bin/true"], Path("/tmp"), Path("/x.log"), {"A": awkward}).section("owner")
+
+
+def test_a_path_with_a_percent_sign_comes_through():
+    section = parsed(Program("x", ["/bin/true"], Path("/50% off"), Path("/50% off/x.log")))
+    assert section["directory"] % {} == "/50% off"
+    assert section["stdout_logfile"] % {} % {} == "/50% off/x.log", "supervisor does this one twice"
+
+
+def test_whole_groups_are_stopped_and_postgresql_by_its_fast_signal():
+    section = parsed(Program("x", ["/opt/bin/postgres"], Path("/"), Path("/x"), user="nobody", stop_seconds=7))
+    assert section["stopasgroup"] == section["killasgroup"] == "true"
+    assert section["stopsignal"] == "INT"
+    assert section["user"] == "nobody"
+    assert section["stopwaitsecs"] == "7"
+    assert "stopsignal" not in parsed(Program("x", ["/bin/true"], Path("/"), Path("/x")))
+
+
+# --- a real supervisord -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    """A supervisord's keeper in a folder with a space; whatever it started is gone afterwards."""
+    one = Supervisor(tmp_path / "a folder" / "state 100%")
+    yield one
+    if daemon := one.daemon():
+        daemon.kill()  # quicker than an orderly end, which has a test of its own
+        daemon.wait(10)
+    one.end_orphans(2)
+    with contextlib.suppress(OSError):
+        one.folder.rmdir()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def test_start_stop_and_what_it_says_of_itself(supervisor):
+    folder = supervisor.state
+    folder.mkdir(parents=True)
+    assert not supervisor.alive()
+    assert supervisor.processes() == {}
+    assert supervisor.dead("sleeper") == "supervisord does not know it"
+    supervisor.ensure([program(folder, code=FAMILY + "print('hello', flush=True); signal.pause()")])
+    assert supervisor.alive()
+    assert supervisor.daemon()
+    assert "stopped" in supervisor.dead("sleeper")
+    supervisor.start("sleeper")
+    supervisor.start("sleeper")  # the second time is no error
+    assert supervisor.dead("sleeper") is None
+    pid = supervisor.processes()["sleeper"]["pid"]
+    until(lambda: len(family(pid)) == 2, "a grandchild")
+    until(lambda: "hello" in (folder / "logs" / "sleeper.log").read_text(), "its log")
+    assert psutil.Process(pid).environ()[MARK] == f"{folder}:sleeper"
+    assert 0 < pss_mb([pid]) < 200
+    processes = family(pid)
+    supervisor.stop("sleeper")
+    supervisor.stop("sleeper")
+    until(lambda: not any(p.is_running() for p in processes), "the end of the whole group")
+    with pytest.raises(FlowError, match="ghost did not start"):
+        supervisor.start("ghost")
+    supervisor.stop("ghost")
+
+
+def test_what_is_secret_is_readable_by_its_owner_only(supervisor):
+    supervisor.state.mkdir(parents=True)
+    supervisor.ensure([program(supervisor.state, environment={"PASSWORD": "secret"})])
+    for path in (supervisor.run / "sleeper.program", supervisor.conf, supervisor.socket, supervisor.folder):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    assert len(str(supervisor.socket)) < 107
+
+
+def test_a_killed_program_is_started_again(supervisor):
+    supervisor.state.mkdir(parents=True)
+    supervisor.ensure([program(supervisor.state)])
+    supervisor.start("sleeper")
+    # Only after startsecs does supervisor call it RUNNING; before, a death counts as a failed start.
+    until(lambda: supervisor.processes()["sleeper"]["statename"] == "RUNNING", "RUNNING")
+    pid = supervisor.processes()["sleeper"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: supervisor.processes()["sleeper"]["pid"] not in (0, pid), "another process")
+
+
+def test_a_program_that_cannot_run_is_told(supervisor):
+    supervisor.state.mkdir(parents=True)
+    broken = Program("broken", ["/no/such/program"], supervisor.state, supervisor.state / "broken.log")
+    ends = program(supervisor.state, "ends", "raise SystemExit(3)")
+    supervisor.ensure([broken, ends])
+    supervisor.start("ends")
+    until(lambda: supervisor.dead("ends") is not None, "BACKOFF")
+    assert "it ends right after its start" in supervisor.dead("ends")
+    with pytest.raises(FlowError, match="broken did not start: .*(NO_FILE|/no/such/program)"):
+        supervisor.start("broken")
+
+
+def test_ensure_leaves_running_programs_alone_and_takes_new_and_changed_ones(supervisor):
+    folder = supervisor.state
+    folder.mkdir(parents=True)
+    supervisor.ensure([program(folder)])
+    supervisor.start("sleeper")
+    pid, daemon = supervisor.processes()["sleeper"]["pid"], supervisor.daemon()
+    supervisor.ensure([program(folder), program(folder, "second")])
+    supervisor.start("second")
+    assert supervisor.processes()["sleeper"]["pid"] == pid
+    assert supervisor.daemon() == daemon
+    supervisor.ensure([program(folder, "second", environment={"NEW": "1"})])
+    assert supervisor.processes()["sleeper"]["pid"] == pid
+    assert supervisor.processes()["second"]["pid"] == 0, "what changed is stopped, to be started anew"
+
+
+def test_shutdown_ends_everything(supervisor):
+    supervisor.state.mkdir(parents=True)
+    supervisor.ensure([program(supervisor.state, code=FAMILY + "signal.pause()")])
+    supervisor.start("sleeper")
+    pid = supervisor.processes()["sleeper"]["pid"]
+    until(lambda: len(family(pid)) == 2, "a grandchild")
+    processes = [*family(pid), supervisor.daemon()]
+    supervisor.shutdown(30)
+    assert not any(process.is_running() for process in processes)
+    assert not supervisor.alive()
+    assert not supervisor.socket.exists()
+    supervisor.shutdown(1)  # twice is no error
+
+
+def test_the_children_of_a_killed_supervisord_are_found_and_ended(supervisor):
+    folder = supervisor.state
+    folder.mkdir(parents=True)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    supervisor.ensure([program(folder, code=FAMILY + "signal.pause()"), program(folder, "stubborn", stubborn)])
+    supervisor.start("sleeper")
+    supervisor.start("stubborn")
+    until(lambda: "ready" in (folder / "logs" / "stubborn.log").read_text(), "a deaf program")
+    pid = supervisor.processes()["sleeper"]["pid"]
+    until(lambda: len(family(pid)) == 2, "a grandchild")
+    assert supervisor.orphans() == [], "while supervisord lives, nobody is an orphan"
+    daemon = supervisor.daemon()
+    daemon.kill()
+    daemon.wait(10)
+    orphans = supervisor.orphans()
+    assert len(orphans) == 3
+    other = Supervisor(folder.with_name("another"))
+    assert other.orphans() == [], "another checkout's supervisor has nothing to do with them"
+    assert supervisor.daemon() is None, "a stale pid file names nobody"
+    assert supervisor.end_orphans(1) == ["sleeper", "stubborn"]
+    assert not any(process.is_running() for process in orphans)
+    supervisor.ensure([program(folder)])
+    supervisor.start("sleeper")
+    assert supervisor.dead("sleeper") is None
+
+
+def test_a_folder_whose_name_begins_alike_is_not_ours(supervisor):
+    """/state and /state-test are two checkouts' folders: the mark ends with a colon."""
+    supervisor.state.mkdir(parents=True)
+    supervisor.ensure([program(supervisor.state)])
+    supervisor.start("sleeper")
+    daemon = supervisor.daemon()
+    daemon.kill()
+    daemon.wait(10)
+    assert Supervisor(supervisor.state.with_name("state 100")).orphans() == []
+    assert len(supervisor.orphans()) == 1
+
+
+def test_a_stale_pid_file_of_another_program_is_not_believed(supervisor):
+    supervisor.run.mkdir(parents=True)
+    for text in (str(os.getpid()), "1", "99999999", "not a number", ""):
+        supervisor.pidfile.write_text(text)
+        assert supervisor.daemon() is None, text
+        assert not supervisor.alive()
+    supervisor.ensure([program(supervisor.state)])
+    assert supervisor.alive()
+
+
+def test_a_socket_folder_of_somebody_else_is_refused(supervisor, monkeypatch):
+    supervisor.state.mkdir(parents=True)
+    supervisor.folder.mkdir(mode=0o700)
+    real = os.geteuid()
+    monkeypatch.setattr("flow360.stack.supervise.os.geteuid", lambda: real + 1)
+    with pytest.raises(FlowError, match="belongs to somebody else: remove it") as caught:
+        supervisor.ensure([program(supervisor.state)])
+    assert caught.value.code is Exit.PERMISSION
+    monkeypatch.undo()
+    supervisor.folder.rmdir()

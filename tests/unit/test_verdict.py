@@ -1,0 +1,351 @@
+"""Verdicts: holes are seen, learners' errors become one line, a service that is down is named."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from flow360 import clients, progress
+from flow360.checks import verdict
+from flow360.checks.verdict import (
+    Check,
+    NotAttempted,
+    NotYet,
+    attempted,
+    exercise,
+    expect,
+    expect_equal,
+    expect_type,
+    limited,
+    shown,
+)
+from flow360.course import Chapter, Exercise
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FLOW360_PROGRESS", str(tmp_path / "progress.json"))
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def services_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "answers", lambda service: True)
+
+
+def make(run) -> Check:
+    entry = Exercise("paged_client", "A client that reads every page", ("first hint", "second hint"))
+    return Check(run, Chapter("01_sources", "T", "1", 1, ("market-api",), None, (entry,)), entry)
+
+
+# --- Holes --------------------------------------------------------------------------------------
+
+
+def empty(): ...
+
+
+def with_docstring(x: int) -> int:
+    """What it does."""
+    ...
+
+
+def with_pass():
+    pass
+
+
+async def later(): ...
+
+
+def first_line_given(x):
+    rows = x + 1
+    ...
+    return rows
+
+
+def hole_assigned(x):
+    rows = ...
+    return [x, rows]
+
+
+def hole_returned(x):
+    x += 1
+    return ...
+
+
+class Half:
+    def done(self):
+        return 1
+
+    def open(self): ...
+
+
+FROM_EXEC: dict = {}
+exec("def stub():\n    '''doc'''\n    ...\n", FROM_EXEC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ...,
+        "...",
+        " ... ",
+        [1, ...],
+        {"acks": ...},
+        ({"a": [...]},),
+        empty,
+        with_docstring,
+        with_pass,
+        later,
+        first_line_given,
+        hole_assigned,
+        hole_returned,
+        Half,
+        Half().open,
+        FROM_EXEC["stub"],
+    ],
+)
+def test_a_hole_is_not_attempted(value) -> None:
+    with pytest.raises(NotAttempted, match="^answer "):
+        attempted(other=1, answer=value)
+
+
+def slices(a):
+    return a[..., 0]
+
+
+def annotated(a: tuple[int, ...]) -> tuple[int, ...]:
+    pairs: tuple[int, ...] = a
+    return pairs
+
+
+def generator():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 0, "", "a ... b", [], {}, slices, annotated, generator, lambda: 1, lambda x: x, int, len, Half.done, Path()],
+)
+def test_an_answer_is_attempted(value) -> None:
+    attempted(answer=value)
+
+
+# --- The check ----------------------------------------------------------------------------------
+
+
+def test_correct_is_said_and_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    def paged_client(fetch_all):
+        expect_equal("fetch_all", found=fetch_all(), expected=3)
+
+    assert make(paged_client)(lambda: 3) is None
+    assert "Correct:" in (out := capsys.readouterr().out)
+    assert "1 of 1 in this lab" in out
+    assert progress.passed_in("01_sources") == 1
+
+
+def test_not_attempted_counts_no_attempt() -> None:
+    check = make(lambda fetch_all: None)
+    with pytest.raises(NotAttempted):
+        check(empty)
+    assert progress.load() == {}
+
+
+def test_not_yet_counts_an_attempt() -> None:
+    def paged_client(fetch_all):
+        expect_equal("fetch_all", found=1200, expected=1204, why="is the last page missing?")
+
+    with pytest.raises(NotYet) as error:
+        make(paged_client)(print)
+    assert str(error.value) == "fetch_all: expected 1,204, found 1,200: is the last page missing?"
+    assert progress.load()["01_sources/paged_client"]["attempts"] == 1
+
+
+def raises_key_error(url=None):
+    return {}["next"]
+
+
+class Client:
+    def pages(self):
+        return raises_key_error()
+
+
+def calls_helper():
+    return Client().pages()
+
+
+def test_the_learners_error_names_variable_error_and_line() -> None:
+    check = make(lambda fetch_all: fetch_all())
+    with pytest.raises(NotYet) as error:
+        check(raises_key_error)
+    line = raises_key_error.__code__.co_firstlineno + 1
+    assert str(error.value) == (
+        f"fetch_all: it raised KeyError: 'next', in line {line} of its cell: `return {{}}[\"next\"]`"
+    )
+
+
+def test_the_innermost_line_of_the_learner_is_named() -> None:
+    with pytest.raises(NotYet, match=r"^fetch_all: it raised KeyError"):
+        make(lambda other, fetch_all: limited(fetch_all, 5)())(1, calls_helper)
+
+
+def test_an_object_of_the_learner_is_named() -> None:
+    with pytest.raises(NotYet, match=r"^client: it raised KeyError"):
+        make(lambda client: client.pages())(Client())
+
+
+def test_an_error_in_the_check_is_about_the_first_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The check's own code stands in flow360/checks; here it stands in this file, so this file is declared ours.
+    monkeypatch.setattr(verdict, "_is_learners", lambda code: False)
+    with pytest.raises(NotYet, match=r"orders: the check could not use it: KeyError: 'id' \(orders is a dict\)"):
+        make(lambda orders: orders["id"])({})
+
+
+def test_a_service_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(fetch_all):
+        raise ConnectionResetError("reset")
+
+    monkeypatch.setattr(clients, "answers", lambda service: False)
+    with pytest.raises(FlowError, match="market-api does not answer on 127.0.0.1:.*flow360 up market-api") as error:
+        make(broken)(print)
+    assert "\n" not in str(error.value)
+    assert progress.load() == {}
+
+
+def test_a_flow_error_of_a_service_comes_through() -> None:
+    def broken(fetch_all):
+        raise FlowError("kafka does not answer", Exit.SERVICE)
+
+    with pytest.raises(FlowError, match="kafka does not answer"):
+        make(broken)(print)
+
+
+def test_another_flow_error_is_the_learners() -> None:
+    def bad_sql():
+        raise FlowError("warehouse: syntax error")
+
+    with pytest.raises(NotYet, match="fetch_all: it raised warehouse: syntax error"):
+        make(lambda fetch_all: fetch_all())(bad_sql)
+
+
+def test_a_wrong_call_says_how() -> None:
+    with pytest.raises(NotYet, match=r"call it as check.paged_client\(fetch_all\)"):
+        make(lambda fetch_all: None)()
+
+
+def test_hints_come_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    check = make(lambda fetch_all: None)
+    for _ in range(3):
+        check.hint()
+    assert capsys.readouterr().out.splitlines() == [
+        "Hint 1 of 2: first hint",
+        "Hint 2 of 2: second hint",
+        "Hint 1 of 2: first hint",
+    ]
+
+
+def test_exercise_finds_its_entry() -> None:
+    def paged_client(fetch_all):
+        """Doc."""
+
+    paged_client.__module__ = "flow360.checks.c01_sources"
+    check = exercise(paged_client)
+    assert (check.name, check.title, check.__doc__) == ("paged_client", check.exercise.title, "Doc.")
+
+
+@pytest.mark.parametrize(("name", "says"), [("nothing", "no exercise"), ("paged_client", "at least one variable")])
+def test_exercise_refuses_what_does_not_fit(name: str, says: str) -> None:
+    def function():
+        """Doc."""
+
+    function.__name__, function.__module__ = name, "flow360.checks.c01_sources"
+    with pytest.raises(FlowError, match=says):
+        exercise(function)
+
+
+# --- Helpers ------------------------------------------------------------------------------------
+
+
+def test_limited_ends_the_wait() -> None:
+    never = threading.Event()
+    with pytest.raises(NotYet, match=r"wait: no answer within 0.05 s"):
+        limited(never.wait, 0.05)()
+    never.set()
+
+
+def test_limited_passes_values_and_errors() -> None:
+    assert limited(lambda a, b=1: a + b, 5)(2, b=3) == 5
+    with pytest.raises(ZeroDivisionError):
+        limited(lambda: 1 / 0, 5)()
+
+
+def test_expectations() -> None:
+    expect(True, "no")
+    expect_equal("a", found=1, expected=1.0)
+    expect_type("a", [], (list, tuple))
+    with pytest.raises(NotYet, match=r"a: expected list or tuple, found dict"):
+        expect_type("a", {}, (list, tuple))
+    with pytest.raises(NotYet, match="^no$"):
+        expect([], "no")
+
+
+def test_a_message_is_one_line_of_bounded_length() -> None:
+    assert str(NotYet("a\n  b")) == "a b"
+    assert len(str(NotYet("x" * 5000))) == 400
+    assert len(shown("x" * 5000)) <= 80
+    assert shown(1204) == "1,204"
+
+
+# --- In a real kernel ---------------------------------------------------------------------------
+
+CELLS = [
+    """
+from flow360 import clients
+from flow360.checks.verdict import Check
+from flow360.course import Chapter, Exercise
+clients.answers = lambda service: True
+entry = Exercise("one", "One", ("h",))
+def run(fetch_all):
+    from flow360.checks.verdict import NotYet
+    if fetch_all() != 1:
+        raise NotYet("fetch_all: expected 1, found another")
+check = Check(run, Chapter("01_sources", "T", "1", 1, ("market-api",), None, (entry,)), entry)
+""",
+    "def fetch_all():\n    '''Doc.'''\n    ...",
+    "check(fetch_all)",
+    "def fetch_all():\n    rows = 1\n    ...\n    return rows",
+    "check(fetch_all)",
+    "def fetch_all():\n    return 2",
+    "check(fetch_all)",
+    "def fetch_all():\n    page = {}\n    return page['next']",
+    "check(fetch_all)",
+    "fetch_all = lambda: 1",
+    "check(fetch_all)",
+    "from flow360.errors import FlowError\nraise FlowError('kafka does not answer')",
+]
+
+
+def test_a_notebook_shows_one_line(tmp_path: Path) -> None:
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=60, allow_errors=True, kernel_name="python3").execute(cwd=str(tmp_path))
+    errors = {n: o for n, c in enumerate(notebook.cells) for o in c.outputs if o.output_type == "error"}
+    assert {n: o.ename for n, o in errors.items()} == {
+        2: "NotAttempted",
+        4: "NotAttempted",
+        6: "NotYet",
+        8: "NotYet",
+        11: "FlowError",
+    }
+    assert all(len(o.traceback) == 1 for o in errors.values())
+    assert errors[6].evalue == "fetch_all: expected 1, found another"
+    assert errors[8].evalue == ("fetch_all: it raised KeyError: 'next', in line 3 of its cell: `return page['next']`")
+    assert "line 3 of the function" in errors[4].evalue
+    assert "Correct:" in notebook.cells[10].outputs[0].text
