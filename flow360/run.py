@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,28 +28,45 @@ def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str
     Raises:
         FlowError: a cell failed; the line says which and why. The copy holds the outputs up to there.
     """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
     if kind not in KINDS:
         raise FlowError(f"there is no kind {kind!r}: take {', '.join(KINDS)}", Exit.USAGE)
     source = ROOT / kind / f"{chapter.stem}.ipynb"
     target = ROOT / "build" / "run" / kind / source.name
+    values = {name: _number(value) for name, value in (parameters or {}).items()}
+    execute(source, target, values, progress=sys.stderr.isatty())
+    return target
+
+
+def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None, progress: bool = False) -> None:
+    """Run one notebook by papermill into a copy.
+
+    Raises:
+        FlowError: a cell failed that may not (one without the tag `raises-exception`).
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from flow360.notebooks import read
+
+    if not source.exists():
+        raise FlowError(f"{source} is missing")
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    # papermill stays silent about cells that may fail only while they run; at the end it complains of them all.
+    with contextlib.suppress(PapermillExecutionError):
         papermill.execute_notebook(
             source,
             target,
-            parameters={name: _number(value) for name, value in (parameters or {}).items()},
+            parameters=parameters or {},
             kernel_name="python3",
             cwd=source.parent,
-            progress_bar=sys.stderr.isatty(),
+            progress_bar=progress,
             execution_timeout=600,
         )
-    except PapermillExecutionError as error:
-        why = f"{error.ename}: {error.evalue}".splitlines()[0]
-        raise FlowError(f"{source.name}, cell {error.cell_index}: {why} (see {target})") from None
-    return target
+    for number, cell in enumerate(read(target).cells):
+        errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+        if errors and "raises-exception" not in cell.metadata.get("tags", []):
+            why = f"{errors[0].ename}: {errors[0].evalue}".splitlines()[0]
+            raise FlowError(f"{source.parent.name}/{source.name}, cell {number}: {why} (see {target})")
 
 
 def keep_outputs(chapter: Chapter, executed: Path) -> Path:

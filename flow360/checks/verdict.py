@@ -18,6 +18,7 @@ import ast
 import functools
 import inspect
 import linecache
+import numbers
 import sys
 import sysconfig
 import textwrap
@@ -160,8 +161,9 @@ def expect_equal(name: str, *, found: Any, expected: Any, why: str = "") -> None
 
 def expect_type(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
     """NotYet unless the value is of that kind (or one of those): "name: expected a list, found a dict"."""
-    if not isinstance(value, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    # A number that pandas or numpy made is a number.
+    if not isinstance(value, tuple({int: numbers.Integral, float: numbers.Real}.get(k, k) for k in kinds)):
         wanted = " or ".join(k.__name__ for k in kinds)
         raise NotYet(f"{name}: expected {wanted}, found {type(value).__name__} ({shown(value)})")
 

@@ -194,9 +194,7 @@ def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
             }
 
         try:
-            placed = store.place(
-                _client(request), idempotency_key, order.model_dump_json(), order.reference, answer
-            )
+            placed = store.place(_client(request), idempotency_key, order.model_dump_json(), order.reference, answer)
         except KeyReused as error:
             raise HTTPException(422, str(error)) from None
         headers = {"Location": f"/orders/{placed.answer['order_id']}"}

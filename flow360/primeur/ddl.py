@@ -27,7 +27,7 @@ def create(schema: str, table: Table, checks: bool) -> str:
 
 
 def keys(schema: str, table: Table, foreign: bool) -> list[str]:
-    """ALTER TABLE for the primary key; with `foreign` also unique columns and foreign keys, and an index on each of these."""
+    """The primary key; with `foreign` also unique columns, foreign keys, and an index on each of these."""
     name = _name(schema, table.name)
     found = [f"alter table {name} add primary key ({', '.join(table.key)})"]
     if not foreign:
@@ -37,9 +37,7 @@ def keys(schema: str, table: Table, foreign: bool) -> list[str]:
             found.append(f"alter table {name} add unique ({c.name})")
         if c.references:
             parent, column = c.references.split(".")
-            found.append(
-                f"alter table {name} add foreign key ({c.name}) references {_name(schema, parent)} ({column})"
-            )
+            found.append(f"alter table {name} add foreign key ({c.name}) references {_name(schema, parent)} ({column})")
             if c.name != table.key[0] and not c.unique:
                 found.append(f"create index on {name} ({c.name})")
     return found

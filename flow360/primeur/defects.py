@@ -37,7 +37,7 @@ class Defect:
         day: the day (Paris) of the file, page or replay, ISO; "" where the data set has no day.
         column: the column that was changed, or "".
         was, now: its value before and after.
-        line: number of the line in its file, from 1 (the header is line 1), or of the row in Parquet, from 0; else None.
+        line: number of the line in its file, from 1 (the header is line 1); of the row in Parquet, from 0.
         note: what was done, in words.
     """
 

@@ -41,7 +41,9 @@ def feed(plan: Plan, name: str, rows: list[Record]) -> Feed:
     """
     days, defects = {}, []
     moment = UNTIDY[name]
-    for number, (day, todays) in enumerate(by_day(sorted(rows, key=lambda r: (r[moment], r[KEYS[name]])), moment).items()):
+    for number, (day, todays) in enumerate(
+        by_day(sorted(rows, key=lambda r: (r[moment], r[KEYS[name]])), moment).items()
+    ):
         day_feed = _Day(name, day, [dict(row) for row in todays], Chooser.of(plan.seed, f"api {name}", number))
         _SPOIL[name](day_feed)
         days[day] = day_feed.finished()
@@ -71,7 +73,9 @@ class _Day:
     def twice(self, n: int) -> None:
         for row in self.chooser.rows(n, range(len(self.rows))):
             self.copies.append((row + self.chooser.between(5, 60), self.rows[row]))
-            self._note("duplicate", {self.key: self.rows[row][self.key]}, note="the same item again, on this or a later page")
+            self._note(
+                "duplicate", {self.key: self.rows[row][self.key]}, note="the same item again, on this or a later page"
+            )
 
     def reverse(self, n: int) -> None:
         """Reverse `n` blocks of ten, each within its own part of the day, so that two never overlap."""

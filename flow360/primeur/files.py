@@ -152,7 +152,9 @@ def order_files(plan: Plan, rows: list[Record]) -> list[DropFile]:
         for n, row in enumerate(carried):
             blank_late = {"channel": "files", "dataset": "orders", "where": name, "day": day}
             note = f"an order of {row['ordered_at'][:10]}, missing from that day's file"
-            line = Line(order_line(row), Defect(kind="late", keys={"order_id": row["order_id"]}, note=note, **blank_late))
+            line = Line(
+                order_line(row), Defect(kind="late", keys={"order_id": row["order_id"]}, note=note, **blank_late)
+            )
             lines.insert((n + 1) * len(lines) // 4, line)
         carried = [row for n, row in enumerate(todays) if n in held]
         files.append(text_file(name, ",".join(ORDER_COLUMNS).encode(), lines))

@@ -16,6 +16,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -122,15 +123,11 @@ def write_csv(
         data = make(plan, n)
         return len(data), csv_bytes(data, header=n == 0)
 
-    file = Path(target).open("wb") if isinstance(target, str | Path) else target
     rows = size = 0
-    try:
+    with Path(target).open("wb") if isinstance(target, str | Path) else nullcontext(target) as file:
         for n, buffer in _ordered(one, count(plan), threads or _cores()):
             file.write(buffer)
             rows, size = rows + n, size + buffer.size
-    finally:
-        if file is not target:
-            file.close()
     return rows, size
 
 
@@ -150,7 +147,10 @@ def write_parquet(
 
 
 def customers_csv(
-    target: str | Path | BinaryIO | None = None, rows: int = 1_000_000, seed: int = SEED_PLAN.seed, threads: int | None = None
+    target: str | Path | BinaryIO | None = None,
+    rows: int = 1_000_000,
+    seed: int = SEED_PLAN.seed,
+    threads: int | None = None,
 ) -> tuple[int, int]:
     """`rows` customers (12 columns, about 170 bytes a row) as CSV: what `flow360 bench` measures.
 

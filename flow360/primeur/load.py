@@ -1,10 +1,10 @@
 """Primeur's tables into PostgreSQL: `python -m flow360.primeur.load`.
 
-postgres-source gets the shop's clean tables in schema `public`, with keys and checks; postgres-dwh gets a snapshot of the
-twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), and an empty schema `staging`.
+postgres-source gets the shop's clean tables in schema `public`, with keys and checks; postgres-dwh gets a snapshot of
+the twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), and an empty schema `staging`.
 
-Each database is loaded in one transaction, so a killed load leaves nothing behind, and its last act is to note a stamp in
-the comment of table `customers`: with the same stamp there, the next load does nothing, and a learner's changes stay.
+Each database is loaded in one transaction, so a killed load leaves nothing behind, and its last act is to note a stamp
+in the comment of table `customers`: with the same stamp there, the next load does nothing, and a learner's changes stay.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def connect(which: str) -> psycopg.Connection:
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        raise FlowError(f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})", Exit.SERVICE) from None
+        raise FlowError(
+            f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})", Exit.SERVICE
+        ) from None
 
 
 def seed_stamp() -> str:
@@ -91,9 +93,7 @@ def seed_stamp() -> str:
 
 def found_stamp(conn: psycopg.Connection, schema: str) -> tuple[str, str]:
     """The (data, shape) that was loaded last, two empty texts when nothing was."""
-    row = conn.execute(
-        "select obj_description(to_regclass(%s), 'pg_class')", [f'"{schema}"."customers"']
-    ).fetchone()
+    row = conn.execute("select obj_description(to_regclass(%s), 'pg_class')", [f'"{schema}"."customers"']).fetchone()
     match = _STAMP.search(row[0] or "") if row else None
     return (match[1], match[2]) if match else ("", "")
 
@@ -142,9 +142,7 @@ def load_schema(
         for command in ddl.comments(schema, TABLES[name]):
             conn.execute(command)
     grain = f"One row is {TABLES['customers'].grain}. [primeur {stamp} {shape}]"
-    conn.execute(
-        sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, "customers"), sql.Literal(grain))
-    )
+    conn.execute(sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, "customers"), sql.Literal(grain)))
     return rows
 
 
@@ -180,7 +178,9 @@ def load(which: str, plan: Plan | None = None, force: bool = False) -> int:
 
 def main(
     scale: Annotated[float | None, typer.Option(help="Generate this scale instead of loading data/seed.")] = None,
-    force: Annotated[bool, typer.Option(help="Load even when the same rows are there: takes back all changes.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Load even when the same rows are there: takes back all changes.")
+    ] = False,
     only: Annotated[str, typer.Option(help="source or dwh; both by default.")] = "",
 ) -> None:
     """Load Primeur's tables into postgres-source and postgres-dwh."""

@@ -1,8 +1,8 @@
 """What was spoilt on purpose, for those who check whether it was found.
 
-    from flow360.primeur.manifest import manifest
-    planted = manifest().defects(channel="files", dataset="orders", kind="duplicate", day="2026-05-07")
-    {d.keys["order_id"] for d in planted}
+from flow360.primeur.manifest import manifest
+planted = manifest().defects(channel="files", dataset="orders", kind="duplicate", day="2026-05-07")
+{d.keys["order_id"] for d in planted}
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATH = ROOT / "data" / "seed" / "manifest.json"
 
 @dataclass(frozen=True)
 class Incident:
-    """The van whose cooling failed: moments are ISO texts in UTC; `refused_orders` are its orders refused at the door."""
+    """The van whose cooling failed: moments are ISO texts in UTC; `refused_orders` were refused at the door."""
 
     van_id: str
     day: str
@@ -76,7 +76,7 @@ class Manifest:
         return len(self.defects(**asked))
 
     def keys(self, column: str, **asked: str) -> set:
-        """The values of one key column among the defects that fit: `keys("order_id", channel="api", kind="duplicate")`."""
+        """One key column of the defects that fit: `keys("order_id", channel="api", kind="duplicate")`."""
         return {d.keys[column] for d in self.defects(**asked) if column in d.keys}
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from flow360.primeur import vans
 from flow360.primeur.catalogue import FIRST_PRODUCT, PRODUCTS, popularity, prices
 from flow360.primeur.customers import store_of
-from flow360.primeur.draws import money, moments, pick, rng, take, texts
+from flow360.primeur.draws import moments, money, pick, rng, take, texts
 from flow360.primeur.places import holiday
 from flow360.primeur.plan import (
     CHUNK,
@@ -76,14 +76,12 @@ class Business:
 def chunks(plan: Plan) -> list[tuple[int, int, int]]:
     """The chunks of orders as (day, first order within the day, number of orders)."""
     return [
-        (day, first, min(CHUNK, n - first))
-        for day, n in enumerate(plan.orders_by_day)
-        for first in range(0, n, CHUNK)
+        (day, first, min(CHUNK, n - first)) for day, n in enumerate(plan.orders_by_day) for first in range(0, n, CHUNK)
     ]
 
 
 def _clock(plan: Plan, day: int, first: int, n: int, draw: np.random.Generator) -> np.ndarray:
-    """Second of the day of each order, rising: the i-th of N orders stands at the i-th of N equal shares of the demand."""
+    """Second of the day of each order, rising: the i-th of N orders has the i-th of N equal shares of the demand."""
     edges = np.cumsum(np.repeat(np.array(_HOURS, np.int64), 3600))
     share = (np.arange(first, first + n) << 8) + draw.integers(0, 256, n)
     return np.searchsorted(edges, share * edges[-1] // (plan.orders_by_day[day] << 8), side="right")

@@ -34,7 +34,7 @@ class Plan:
 
     Args:
         seed: every draw follows from it.
-        scale: 1.0 is about 800,000 customers and as many orders a week: about 1 GB of CSV. The committed week is 0.0025.
+        scale: 1.0 is 800,000 customers and as many orders a week, about 1 GB of CSV; the committed week is 0.0025.
         start: first day.
         days: number of days with orders; the vans also drive on the morning after the last one.
     """

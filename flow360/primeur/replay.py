@@ -1,4 +1,4 @@
-"""Replaying a day of readings: what a request may say, how it is paced, and the count at its end. No network in here."""
+"""Replaying a day of readings: what a request may say, how it is paced, the count at its end. No network in here."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ FOLDER = ROOT / "data" / "seed"
 
 @dataclass
 class Seed:
-    """Everything that data/seed/ holds, in memory: `texts` by relative path (tables not packed), the Parquet file's table."""
+    """What data/seed/ holds, in memory: `texts` by relative path (tables not packed), the Parquet file's table."""
 
     texts: dict[str, bytes]
     weather: pa.Table

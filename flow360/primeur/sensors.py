@@ -17,7 +17,7 @@ import queue
 import signal
 import time
 from datetime import UTC, datetime
-from threading import Condition, Event
+from threading import Condition, Event, Thread
 from typing import Annotated, Any
 
 import paho.mqtt.client as mqtt
@@ -46,7 +46,7 @@ class Sensors:
 
     def __init__(self, host: str, port: int, rate: float = IDLE_RATE) -> None:
         self._host, self._port, self._rate = host, port, rate
-        self._asked: queue.Queue[Request | None] = queue.Queue()
+        self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._stop = Event()
         self._acks = Condition()
         self._sent = self._acked = 0
@@ -143,21 +143,51 @@ class Sensors:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def stop(self, *_: Any) -> None:
-        """End `run` soon: also a signal handler."""
+    def stop(self) -> None:
+        """End `run` soon; from any thread, but not from a signal handler, which could find a lock taken by itself."""
         self._stop.set()
         self._asked.put(None)
+
+
+def online(host: str, port: int, deadline: float = 5.0) -> bool:
+    """Whether the broker has the retained word "online" of a running service."""
+    words: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe(STATUS, qos=1)
+    client.on_message = lambda _, __, message: words.put(message.payload)
+    try:
+        client.connect(host, port, keepalive=15)
+        client.loop_start()
+        return json.loads(words.get(timeout=deadline)).get("state") == "online"
+    except (OSError, queue.Empty):
+        return False
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def main(
     host: str = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="MQTT port; from the settings by default.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Messages a second while nobody asks.")] = IDLE_RATE,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say by the exit code whether the service lives.")
+    ] = False,
 ) -> None:
     """Publish until SIGTERM."""
+    if check:
+        raise typer.Exit(0 if online(host, port or settings().mqtt_port) else 1)
     sensors = Sensors(host, port or settings().mqtt_port, rate)
-    signal.signal(signal.SIGTERM, sensors.stop)
-    signal.signal(signal.SIGINT, sensors.stop)
+    # a handler runs between any two steps of this thread, and must take no lock: it only hands the signal on
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: signals.put(received))
+
+    def wait_for_end() -> None:
+        signals.get()
+        sensors.stop()
+
+    Thread(target=wait_for_end, name="signals", daemon=True).start()
     sensors.run()
 
 

@@ -89,9 +89,7 @@ def stream(plan: Plan, day: str, rows: list[Record]) -> tuple[list[Message], lis
         sent.append(message)
         if kind:
             keys = {"reading_id": row["reading_id"], "van_id": row["van_id"]}
-            defects.append(
-                Defect("mqtt", "temperatures", kind, message.topic, keys, day, column, was, now, note=note)
-            )
+            defects.append(Defect("mqtt", "temperatures", kind, message.topic, keys, day, column, was, now, note=note))
     return sorted(sent, key=lambda m: m.at), defects
 
 
@@ -100,7 +98,7 @@ def _spoilt(plan: Plan, rows: list[Record]) -> dict[int, tuple[str, int, str]]:
     chooser = Chooser.of(plan.seed, "mqtt")
     mine = [n for n, row in enumerate(rows) if row["van_id"] == MISLABELLED_VAN]
     first = chooser.between(60, len(mine) - 120)
-    result = {n: ("wrong_unit", 0, "°F with the label C") for n in mine[first : first + MISLABELLED]}
+    result = dict.fromkeys(mine[first : first + MISLABELLED], ("wrong_unit", 0, "°F with the label C"))
     chooser.taken.update(result)
     for n in chooser.rows(len(rows) // SHARES["duplicate"], range(len(rows))):
         result[n] = ("duplicate", chooser.between(2, 90), "the same message again")

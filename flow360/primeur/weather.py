@@ -19,7 +19,7 @@ _COURSE = np.array(
 
 
 def wet(plan: Plan, store: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """Whether it rains at a store (from 0) on a day (from 0): bool, about one day in four, the same for a whole city."""
+    """Whether it rains at a store on a day (both from 0): bool, about one day in four, the same for a whole city."""
     city = store % len(cities())
     return below(plan.seed, "rain", city * 10_000 + day, 100) < 26
 

@@ -216,8 +216,7 @@ class Supervisor:
         while self.alive() and time.monotonic() < end:
             time.sleep(0.1)
         if daemon:
-            with contextlib.suppress(psutil.Error):
-                daemon.wait(max(end - time.monotonic(), 1))
+            _still_there([daemon], max(end - time.monotonic(), 1))
         self.socket.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
@@ -297,21 +296,38 @@ class Supervisor:
         if deaf:  # it lives, but its socket is gone (somebody cleaned /tmp): it would restart what we end
             with contextlib.suppress(psutil.Error):
                 deaf.kill()
-                deaf.wait(5)
+            _still_there([deaf], 5)
         orphans = self.orphans()
         names = set()
         for process in orphans:
             with contextlib.suppress(psutil.Error):
                 names.add(process.environ()[MARK].rsplit(":", 1)[1])
                 process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
-        _, alive = psutil.wait_procs(orphans, timeout=grace)
-        for process in alive:
+        stubborn = _still_there(orphans, grace)
+        for process in stubborn:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(alive, timeout=5)
+        _still_there(stubborn, 5)
         self.socket.unlink(missing_ok=True)
         self.pidfile.unlink(missing_ok=True)
         return sorted(names)
+
+
+def _still_there(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until they have ended; returns those that live on after `seconds`.
+
+    A zombie has ended: where PID 1 is no init (a container), nobody may ever ask for its status, and psutil would wait.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        alive = []
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(process)
+        if not alive or time.monotonic() >= end:
+            return alive
+        time.sleep(0.05)
 
 
 def _write_private(path: Path, text: str) -> None:

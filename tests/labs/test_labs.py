@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import nbformat
-import papermill
 import pytest
 
+from flow360 import run
 from flow360.course import course
 from tests.environment import BUILD, ROOT
 
@@ -20,13 +17,11 @@ def execute(kind: str, stem: str) -> nbformat.NotebookNode:
     """Run a notebook by papermill; the executed copy stays under build/test/."""
     source = ROOT / kind / f"{stem}.ipynb"
     target = BUILD / "notebooks" / kind / source.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    environment = {"FLOW360_PROGRESS": str(BUILD / f"progress-{kind}-{stem}.json")}
-    Path(environment["FLOW360_PROGRESS"]).unlink(missing_ok=True)
-    os.environ.update(environment)
-    papermill.execute_notebook(
-        source, target, kernel_name="python3", cwd=source.parent, progress_bar=False, execution_timeout=300
-    )
+    record = BUILD / f"progress-{kind}-{stem}.json"
+    record.unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOW360_PROGRESS", str(record))
+        run.execute(source, target)
     return nbformat.read(target, as_version=4)
 
 

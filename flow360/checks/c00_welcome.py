@@ -1,0 +1,82 @@
+"""Checks of 00_welcome: each asks the warehouse, or the stack itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flow360 import lesson
+from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+
+LATE = """
+    select avg((delivered_at > promised_to)::int)::float8 as late,
+           avg((delivered_at > promised_from)::int)::float8 as early,
+           count(*) filter (where delivered_at > promised_to) as count
+    from primeur.deliveries
+"""
+
+
+@exercise
+def busiest_store(busiest: Any) -> None:
+    """The store_id with the most orders."""
+    expect_type("busiest", busiest, int)
+    orders = lesson.sql(
+        "select store_id, count(*) as orders from primeur.orders group by store_id order by orders desc"
+    )
+    if busiest not in set(orders["store_id"]):
+        raise NotYet(f"busiest: expected a store_id of primeur.stores, found {busiest}")
+    mine = int(orders.set_index("store_id").loc[busiest, "orders"])
+    most = int(orders["orders"].iat[0])
+    expect(mine == most, f"busiest: store {busiest} has {mine} orders, another one has {most}")
+
+
+@exercise
+def late_share(late: Any) -> None:
+    """The share, between 0 and 1, of deliveries after the promised hour."""
+    expect_type("late", late, (int, float))
+    truth = lesson.sql(LATE).iloc[0]
+    if late == truth["count"]:
+        raise NotYet("late: expected a share between 0 and 1, found the number of late deliveries")
+    if abs(late - 100 * truth["late"]) < 0.5:
+        raise NotYet("late: expected a share between 0 and 1, found a percentage")
+    if abs(late - truth["early"]) < 0.0005:
+        raise NotYet("late: measured against the start of the promised hour; late is after its end, promised_to")
+    expect(abs(late - truth["late"]) < 0.0005, f"late: expected another share of primeur.deliveries, found {late:.4f}")
+
+
+@exercise
+def warmest_van(warmest: Any) -> None:
+    """The van_id of the highest reading."""
+    expect_type("warmest", warmest, str)
+    vans = lesson.sql(
+        "select van_id, max(celsius) as top, avg(celsius) as mean from primeur.temperatures group by van_id"
+    )
+    vans = vans.set_index("van_id")
+    if warmest not in vans.index:
+        raise NotYet(f"warmest: expected a van_id such as VAN-01, found {warmest!r}")
+    why = "that is the highest average: one bad hour hides in an average" if warmest == vans["mean"].idxmax() else ""
+    expect_equal("warmest", found=warmest, expected=vans["top"].idxmax(), why=why)
+
+
+@exercise
+def read_status(what_runs: Any) -> None:
+    """(what, port) of postgres-dwh, as the stack tells them now."""
+    expect_type("what_runs", what_runs, tuple)
+    if len(what_runs) != 2:
+        raise NotYet(f"what_runs: expected (what, port), found {len(what_runs)} values")
+    row = lesson.status_table().set_index("service").loc["postgres-dwh"]
+    expect_equal("what_runs[0]", found=what_runs[0], expected=row["what"], why="the column is called what")
+    expect_equal("what_runs[1]", found=int(what_runs[1]), expected=int(row["port"]), why="the port of postgres-dwh")
+
+
+@exercise
+def break_and_repair(running_since: Any, message: Any) -> None:
+    """The line that a stopped postgres-dwh gave, and a server that was started after `running_since`."""
+    expect_type("running_since", running_since, datetime)
+    expect_type("message", message, str)
+    if "postgres-dwh" not in message or "flow360 up" not in message:
+        raise NotYet(f"message: expected the line that names the stopped service and its cure, found {message[:80]!r}")
+    now = lesson.sql("select pg_postmaster_start_time() as since").iat[0, 0]
+    expect(
+        now > running_since, f"running_since: the server has been running since {now:%H:%M:%S}: was it stopped at all?"
+    )

@@ -1,0 +1,305 @@
+"""The doctor: each finding, in a situation that was made for it, names its fix and has its own exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT, settings
+from flow360.stack import artifacts, doctor, java
+from flow360.stack.model import model
+from flow360.stack.supervise import Program, Supervisor
+
+
+def stack(supervisor: Supervisor | None = None, engine: str = "native", rows: tuple = ()) -> SimpleNamespace:
+    """As much of a Stack as the doctor looks at; nothing runs but what `rows` says."""
+    host = SimpleNamespace(supervisor=supervisor or SimpleNamespace(orphans=list, alive=lambda: False, pidfile=Path("/x")))
+    return SimpleNamespace(model=model(), host=host, engine=SimpleNamespace(name=engine), status=lambda: list(rows))
+
+
+def row(name: str, state: str = "running", pss_mb: float = 0) -> SimpleNamespace:
+    return SimpleNamespace(name=name, state=state, pss_mb=pss_mb)
+
+
+def one(findings: list[doctor.Finding]) -> doctor.Finding:
+    assert len(findings) == 1
+    found = findings[0]
+    assert "\n" not in found.message + found.fix
+    assert bool(found.fix) == (found.level != "ok")
+    assert (found.code is Exit.OK) == (found.level == "ok") or found.level == "warning"
+    return found
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Set environment variables and read the settings again."""
+
+    def change(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+        settings.cache_clear()
+
+    yield change
+    settings.cache_clear()
+
+
+# --- Python, Java -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "level"), [((3, 11, 2), "ok"), ((3, 13, 0), "ok"), ((3, 10, 9), "blocker")])
+def test_python(monkeypatch, version, level):
+    monkeypatch.setattr(doctor.sys, "version_info", _Version(version))
+    found = one(doctor.python(stack(), []))
+    assert found.level == level
+    assert f"Python 3.{version[1]}" in found.message
+    assert level == "ok" or found.code is Exit.PYTHON
+
+
+class _Version(tuple):
+    major = property(lambda self: self[0])
+    minor = property(lambda self: self[1])
+
+
+def test_java_that_does_not_fit_and_java_that_nobody_needs(tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "java"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    found = one(doctor.java_version(stack(), ["kafka"]))
+    assert (found.level, found.code) == ("blocker", Exit.JAVA)
+    assert "Java 11" in found.message
+    assert "set JAVA_HOME" in found.fix
+    assert one(doctor.java_version(stack(), ["postgres-dwh"])).level == "ok"
+    assert one(doctor.java_version(stack(engine="docker"), ["kafka"])).level == "ok"
+
+
+def test_without_java_one_will_come(monkeypatch):
+    monkeypatch.setattr(java, "locate", lambda: None)
+    assert "will be downloaded" in one(doctor.java_version(stack(), ["kafka"])).message
+
+
+# --- ports ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken():
+    """A port that this very process listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+def test_a_port_that_somebody_has_names_who_and_the_variable(taken, tmp_path, use, monkeypatch):
+    env = tmp_path / "some.env"
+    env.write_text(f"KAFKA_PORT={taken}\n")
+    use(FLOW360_ENV_FILE=env)
+    services = {**model().services}
+    services["kafka"] = _with_port(services["kafka"], taken)
+    busy = stack()
+    busy.model = type(model())(services, model().jar_roots)
+    found = one(doctor.ports(busy, ["kafka"]))
+    assert (found.level, found.code) == ("blocker", Exit.PORT)
+    assert f"port {taken} of kafka is taken by" in found.message
+    assert f"(pid {doctor.os.getpid()})" in found.message
+    assert "KAFKA_PORT" in found.fix
+    assert "some.env" in found.fix
+    busy.status = lambda: [row("kafka")]
+    assert one(doctor.ports(busy, ["kafka"])).level == "ok", "what runs already holds its own port"
+
+
+def _with_port(service, port):
+    import dataclasses
+
+    return dataclasses.replace(service, ports=(port,))
+
+
+def test_a_port_in_time_wait_is_free(tmp_path):
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            connection, _ = server.accept()
+            connection.close()
+    assert doctor._free(port)
+
+
+# --- memory, disk, network --------------------------------------------------------------------------------------------
+
+
+def test_too_little_memory(monkeypatch):
+    monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 100.0)
+    found = one(doctor.memory(stack(), ["kafka", "zookeeper"]))
+    assert (found.level, found.code) == ("blocker", Exit.MEMORY)
+    need = sum(model()[name].native.memory_mb for name in ("kafka", "zookeeper"))
+    assert f"{need} MB of memory needed, 100 MB there" in found.message
+    running = stack(rows=(row("kafka", pss_mb=300), row("zookeeper", pss_mb=80), row("jupyterlab", pss_mb=999)))
+    assert one(doctor.memory(running, ["kafka", "zookeeper"])).level == "ok", "what runs has its memory already"
+
+
+def test_the_limit_of_a_container_counts(monkeypatch):
+    real = Path.read_text
+
+    def read_text(self, *args, **kwargs):
+        values = {"memory.max": "300000000\n", "memory.current": "100000000\n"}
+        return values.get(self.name) or real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert doctor._available_memory_mb() == pytest.approx(200)
+
+
+def test_too_little_disk(monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=250_000_000)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    found = one(doctor.disk(stack(), ["kafka"]))
+    assert (found.level, found.code) == ("blocker", Exit.DISK)
+    assert "250 MB free" in found.message
+    assert "FLOW360_STATE" in found.fix
+
+
+def test_the_cache_needs_room_only_for_what_is_missing(monkeypatch, tmp_path, use):
+    use(FLOW360_CACHE=tmp_path / "cache", FLOW360_STATE=tmp_path / "state")
+    usage = shutil.disk_usage("/")._replace(free=1_010_000_000)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    found = one(doctor.disk(stack(), ["kafka"]))
+    assert found.level == "blocker", "both lie on one disk: the jars come on top of the data"
+    assert one(doctor.disk(stack(), ["postgres-dwh"])).level == "ok"
+
+
+def test_network_is_asked_only_when_something_is_missing(monkeypatch, tmp_path, use):
+    use(FLOW360_CACHE=tmp_path / "cache")
+    asked = []
+    monkeypatch.setattr(artifacts, "reachable", lambda: bool(asked.append(1)))
+    assert one(doctor.network(stack(), ["postgres-dwh"])).level == "ok"
+    assert asked == []
+    found = one(doctor.network(stack(), ["kafka", "mosquitto"]))
+    assert (found.level, found.code) == ("blocker", Exit.NETWORK)
+    assert "jars and the packages of mosquitto must be fetched" in found.message
+    monkeypatch.setattr(artifacts, "reachable", lambda: True)
+    assert one(doctor.network(stack(), ["kafka"])).level == "ok"
+    assert one(doctor.network(stack(engine="docker"), ["kafka"])).level == "ok"
+
+
+# --- folders, line ends, leftovers, docker ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["FLOW360_STATE", "FLOW360_CACHE"])
+def test_a_folder_that_cannot_be_written(variable, tmp_path, use, monkeypatch):
+    use(**{variable: tmp_path / "locked" / "deep" / "er"})
+    (tmp_path / "locked").mkdir()
+    real = doctor.os.access  # root may write everywhere, so the answer is forged
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: Path(path).name != "locked" and real(path, mode))
+    found = one([f for f in doctor.folders(stack(), []) if f.level == "blocker"])
+    assert found.code is Exit.PERMISSION
+    assert found.message == f"{tmp_path / 'locked'} cannot be written"
+    assert variable in found.fix
+
+
+def test_a_file_where_a_folder_should_be(tmp_path, use):
+    (tmp_path / "file").write_text("")
+    use(FLOW360_STATE=tmp_path / "file" / "state")
+    found = one([f for f in doctor.folders(stack(), []) if f.level == "blocker"])
+    assert found.code is Exit.PERMISSION
+
+
+def test_secrets_that_others_can_read_are_a_warning(tmp_path, use):
+    env = tmp_path / ".env"
+    env.write_text("")
+    env.chmod(0o644)
+    use(FLOW360_ENV_FILE=env)
+    found = one(doctor.folders(stack(), []))
+    assert found.level == "warning"
+    assert found.fix == f"chmod 600 '{env}'"
+
+
+def test_windows_line_ends(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    shutil.copytree(ROOT / "stack", tmp_path / "stack")
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    assert one(doctor.line_ends(stack(), [])).level == "ok"
+    path = tmp_path / "stack" / "kafka" / "server.properties"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    found = one(doctor.line_ends(stack(), []))
+    assert (found.level, found.code) == ("blocker", Exit.LINE_ENDS)
+    assert "stack/kafka/server.properties has Windows line ends" in found.message
+    assert "autocrlf" in found.fix
+
+
+def test_leftovers_of_a_killed_supervisor(tmp_path):
+    supervisor = Supervisor(tmp_path)
+    looked_at = stack(supervisor)
+    assert one(doctor.leftovers(looked_at, [])).level == "ok"
+    supervisor.run.mkdir()
+    supervisor.pidfile.write_text("99999999")
+    found = one(doctor.leftovers(looked_at, []))
+    assert (found.level, found.message) == ("warning", "a stale pid file of a killed run")
+    log = tmp_path / "sleeper.log"
+    supervisor.ensure([Program("sleeper", [sys.executable, "-c", "import signal; signal.pause()"], tmp_path, log)])
+    supervisor.start("sleeper")
+    try:
+        assert one(doctor.leftovers(looked_at, [])).level == "ok", "a supervisor that answers has no leftovers"
+        supervisor.daemon().kill()
+        from flow360.stack import probes
+
+        gone = probes.wait_ready(lambda: "alive" if supervisor.alive() else None, 10, lambda: None)
+        assert gone is None
+        found = one(doctor.leftovers(looked_at, []))
+        assert found.level == "warning"
+        assert "1 processes of a killed run are still there" in found.message or "1 process " in found.message
+        assert "flow360 down" in found.fix
+    finally:
+        supervisor.end_orphans(2)
+
+
+def test_docker_that_does_not_answer(monkeypatch):
+    from flow360.stack.docker import DockerEngine
+
+    monkeypatch.setattr(DockerEngine, "answers", lambda _self: "the docker daemon does not answer")
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: "/usr/bin/docker")
+    found = one(doctor.docker(stack(engine="docker"), []))
+    assert (found.level, found.code) == ("blocker", Exit.DOCKER)
+    assert "--engine native" in found.fix
+    assert one(doctor.docker(stack(), [])).level == "ok"
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    assert "needs none" in one(doctor.docker(stack(), [])).message
+
+
+# --- all together -----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_blocker_is_the_error_of_up(monkeypatch):
+    monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 1.0)
+    with pytest.raises(FlowError, match="MB of memory needed, 1 MB there: close other programs") as caught:
+        doctor.require(stack(), ["postgres-dwh"])
+    assert caught.value.code is Exit.MEMORY
+    assert "\n" not in caught.value.message
+
+
+def test_every_check_answers_here():
+    found = doctor.examine(stack(), ["kafka", "postgres-dwh", "mosquitto"])
+    names = {finding.check for finding in found}
+    expected = {"python", "folders", "line ends", "leftovers", "docker", "java", "ports", "memory", "disk", "network"}
+    assert names == expected
+    json.dumps([vars(finding) for finding in found])
+
+
+
+def test_setup_refuses_windows_line_ends_before_anything_else(tmp_path):
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    up = tmp_path / "scripts" / "up"
+    up.write_bytes(up.read_bytes().replace(b"\n", b"\r\n"))
+    done = subprocess.run([tmp_path / "scripts" / "setup"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == Exit.LINE_ENDS
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / ".venv").exists()
