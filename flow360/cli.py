@@ -177,15 +177,22 @@ def run(
 
 @app.command()
 def labs(check: Annotated[bool, typer.Option("--check", help="compare, write nothing")] = False) -> None:
-    """Write labs/ from solutions/."""
+    """Write what is generated: labs/ from solutions/, and README's chapter table from course.toml."""
     from flow360 import labs as generator
+    from flow360.course import render_readme
     from flow360.settings import ROOT
 
+    readme = ROOT / "README.md"
+    text = readme.read_text("utf-8")
+    wanted = render_readme(text)
     if not check:
         for path in generator.write(ROOT):
             print(path)
+        readme.write_text(wanted, "utf-8")
         return
     problems = generator.check(ROOT)
+    if text != wanted:
+        problems.append("README.md: its chapter table is not what course.toml says: flow360 labs")
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:

@@ -6,17 +6,21 @@ with generated passwords and mode 0600; a variable in the environment wins over 
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import secrets
 import string
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flow360.errors import FlowError
+from flow360.errors import Exit, FlowError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds README.md."""
@@ -135,9 +139,35 @@ def ensure_env() -> Path:
     """
     path = env_file()
     try:
-        old = path.read_text("utf-8") if path.exists() else ""
-    except PermissionError:
-        raise FlowError(f"{path} cannot be read by this user: sudo chown $USER '{path}'") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.parent):
+            changed = _complete(path)
+    except OSError as error:
+        if path.exists() and not os.access(path, os.R_OK):
+            fix = f"it cannot be read by this user: sudo chown $USER '{path}'"
+        else:
+            fix = f"it cannot be written ({error.strerror})"
+        code = Exit.DISK if error.errno == errno.ENOSPC else Exit.PERMISSION
+        raise FlowError(f"{path}: {fix}", code) from None
+    if changed:
+        settings.cache_clear()
+    return path
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two `up` at once must end with the same passwords: one writes the file, the other finds it written."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _complete(path: Path) -> bool:
+    """Write what is missing; False when nothing is."""
+    old = path.read_text("utf-8") if path.exists() else ""
     known = {line.split("=", 1)[0].strip() for line in old.splitlines() if "=" in line and not line.startswith("#")}
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
     if "COMPOSE_FILE" not in known:
@@ -145,13 +175,11 @@ def ensure_env() -> Path:
     lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
     lines += [f"{name}={new_secret()}" for name in SECRETS if name not in known]
     if not lines:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+        return False
     text = old + ("\n" if old and not old.endswith("\n") else "") + "\n".join(lines) + "\n"
     part = path.with_name(path.name + ".part")
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
     part.replace(path)
-    settings.cache_clear()
-    return path
+    return True

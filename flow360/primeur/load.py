@@ -4,7 +4,7 @@ postgres-source gets the shop's clean tables in schema `public`, with keys and c
 the twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), and an empty schema `staging`.
 
 Each database is loaded in one transaction, so a killed load leaves nothing behind, and its last act is to note a stamp
-in the comment of table `customers`: with the same stamp there, the next load does nothing, and a learner's changes stay.
+in the comment of table `customers`: with the same stamp there, the next load does nothing, and changes stay.
 """
 
 from __future__ import annotations

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from flow360.primeur.plan import DAY, SEED_PLAN
-from flow360.primeur.records import local
-from flow360.primeur.snapshot import seed_table
+from flow360.primeur.records import Record
+from flow360.primeur.snapshot import SEED
 from flow360.primeur.stream import Message, stream
 
 SPEED = 3_600.0
@@ -31,14 +34,30 @@ _DEFECTS = {
 @cache
 def days() -> tuple[str, ...]:
     """The days with readings, ISO."""
-    return tuple(sorted({local(moment)[:10] for moment in seed_table("temperatures")["measured_at"].to_pylist()}))
+    return tuple(SEED_PLAN.day(n).isoformat() for n in range(SEED_PLAN.days + 1))
 
 
 @cache
 def messages(day: str) -> tuple[Message, ...]:
     """The messages of a day in the order in which they are sent."""
-    rows = [row for row in seed_table("temperatures").to_pylist() if local(row["measured_at"])[:10] == day]
-    return tuple(stream(SEED_PLAN, day, rows)[0])
+    return tuple(stream(SEED_PLAN, day, list(_readings(day)))[0])
+
+
+def _readings(day: str) -> Iterator[Record]:
+    """The readings of a day, line by line: the service needs an eighth of the table, and little memory."""
+    number = days().index(day)
+    first, after = (datetime.fromtimestamp(SEED_PLAN.second(n, 0), UTC) for n in (number, number + 1))
+    with gzip.open(SEED / "tables" / "temperatures.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            moment = datetime.fromisoformat(row["measured_at"])
+            if first <= moment < after:
+                yield {
+                    "reading_id": int(row["reading_id"]),
+                    "van_id": row["van_id"],
+                    "sequence": int(row["sequence"]),
+                    "measured_at": moment,
+                    "celsius": float(row["celsius"]),
+                }
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A blocker stops `up` before anything is started; a warning does not.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -156,8 +157,8 @@ def _free(port: int) -> bool:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # anything else is not another program's doing
     return True
 
 
@@ -205,8 +206,12 @@ def _available_memory_mb() -> float:
 def disk(stack: Stack, names: Sequence[str]) -> list[Finding]:
     groups = {stack.model[name].native.jars for name in names} - {None}
     jars = len(artifacts.missing(groups)) * ARTIFACT_MB if stack.engine.name == "native" else 0
-    need = {_existing(settings().state_dir): FREE_DISK_MB, _existing(settings().cache_dir): jars}
-    for folder, megabytes in need.items():
+    wanted: dict[int, tuple[Path, float]] = {}  # by file system: data and downloads often share one
+    for folder, megabytes in ((settings().state_dir, FREE_DISK_MB), (settings().cache_dir, jars)):
+        place = _existing(folder)
+        first, so_far = wanted.get(place.stat().st_dev, (place, 0))
+        wanted[place.stat().st_dev] = (first, so_far + megabytes)
+    for folder, megabytes in wanted.values():
         free = shutil.disk_usage(folder).free / 1e6
         if free < megabytes:
             message = f"{free:.0f} MB free in {folder}, {megabytes:.0f} MB needed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import time
 from collections.abc import Iterable, Iterator
@@ -96,6 +97,8 @@ class Stack:
         with self._lock():
             for engine, part in self._split(wanted):
                 engine.down(part, progress)
+            if wanted is None:
+                (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose anew
 
     def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Stop services and remove their data."""
@@ -139,9 +142,11 @@ class Stack:
             run.mkdir(parents=True, exist_ok=True)
             file = (run / "lock").open("w")
         except OSError as error:
+            full = error.errno == errno.ENOSPC
+            fix = "free some, or set FLOW360_STATE" if full else "set FLOW360_STATE to a folder of yours"
             raise FlowError(
-                f"{error.filename} cannot be written ({error.strerror}): set FLOW360_STATE to a folder of yours",
-                Exit.PERMISSION,
+                f"{error.filename} cannot be written ({error.strerror}): {fix}",
+                Exit.DISK if full else Exit.PERMISSION,
             ) from None
         with file:
             end = time.monotonic() + deadline

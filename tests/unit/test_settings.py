@@ -1,0 +1,157 @@
+"""`.env`: generated once with mode 0600, never overwritten, and a bad value is one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from flow360 import settings as module
+from flow360.errors import Exit, FlowError
+from flow360.settings import PORTS, ROOT, SECRETS, Settings, ensure_env, new_secret, settings
+
+
+@pytest.fixture
+def env(tmp_path, monkeypatch):
+    """The path of a `.env` that is not there yet, and no variable of ours in the environment."""
+    for name in (*PORTS, *SECRETS, "FLOW360_ENGINE", "FLOW360_STATE", "FLOW360_CACHE", "FLOW360_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "folder with a space" / ".env"
+    monkeypatch.setenv("FLOW360_ENV_FILE", str(path))
+    settings.cache_clear()
+    yield path
+    settings.cache_clear()
+
+
+def values(path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    assert all(line.count("=") == 1 for line in lines)
+    return dict(line.split("=") for line in lines)
+
+
+def test_it_is_made_with_ports_and_passwords_for_its_owner_only(env):
+    old = os.umask(0)
+    try:
+        assert ensure_env() == env
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    found = values(env)
+    assert {name: int(found[name]) for name in PORTS} == PORTS
+    assert len({found[name] for name in SECRETS}) == len(SECRETS)
+    for name in SECRETS:
+        assert re.fullmatch(r"[A-Za-z0-9]{24}", found[name])
+    assert settings().postgres_dwh_password == found["POSTGRES_DWH_PASSWORD"]
+    assert settings().kafka_bootstrap == "127.0.0.1:19092"
+    assert list(env.parent.iterdir()) == [env], "no temporary file is left"
+
+
+def test_a_second_time_nothing_changes(env):
+    ensure_env()
+    before = env.read_bytes(), env.stat().st_mtime_ns
+    ensure_env()
+    assert (env.read_bytes(), env.stat().st_mtime_ns) == before
+
+
+def test_what_stands_there_is_kept_and_what_is_new_is_added(env):
+    env.parent.mkdir()
+    env.write_text("# mine\nKAFKA_PORT=9999\nPOSTGRES_DWH_PASSWORD=mine\nOWN=1")  # and no newline at the end
+    ensure_env()
+    found = values(env)
+    assert env.read_text().startswith("# mine\nKAFKA_PORT=9999\nPOSTGRES_DWH_PASSWORD=mine\nOWN=1\n")
+    assert found["KAFKA_PORT"] == "9999"
+    assert found["OWN"] == "1"
+    assert set(PORTS) | set(SECRETS) <= set(found)
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    assert settings().kafka_port == 9999
+
+
+def test_a_variable_of_the_environment_wins(env, monkeypatch):
+    ensure_env()
+    monkeypatch.setenv("KAFKA_PORT", "7777")
+    settings.cache_clear()
+    assert settings().kafka_port == 7777
+
+
+def test_a_value_that_is_none_is_one_line_with_file_and_name(env):
+    env.parent.mkdir()
+    env.write_text("KAFKA_PORT=ninety\n")
+    with pytest.raises(FlowError, match=r"\.env: KAFKA_PORT: .*\(found 'ninety'\)") as caught:
+        settings()
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_cannot_be_written_is_one_line(env, monkeypatch):
+    (env.parent).write_text("a file where the folder should be")
+    with pytest.raises(FlowError, match="cannot be written") as caught:
+        ensure_env()
+    assert caught.value.code is Exit.PERMISSION
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_cannot_be_read_is_one_line(env, monkeypatch):
+    ensure_env()
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module.Path, "read_text", refuse)
+    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    with pytest.raises(FlowError, match=r"cannot be read by this user: sudo chown \$USER"):
+        ensure_env()
+
+
+def test_passwords_are_not_shown(env):
+    ensure_env()
+    shown = repr(settings()) + str(settings())
+    for name in SECRETS:
+        assert values(env)[name] not in shown
+
+
+def test_secrets_are_random():
+    assert len({new_secret() for _ in range(100)}) == 100
+    assert len(new_secret(32)) == 32
+
+
+def test_every_port_has_a_field():
+    for name in PORTS:
+        assert name.lower() in Settings.model_fields
+    assert len(set(PORTS.values())) == len(PORTS)
+    assert not any(32768 <= port <= 60999 for port in PORTS.values()), "the system gives these to anybody"
+
+
+def test_state_lies_outside_the_checkout_and_differs_from_checkout_to_checkout(env, monkeypatch, tmp_path):
+    one = settings().state_dir
+    assert ROOT not in one.parents
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    assert settings().state_dir != one
+    monkeypatch.setattr(module.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert settings().state_dir.parent == tmp_path / "xdg" / "flow360"
+
+
+def test_folders_can_be_redirected(env, monkeypatch, tmp_path):
+    for name in ("STATE", "CACHE", "PROGRESS"):
+        monkeypatch.setenv(f"FLOW360_{name}", str(tmp_path / name))
+    settings.cache_clear()
+    found = settings()
+    assert (found.state_dir, found.cache_dir, found.progress_file) == tuple(
+        tmp_path / name for name in ("STATE", "CACHE", "PROGRESS")
+    )
+
+
+def test_two_processes_that_make_it_at_once_agree(env):
+    """`up` in two terminals: both must end with the passwords that stand in the file."""
+    code = (
+        "from flow360.settings import ensure_env, settings; ensure_env(); settings.cache_clear(); "
+        "print(settings().postgres_dwh_password)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(6)
+    ]
+    said = {process.communicate(timeout=60)[0].strip() for process in running}
+    assert said == {values(env)["POSTGRES_DWH_PASSWORD"]}
