@@ -27,9 +27,11 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except FlowError as error:
+            from rich.text import Text
+
             from flow360.console import errors
 
-            errors.print(f"[red]flow360:[/] {error.message}", markup=True, soft_wrap=True)
+            errors.print(Text("flow360: ", "red").append(error.message, "default"), soft_wrap=True)
             raise typer.Exit(int(error.code)) from None
 
 
@@ -169,7 +171,10 @@ def run(
     from flow360.run import keep_outputs, run_notebook
 
     found = _course().chapter(chapter)
-    target = run_notebook(found, kind, dict(item.split("=", 1) for item in parameters or ()))
+    values = [item.partition("=") for item in parameters or ()]
+    if wrong := next((name for name, equals, _ in values if not equals), None):
+        raise FlowError(f"-p {wrong}: a parameter is written name=value", Exit.USAGE)
+    target = run_notebook(found, kind, {name: value for name, _, value in values})
     console.print(f"executed: {target}", soft_wrap=True)
     if keep:
         console.print(f"promised outputs kept in {keep_outputs(found, target)}", soft_wrap=True)

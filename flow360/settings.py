@@ -159,7 +159,8 @@ def _locked(folder: Path) -> Iterator[None]:
     """Two `up` at once must end with the same passwords: one writes the file, the other finds it written."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)

@@ -122,6 +122,6 @@ def test_normalise_makes_the_normal_form_and_ids_that_stay(tmp_path: Path) -> No
     made = read(path)
     assert [cell.id for cell in made.cells] == ["my-title", "the-cell", "kept"]
     assert made.cells[1].outputs == []
-    assert made.cells[2].outputs[0].execution_count is None
+    assert made.cells[2].outputs[0].execution_count == 1
     assert set(made.metadata) == {"kernelspec", "language_info"}
     assert not normalise(path)

@@ -1,0 +1,248 @@
+"""The command line: exit codes, JSON for programs, one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import flow360.stack
+from flow360.cli import app
+from flow360.errors import Exit, FlowError
+from flow360.settings import PORTS, settings
+from flow360.stack.model import model
+
+COMMANDS = ("up", "down", "status", "logs", "doctor", "reset", "run", "labs", "progress", "env", "jars")
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """A state folder with nothing in it: no test here sees or starts a service."""
+    monkeypatch.setenv("FLOW360_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("FLOW360_ENV_FILE", str(tmp_path / ".env"))
+    monkeypatch.setenv("FLOW360_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.setenv("FLOW360_ENGINE", "native")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def flow360_(*words: str, **more):
+    return CliRunner().invoke(app, list(words), **more)
+
+
+def one_line(result, code: Exit) -> str:
+    """Its only line of standard error; it left with `code`, and said nothing else."""
+    assert result.exit_code == code, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("flow360: ")
+    return lines[0]
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_every_exit_code():
+    result = flow360_("--help", env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert re.search(rf"\b{name}\b", result.stdout), name
+    told = " ".join(result.stdout.replace("│", " ").split())
+    for code in Exit:
+        assert f"{code.value} {code.name.lower().replace('_', ' ')}" in told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself(name):
+    result = flow360_(name, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_exit_codes_differ():
+    assert len({code.value for code in Exit}) == len(Exit)
+    assert not any(126 <= code.value for code in Exit), "shells use these"
+
+
+# --- what is wrong is one line ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up", "kafak"),
+        ("down", "kafak"),
+        ("doctor", "kafak"),
+        ("logs", "kafak"),
+        ("reset", "--yes", "kafak"),
+        ("run", "99"),
+        ("status", "--engine", "podman"),
+        ("run", "00", "--kind", "essays"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_what_there_is(words):
+    line = one_line(flow360_(*words), Exit.USAGE)
+    wrong = next(word for word in ("kafak", "99", "podman", "essays") if word in words)
+    assert repr(wrong) in line
+
+
+def test_a_parameter_without_a_value_is_one_line():
+    assert "-p rows: a parameter is written name=value" in one_line(flow360_("run", "00", "-p", "rows"), Exit.USAGE)
+
+
+def test_a_square_bracket_in_a_message_is_text_not_markup(monkeypatch):
+    def fail(_engine=None):
+        raise FlowError("stack/native.toml: [kafka]: unknown key [bold]x[/bold]", Exit.SERVICE)
+
+    monkeypatch.setattr(flow360.stack, "open_stack", fail)
+    line = one_line(flow360_("status"), Exit.SERVICE)
+    assert "[kafka]: unknown key [bold]x[/bold]" in line
+
+
+@pytest.mark.parametrize("code", list(Exit)[1:])
+def test_every_code_of_an_error_becomes_the_exit_status(monkeypatch, code):
+    def fail(_engine=None):
+        raise FlowError("it went wrong", code)
+
+    monkeypatch.setattr(flow360.stack, "open_stack", fail)
+    assert one_line(flow360_("status"), code) == "flow360: it went wrong"
+
+
+def test_control_c_has_no_traceback(monkeypatch):
+    def interrupted(_engine=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flow360.stack, "open_stack", interrupted)
+    result = flow360_("status")
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
+
+
+def test_a_bad_port_in_env_is_one_line(tmp_path):
+    (tmp_path / ".env").write_text("KAFKA_PORT=ninety\n")
+    assert "KAFKA_PORT" in one_line(flow360_("status"), Exit.FAILED)
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_status_as_json_has_a_row_for_each_service():
+    result = flow360_("status", "--json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)
+    assert {row["name"] for row in rows} == set(model().services)
+    for row in rows:
+        assert set(row) == {"name", "layer", "state", "runs", "what", "port", "pss_mb", "link", "title"}
+        assert row["runs"] in ("real", "stand-in", "compose only")
+        assert row["state"] == "stopped"
+    assert [row["layer"] for row in rows] == sorted(row["layer"] for row in rows)
+
+
+def test_status_for_people_fits_a_terminal():
+    result = flow360_("status", env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    for name in model().services:
+        assert re.search(rf"\b{name} +stopped\b", result.stdout), name
+
+
+def test_doctor_as_json_and_its_exit_code(monkeypatch):
+    from flow360.stack import doctor
+
+    result = flow360_("doctor", "--json", "kafka")
+    found = json.loads(result.stdout)
+    assert {finding["level"] for finding in found} <= {"ok", "warning", "blocker"}
+    monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 1.0)
+    result = flow360_("doctor", "--json", "kafka")
+    assert result.exit_code == Exit.MEMORY
+    blocker = next(finding for finding in json.loads(result.stdout) if finding["level"] == "blocker")
+    assert blocker["fix"]
+    result = flow360_("doctor", "kafka")
+    assert result.exit_code == Exit.MEMORY
+    assert "→" in result.stdout
+
+
+def test_up_with_a_blocker_starts_nothing(monkeypatch, tmp_path):
+    from flow360.stack import doctor
+
+    monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 1.0)
+    monkeypatch.setattr(doctor, "_free", lambda _port: True)
+    line = one_line(flow360_("up", "postgres-dwh"), Exit.MEMORY)
+    assert "1 MB there" in line
+    assert not (tmp_path / "state" / "postgres-dwh").exists()
+
+
+def test_logs_of_a_service_that_never_ran(tmp_path):
+    result = flow360_("logs", "kafka")
+    assert (result.exit_code, result.stdout) == (0, "kafka has no log yet\n")
+    log = tmp_path / "state" / "logs" / "kafka.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"line {n}\n" for n in range(1000)))
+    assert flow360_("logs", "kafka", "-n", "2").stdout == "line 998\nline 999\n"
+    log.write_text("x" * 5000 + "\nlast\n")
+    assert flow360_("logs", "kafka", "-n", "1").stdout == "last\n"
+
+
+def test_reset_asks_first(tmp_path):
+    data = tmp_path / "state" / "kafka" / "data"
+    data.mkdir(parents=True)
+    result = flow360_("reset", "kafka", input="n\n")
+    assert result.exit_code == 1
+    assert data.exists()
+    assert flow360_("reset", "kafka", input="y\n").exit_code == 0
+    assert not data.exists()
+
+
+def test_down_when_nothing_runs_is_no_error():
+    assert flow360_("down").exit_code == 0
+    assert flow360_("down", "kafka").exit_code == 0
+
+
+def test_env_prints_the_path_and_not_the_passwords(tmp_path):
+    result = flow360_("env")
+    assert result.stdout == f"{tmp_path / '.env'}\n"
+    text = (tmp_path / ".env").read_text()
+    assert all(name in text for name in PORTS)
+
+
+def test_jars_list_as_json():
+    rows = json.loads(flow360_("jars", "list", "--json").stdout)
+    assert {row["group"] for row in rows} == set(model().jar_roots)
+    assert all(set(row) == {"group", "coordinates", "present"} for row in rows)
+    assert len(flow360_("jars", "list").stdout.splitlines()) == len(rows)
+
+
+def test_progress_as_json_begins_with_nothing_done():
+    result = flow360_("progress", "--json")
+    assert result.exit_code == 0
+    json.loads(result.stdout)
+    assert flow360_("progress").exit_code == 0
+
+
+def test_the_token_is_printed_for_a_terminal_only(monkeypatch):
+    """A pipe may be a log file: it gets the address alone."""
+    stack = SimpleNamespace(up=lambda *_: None, fetch=lambda *_: None)
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: stack)
+    monkeypatch.setenv("JUPYTER_TOKEN", "SecretOfThisTest")
+    settings.cache_clear()
+    result = flow360_("up")
+    assert result.exit_code == 0
+    assert settings().jupyter_url in result.stdout
+    assert "SecretOfThisTest" not in result.output
+
+
+def test_it_starts_quickly():
+    """`--help` must not import the engines, pandas or Kafka."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from flow360.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "print(*[m for m in ('pandas', 'kafka', 'psycopg', 'jgo', 'papermill', 'flow360.stack.native') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr

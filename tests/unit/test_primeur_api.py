@@ -1,0 +1,222 @@
+"""The REST service, in process: pages, entity tags, rate limit, idempotency, and faults that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from flow360.primeur import api
+from flow360.primeur.api_chaos import Chaos, ChaosSettings, Fault
+from flow360.primeur.api_paging import BadCursor, decode, encode, matches
+from flow360.primeur.api_store import FIRST_ORDER, KeyReused, OrderStore
+from flow360.primeur.manifest import manifest
+from flow360.primeur.plan import DAY
+
+CALM = ChaosSettings(errors=0, slow=0, trickle=0, rate=100_000, burst=100_000)
+ORDER = {"customer_id": 1001, "lines": [{"product_id": 101, "quantity": 2}], "reference": "test"}
+
+
+class Clock:
+    """A clock that stands still until it is told otherwise."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory) -> Iterator[TestClient]:
+    """A service that behaves."""
+    with TestClient(api.create_app(tmp_path_factory.mktemp("api"), Chaos(CALM))) as client:
+        yield client
+
+
+def walk(client: TestClient, path: str, **params) -> list[dict]:
+    items, cursor = [], None
+    while True:
+        answer = client.get(path, params={**params, **({"cursor": cursor} if cursor else {})})
+        assert answer.status_code == 200, answer.text
+        items += answer.json()["items"]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            return items
+
+
+@pytest.mark.parametrize("limit", [7, 20, 100])
+def test_pages_are_complete(calm: TestClient, limit: int) -> None:
+    items = walk(calm, "/orders", day=DAY.isoformat(), limit=limit)
+    m = manifest()
+    assert len({i["order_id"] for i in items}) == m.orders_on(m.day) == 403
+    assert len(items) == 403 + m.count(channel="api", dataset="orders", kind="duplicate", day=m.day)
+
+
+@pytest.mark.parametrize("name", ["customers", "products", "stores", "van_routes", "deliveries", "reviews"])
+def test_other_lists(calm: TestClient, name: str) -> None:
+    extra = manifest().count(channel="api", dataset=name, kind="duplicate")
+    assert len(walk(calm, f"/{name}", limit=100)) == manifest().rows(name) + extra
+
+
+def test_bad_questions(calm: TestClient) -> None:
+    other = calm.get("/customers").json()["next_cursor"]
+    for params in ({"cursor": "x"}, {"cursor": "é"}, {"cursor": other}):
+        assert calm.get("/orders", params=params).status_code == 400
+    for params in ({"limit": 0}, {"limit": 101}, {"day": "soon"}):
+        assert calm.get("/orders", params=params).status_code == 422
+    assert calm.get("/orders", params={"day": "1999-01-01"}).json() == {"items": [], "next_cursor": None}
+    assert calm.get("/orders/1").status_code == 404
+    with pytest.raises(BadCursor):
+        decode("a", encode("b", 20))
+
+
+def test_entity_tags(calm: TestClient) -> None:
+    first = calm.get("/orders/100001")
+    assert len(first.json()["lines"]) == first.json()["items"]
+    again = calm.get("/orders/100001", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert calm.get("/orders/100002", headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+    assert matches('W/"a", "b"', '"b"')
+    assert not matches(None, '"b"')
+
+
+def test_rate_limit(tmp_path: Path) -> None:
+    clock = Clock()
+    chaos = Chaos(CALM.model_copy(update={"rate": 2, "burst": 3}), clock)
+    with TestClient(api.create_app(tmp_path, chaos)) as client:
+        answers = [client.get("/stores") for _ in range(4)]
+        assert [a.status_code for a in answers] == [200, 200, 200, 429]
+        assert [a.headers["x-ratelimit-remaining"] for a in answers] == ["2", "1", "0", "0"]
+        assert answers[3].headers["retry-after"] == "1"
+        assert client.get("/stores", headers={"X-Client-Id": "other"}).status_code == 200
+        assert client.get("/health").json() == {"status": "ok", "orders": 2000}
+        clock.now += 1
+        assert client.get("/stores").status_code == 200
+
+
+def test_faults_are_decided_by_the_seed() -> None:
+    settings = ChaosSettings(errors=0.3, slow=0.1, trickle=0.1)
+    requests = [f"GET /orders?cursor={n}" for n in range(2_000)]
+    first, second = ([Chaos(settings).fault(r, 1) for r in requests] for _ in range(2))
+    assert first == second
+    assert first != [Chaos(settings.model_copy(update={"seed": 1})).fault(r, 1) for r in requests]
+    assert 0.25 < first.count(Fault.ERROR) / 2_000 < 0.35
+    assert {Fault.SLOW, Fault.TRICKLE} < set(first)
+    assert {Chaos(settings).fault(r, 3) for r in requests} == {Fault.NONE}
+
+
+def test_attempts_end_with_a_good_answer_or_after_a_while() -> None:
+    clock = Clock()
+    chaos = Chaos(ChaosSettings(errors=1), clock)
+    walk = [chaos.next_fault("me", "GET /orders?") for _ in range(6)]
+    assert walk == [Fault.ERROR, Fault.ERROR, Fault.NONE] * 2
+    assert chaos.next_fault("me", "GET /x?") is Fault.ERROR
+    clock.now += 100
+    assert [chaos.next_fault("me", "GET /x?") for _ in range(3)][-1] is Fault.NONE
+
+
+def test_the_default_stops_a_naive_client_and_lets_a_careful_one_through(tmp_path: Path) -> None:
+    clock = Clock()
+    chaos = Chaos(ChaosSettings(delay=0.01), clock)
+    with TestClient(api.create_app(tmp_path, chaos)) as client:
+        for limit in (20, 50, 100):
+            codes, cursor, items = [], None, set()
+            while True:
+                params = {"day": DAY.isoformat(), "limit": limit, **({"cursor": cursor} if cursor else {})}
+                answer = client.get("/orders", params=params)
+                codes.append(answer.status_code)
+                if answer.status_code == 429:
+                    clock.now += float(answer.headers["retry-after"])
+                if answer.status_code == 200:
+                    items |= {i["order_id"] for i in answer.json()["items"]}
+                    cursor = answer.json()["next_cursor"]
+                    if cursor is None:
+                        break
+            assert len(items) == 403
+            assert len(codes) < 60
+        assert set(codes) <= {200, 429, 500}
+        assert client.get("/orders", params={"day": DAY.isoformat()}).status_code == 500
+
+
+def test_idempotency(calm: TestClient) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    first, second = (calm.post("/orders", json=ORDER, headers=headers) for _ in range(2))
+    assert (first.status_code, first.json()) == (201, second.json())
+    assert second.headers["idempotency-replayed"] == "true"
+    assert first.json()["total_eur"] == 5.58
+    assert calm.post("/orders", json={**ORDER, "reference": "x"}, headers=headers).status_code == 422
+    other = calm.post("/orders", json=ORDER, headers={**headers, "X-Client-Id": "other"})
+    assert other.json()["order_id"] != first.json()["order_id"]
+    assert calm.get(first.headers["location"]).json() == first.json()
+    assert len(calm.get("/orders/placed", params={"reference": "test"}).json()["items"]) == 2
+    assert len({calm.post("/orders", json=ORDER).json()["order_id"] for _ in range(2)}) == 2
+
+
+def test_bad_orders(calm: TestClient) -> None:
+    for change in ({"customer_id": 1}, {"lines": []}, {"lines": [{"product_id": 1, "quantity": 1}]}, {"total": 1}):
+        assert calm.post("/orders", json={**ORDER, **change}).status_code == 422
+
+
+def test_a_lost_answer_is_found_again_with_its_key(tmp_path: Path) -> None:
+    with TestClient(api.create_app(tmp_path, Chaos(CALM.model_copy(update={"errors": 1.0})))) as client:
+        for n in range(8):
+            codes = []
+            while not codes or codes[-1] != 201:
+                codes.append(client.post("/orders", json=ORDER, headers={"Idempotency-Key": f"k{n}"}).status_code)
+            assert codes == [500, 500, 201]
+        client.post("/chaos", json=CALM.model_dump())
+        assert len(client.get("/orders/placed").json()["items"]) == 8
+
+
+def test_chaos_can_be_switched(tmp_path: Path) -> None:
+    with TestClient(api.create_app(tmp_path)) as client:
+        assert client.post("/chaos", json={"errors": 0.5, "rate": 5}).json()["errors"] == 0.5
+        assert client.get("/chaos").json()["rate"] == 5
+        wrong = client.post("/chaos", json={"errors": 3})
+        assert (wrong.status_code, wrong.json()["detail"].split(":")[0]) == (422, "errors")
+        assert client.post("/chaos", json={"error": 0.1}).status_code == 422
+        assert client.post("/chaos", json={}).json() == ChaosSettings().model_dump()
+
+
+def test_slow_and_trickling_answers_are_whole(tmp_path: Path) -> None:
+    for kind in ("slow", "trickle"):
+        settings = CALM.model_copy(update={kind: 1.0, "delay": 0.05})
+        with TestClient(api.create_app(tmp_path / kind, Chaos(settings))) as client:
+            assert len(client.get("/stores").json()["items"]) == 12
+
+
+def test_the_page_needs_no_network(calm: TestClient) -> None:
+    for path in ("/docs", "/redoc"):
+        page = calm.get(path).text
+        assert "https://" not in page.replace("https://fastapi", "")
+        for asset in (part.split('"')[0] for part in page.split('="')[1:] if part.startswith("/static")):
+            assert calm.get(asset).status_code == 200
+    paths = calm.get("/openapi.json").json()["paths"]
+    assert {"/orders", "/orders/{order_id}", "/chaos", "/health", "/reviews", "/deliveries"} <= set(paths)
+
+
+def test_placed_orders_survive(tmp_path: Path) -> None:
+    store = OrderStore(tmp_path)
+
+    def place(store: OrderStore, key: str | None, request: str = "r"):
+        return store.place("me", key, request, None, lambda number: {"order_id": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        placed = list(pool.map(lambda n: place(store, f"k{n % 20}"), range(200)))
+    assert len({p.answer["order_id"] for p in placed}) == 20
+    assert sum(not p.again for p in placed) == 20
+    # a second process on the same folder, without the first one having closed it
+    other = OrderStore(tmp_path)
+    assert len(other.all()) == 20
+    assert place(other, "k3").again
+    with pytest.raises(KeyReused):
+        place(other, "k3", "another")
+    assert other.get(FIRST_ORDER) == {"order_id": FIRST_ORDER}
+    with pytest.raises(ZeroDivisionError):
+        other.place("me", "bad", "r", None, lambda number: 1 / 0)
+    assert not place(other, "bad").again
+    store.close()
+    other.close()

@@ -1,0 +1,106 @@
+"""The vans' replays without a broker: what a request may say, how it is paced, what it counts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flow360.primeur.manifest import manifest
+from flow360.primeur.plan import DAY
+from flow360.primeur.replay import Request, days, messages, play
+
+DAY_ = DAY.isoformat()
+
+
+def replay(request: Request, stop_after: int | None = None) -> tuple[list[tuple[str, bytes]], dict, bool, list[float]]:
+    """Play with a clock that jumps: (what was published, the counts, complete, the moments of publishing)."""
+    now, sent, moments = [0.0], [], []
+
+    def pause(seconds: float) -> bool:
+        now[0] += seconds
+        return stop_after is not None and len(sent) >= stop_after
+
+    def publish(topic: str, payload: bytes) -> None:
+        sent.append((topic, payload))
+        moments.append(now[0])
+
+    tally, complete = play(request, publish, pause, lambda: now[0])
+    return sent, tally.as_dict(), complete, moments
+
+
+def test_a_replay_tells_the_truth_about_itself() -> None:
+    sent, counts, complete, moments = replay(Request("a"))
+    m = manifest()
+    planted = {kind: m.count(channel="mqtt", kind=kind) for kind in ("duplicate", "late", "not_a_number", "bad_row")}
+    assert complete
+    assert counts == {
+        "sent": len(sent),
+        "readings": m.head["messages"]["readings"],
+        "doubled": planted["duplicate"],
+        "late": planted["late"],
+        "not_a_number": planted["not_a_number"],
+        "wrong_unit": m.count(channel="mqtt", kind="wrong_unit"),
+        "malformed": planted["bad_row"],
+    }
+    assert all(payload.startswith(b'{"run": "a"') for _, payload in sent)
+    assert moments == sorted(moments)
+    assert 9.9 < moments[-1] < 10.3  # ten hours at 3,600
+
+
+def test_two_replays_differ_only_in_their_mark() -> None:
+    first, second = (replay(Request(name))[0] for name in ("a", "b"))
+    assert [(t, p.replace(b'"a"', b'"b"', 1)) for t, p in first] == second
+
+
+def test_some_vans_only_and_as_fast_as_can_be() -> None:
+    sent, counts, _, moments = replay(Request("a", speed=0, vans=("VAN-03",)))
+    assert {topic for topic, _ in sent} == {"primeur/vans/VAN-03/temperature"}
+    assert counts["readings"] == 480
+    assert set(moments) == {0.0}
+    hot = {b["measured_at"] for _, p in sent if (b := json.loads(p))["value"] and b["value"] > 8}
+    assert min(hot) >= manifest().incident.above_limit_from
+    assert len(hot) >= manifest().incident.readings_above_limit - counts["not_a_number"]
+
+
+def test_a_replay_can_be_stopped() -> None:
+    sent, counts, complete, _ = replay(Request("a"), stop_after=100)
+    assert (len(sent), counts["sent"], complete) == (100, 100, False)
+
+
+def test_every_day_has_readings() -> None:
+    assert DAY_ in days()
+    assert {len(messages(day)) for day in days() if day != DAY_} == {5760, 2880}  # the last day has a morning only
+    assert [m.body["van_id"] for m in messages("2026-05-05")[:12]] == [f"VAN-{n:02d}" for n in range(1, 13)]
+
+
+def test_a_request_may_be_empty() -> None:
+    assert Request.parse(b"", "fallback") == Request.parse(b"{}", "fallback") == Request("fallback")
+    full = b'{"id": "x", "day": "2026-05-05", "speed": 0, "vans": ["VAN-01"]}'
+    assert Request.parse(full, "") == Request("x", "2026-05-05", 0.0, ("VAN-01",))
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"van": []}', "unknown field 'van'"),
+        (b'{"id": "a/b"}', "id:"),
+        (b'{"id": "#"}', "id:"),
+        (b'{"id": 5}', "id:"),
+        (b'{"day": "2020-01-01"}', "day: one of 2026-05-04 to 2026-05-11"),
+        (b'{"day": ["2026-05-07"]}', "day:"),
+        (b'{"speed": -1}', "speed:"),
+        (b'{"speed": true}', "speed:"),
+        (b'{"speed": Infinity}', "speed:"),
+        (b'{"speed": NaN}', "speed:"),
+        (b'{"vans": ["VAN-99"]}', "vans:"),
+        (b'{"vans": "VAN-01"}', "vans:"),
+    ],
+)
+def test_a_bad_request_has_one_line(payload: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as caught:
+        Request.parse(payload, "f")
+    assert "\n" not in str(caught.value)
