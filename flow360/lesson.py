@@ -374,5 +374,6 @@ def _display_bundle(bundle: dict[str, str]) -> None:
 
 
 def _display(table: pd.DataFrame, *, index: bool = True) -> None:
-    text = table.to_string(index=index, na_rep="")
-    _display_bundle({"text/html": table.to_html(index=index, border=0, na_rep=""), "text/plain": text})
+    table = table.astype(object).where(table.notna(), "")
+    text = table.to_string(index=index)
+    _display_bundle({"text/html": table.to_html(index=index, border=0), "text/plain": text})

@@ -4,7 +4,7 @@ postgres-source gets the shop's clean tables in schema `public`, with keys and c
 the twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), and an empty schema `staging`.
 
 Each database is loaded in one transaction, so a killed load leaves nothing behind, and its last act is to note a stamp
-in the comment of table `customers`: with the same stamp there, the next load does nothing, and changes stay.
+in the comment of the schema: with the same stamp there, the next load does nothing, and changes stay.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def seed_stamp() -> str:
 
 def found_stamp(conn: psycopg.Connection, schema: str) -> tuple[str, str]:
     """The (data, shape) that was loaded last, two empty texts when nothing was."""
-    row = conn.execute("select obj_description(to_regclass(%s), 'pg_class')", [f'"{schema}"."customers"']).fetchone()
+    row = conn.execute("select obj_description(to_regnamespace(%s), 'pg_namespace')", [schema]).fetchone()
     match = _STAMP.search(row[0] or "") if row else None
     return (match[1], match[2]) if match else ("", "")
 
@@ -141,8 +141,8 @@ def load_schema(
                 conn.execute(command)
         for command in ddl.comments(schema, TABLES[name]):
             conn.execute(command)
-    grain = f"One row is {TABLES['customers'].grain}. [primeur {stamp} {shape}]"
-    conn.execute(sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, "customers"), sql.Literal(grain)))
+    note = f"The tables of Primeur. [primeur {stamp} {shape}]"
+    conn.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(note)))
     return rows
 
 

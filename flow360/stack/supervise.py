@@ -76,7 +76,9 @@ class Program:
 def _value(text: str | Path) -> str:
     """A value as its config file wants it. There is no way to write a blank before `#` or `;`: a comment begins there."""
     if re.search(r"\s[#;]|[\r\n]", str(text)):
-        raise FlowError(f"supervisor cannot use a path with ' #' or ' ;' in it: rename the folder ({str(text)[:120]!r})")
+        raise FlowError(
+            f"supervisor cannot use a path with ' #' or ' ;' in it: rename the folder ({str(text)[:120]!r})"
+        )
     return str(text).replace("%", "%%")
 
 
