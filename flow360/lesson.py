@@ -204,6 +204,7 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     import psycopg
     from psycopg.types.numeric import FloatLoader
 
+    pd.set_option("display.max_colwidth", 120)  # a sentence in a column should be readable
     with clients.postgres(db) as connection:
         connection.adapters.register_loader("numeric", FloatLoader)
         try:

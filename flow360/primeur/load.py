@@ -77,10 +77,12 @@ def connect(which: str) -> psycopg.Connection:
             client_encoding="utf8",
         )
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FlowError(
-            f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})", Exit.SERVICE
-        ) from None
+        reason = str(error).strip().splitlines()[0].rpartition("FATAL: ")[2].strip()
+        if "authentication" in reason:
+            fix = f"its password is not the one in .env: set POSTGRES_{which.upper()}_PASSWORD, or flow360 reset"
+            raise FlowError(f"postgres-{which} refuses: {reason}; {fix} postgres-{which}", Exit.SERVICE) from None
+        problem = f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})"
+        raise FlowError(problem, Exit.SERVICE) from None
 
 
 def seed_stamp() -> str:

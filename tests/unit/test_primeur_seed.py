@@ -203,9 +203,7 @@ def test_api_feed(name: str) -> None:
         defect, true = changed.get(row[KEYS[name]]), truth[row[KEYS[name]]]
         assert {k for k in row if row[k] != true[k]} == ({defect.column} if defect else set())
     assert made.items("1999-01-01") == []
-    for day, rows in by_day(
-        list(truth.values()), {"orders": "ordered_at", "deliveries": "delivered_at"}.get(name, "written_at")
-    ).items():
+    for day, rows in by_day(list(truth.values()), UNTIDY[name]).items():
         assert {row[KEYS[name]] for row in made.items(day)} == {row[KEYS[name]] for row in rows}
 
 
