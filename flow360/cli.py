@@ -10,6 +10,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -214,6 +215,18 @@ def progress(as_json: Json = False) -> None:
         _print_json(progress_rows())
     else:
         console.print(progress_table())
+
+
+@app.command()
+def bench(
+    figures: Annotated[list[str] | None, typer.Argument(help="which figures; all by default")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    output: Annotated[Path | None, typer.Option(help="keep the JSON here")] = None,
+) -> None:
+    """Measure, each figure beside its anchor from the same run; prints one table."""
+    from flow360.bench import main
+
+    main(figures, rounds, output)
 
 
 @app.command()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer, KafkaProducer
 
 Item = dict[str, Any]
+LONGEST_PAUSE = 60.0
+"""Seconds that a client waits for a rate limit before it rather gives up."""
 
 
 # --- REST -------------------------------------------------------------------------------------------------------------
@@ -68,7 +70,7 @@ def fetch_all(
         seconds: how long one answer may take, body included.
 
     Raises:
-        GaveUp: one page failed `attempts` times, or the service refused the request (4xx).
+        GaveUp: one page failed `attempts` times, or the service refused the request (4xx) or wants a long wait.
     """
     result, seen, cursor = Fetched(), set(), None
     while True:
@@ -112,13 +114,16 @@ def _page(
                 cause = f"{answer.status_code} {answer.reason}"
                 if answer.status_code == 429:
                     pause = float(answer.headers.get("Retry-After", pause))
+                    if pause > LONGEST_PAUSE:
+                        raise GaveUp(f"GET {path}: {cause}: it asks to wait {pause:.0f} s")
                 elif answer.status_code < 500:
                     raise GaveUp(f"GET {path}: {cause}: {answer.text[:200]}")
         except requests.Timeout:
             cause = f"timeout of {seconds} s"
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             cause = "cut connection"
-        time.sleep(pause)
+        if attempt < attempts - 1:
+            time.sleep(pause)
     raise GaveUp(f"GET {path}: {attempts} attempts, the last one: {cause}")
 
 

@@ -74,7 +74,7 @@ class Program:
 
 
 def _value(text: str | Path) -> str:
-    """A value as its config file wants it. There is no way to write a blank before `#` or `;`: a comment begins there."""
+    """A value as its config file wants it. A blank before `#` or `;` cannot be written: a comment begins there."""
     if re.search(r"\s[#;]|[\r\n]", str(text)):
         raise FlowError(
             f"supervisor cannot use a path with ' #' or ' ;' in it: rename the folder ({str(text)[:120]!r})"

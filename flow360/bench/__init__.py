@@ -1,0 +1,131 @@
+"""`flow360 bench`: each figure beside its anchor, from the same interleaved run.
+
+A round runs ours and the anchor once, one after the other; the figure is the ratio of the two, given as minimum, median
+and maximum over the rounds. Absolute values say more about the machine than about us.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from rich.table import Table
+
+from flow360.errors import Exit, FlowError
+
+PACKAGES = ("numpy", "pyarrow", "confluent-kafka", "kafka-python", "psycopg", "tpchgen-cli")
+
+
+class Round(Protocol):
+    """Runs once: returns (ours, anchor) in the figure's unit."""
+
+    def __call__(self) -> tuple[float, float]: ...
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure. `goal` is a bound of the median ratio, "at least" for rates and "at most" for times."""
+
+    name: str
+    what: str
+    anchor: str
+    unit: str
+    goal: float
+    at_least: bool
+    prepare: type | object
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the rounds gave; ratios are ours / anchor."""
+
+    name: str
+    what: str
+    anchor: str
+    unit: str
+    goal: str
+    ours: float
+    theirs: float
+    ratios: list[float]
+    met: bool
+
+
+def measure(figure: Figure, rounds: int) -> Measured:
+    """Run a figure's rounds. The median decides whether the goal is met."""
+    manager: AbstractContextManager[Round] = figure.prepare()  # type: ignore[operator]
+    with manager as one:
+        pairs = [one() for _ in range(rounds)]
+    ratios = [ours / anchor for ours, anchor in pairs]
+    middle = statistics.median(ratios)
+    met = middle >= figure.goal if figure.at_least else middle <= figure.goal
+    goal = f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return Measured(figure.name, figure.what, figure.anchor, figure.unit, goal, ours, theirs, ratios, met)
+
+
+def main(names: list[str] | None, rounds: int, output: Path | None) -> None:
+    """Measure, print the table, keep the JSON."""
+    from flow360.bench.figures import FIGURES
+    from flow360.console import console
+
+    known = {figure.name: figure for figure in FIGURES}
+    if unknown := set(names or ()) - set(known):
+        raise FlowError(f"there is no figure {min(unknown)!r}: take {', '.join(known)}", Exit.USAGE)
+    found = []
+    for name in names or known:
+        console.print(f"{name} …")
+        found.append(measure(known[name], rounds))
+    machine = {
+        "machine": f"{platform.machine()}, {_processor()}, Python {platform.python_version()}",
+        "packages": {
+            name: version(name) for name in ("numpy", "pyarrow", "confluent-kafka", "kafka-python", "psycopg")
+        },
+        "rounds": rounds,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    console.print(_table(found))
+    console.print(machine["machine"], soft_wrap=True)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({**machine, "figures": [asdict(one) for one in found]}, indent=2) + "\n", "utf-8")
+
+
+def _table(found: list[Measured]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for title in ("figure", "ours", "anchor", "unit"):
+        table.add_column(title)
+    for title in ("min", "median", "max", "goal", "met"):
+        table.add_column(title, justify="right")
+    for one in found:
+        low, middle, high = min(one.ratios), statistics.median(one.ratios), max(one.ratios)
+        table.add_row(
+            one.what, f"{one.ours:,.3g}", f"{one.anchor}: {one.theirs:,.3g}", one.unit,
+            f"{low:.2f}", f"{middle:.2f}", f"{high:.2f}", one.goal, "yes" if one.met else "no",
+        )  # fmt: skip
+    return table
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(models)} x {models[0]}" if models else platform.processor()
+
+
+@contextmanager
+def timer() -> Iterator[list[float]]:
+    """`with timer() as t: …`; afterwards `t[0]` is the seconds."""
+    took: list[float] = []
+    start = time.perf_counter()
+    yield took
+    took.append(time.perf_counter() - start)
