@@ -1,4 +1,4 @@
-"""The `docker` and `docker compose` command lines as functions with deadlines; nothing here knows what a service is for.
+"""The `docker` and `docker compose` command lines as functions with deadlines; no service is known here by name.
 
 Containers are found by Compose's own labels, so that what a person started by hand counts as well.
 """
@@ -196,7 +196,7 @@ class Background:
     def __init__(self, command: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
         self._command = list(command)
         # A file, not a pipe: a caller that looks elsewhere for a while must not block the command.
-        self._said = tempfile.NamedTemporaryFile("rb", prefix="flow360-")
+        self._said = tempfile.NamedTemporaryFile("rb", prefix="flow360-")  # noqa: SIM115
         self._rest = b""
         with Path(self._said.name).open("wb") as out:
             self._process = subprocess.Popen(

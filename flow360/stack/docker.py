@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from pathlib import Path
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
@@ -79,14 +80,12 @@ class DockerEngine:
         if not todo:
             return
         self.fetch(todo, progress)
-        before = set(self.compose.containers())
         for name in todo:
             progress(Event(name, "starting"))
         # Compose follows depends_on, and starts side by side what does not wait for anything.
         command = self.compose.command("up", "--detach", "--no-build", "--pull", "never", *todo)
         with Background(command) as process:
             self._await(process, todo, progress)
-        self._forget_created(before)
 
     def _not_running(self, order: Sequence[str], progress: Progress) -> list[str]:
         """Those that still have to be started; of the others it is said that they run."""
@@ -169,9 +168,10 @@ class DockerEngine:
     def _failure(self, said: Sequence[str], names: Sequence[str], containers: Mapping[str, Mapping]) -> FlowError:
         """What `docker compose up` said, in one line that names the fix."""
         for name in names:
-            if name in containers and _started(containers[name]):
-                if trouble := self._trouble(self.model[name], containers[name]):
-                    return FlowError(trouble, Exit.SERVICE)
+            container = containers.get(name)
+            trouble = container and _started(container) and self._trouble(self.model[name], container)
+            if trouble:
+                return FlowError(trouble, Exit.SERVICE)
         text = "\n".join(said)
         if re.search("address already in use|port is already allocated|ports are not available", text):
             for number in re.findall(r"127\.0\.0\.1:(\d+)", text):
@@ -233,7 +233,7 @@ class DockerEngine:
     # --- down, reset, logs
 
     def down(self, names: Iterable[str] | None, progress: Progress) -> None:
-        """Stop services and what depends on them, and remove their containers (None: all, and the network). Data stays."""
+        """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays."""
         if names is None:
             wanted = [service.name for service in self._services()]
             arguments = ["down", "--remove-orphans"]
@@ -352,15 +352,9 @@ class DockerEngine:
         port = self.model[ready.pop("broker", service.name)].port
         return partial(probe, port, **ready)
 
-    def _forget_created(self, before: set[str]) -> None:
-        """Remove the containers of jobs that have ended: `down` has less to do, and `docker ps -a` tells less."""
-        ended = [s.name for s in self._services() if s.job and s.name not in before and self._is_done(s)]
-        if ended:
-            run(self.compose.command("rm", "--force", *ended), STOP)
-
     # A job is done when it has ended well on the very volumes that are there now.
 
-    def _mark(self, service: Service):
+    def _mark(self, service: Service) -> Path:
         return settings().state_dir / "run" / f"{self.compose.project}-{service.name}.docker-done"
 
     def _filled(self, service: Service) -> str:

@@ -77,7 +77,9 @@ def test_an_error_ends_the_live_lines(screen):
 
 def test_the_status_table_keeps_names_and_states_whole(screen):
     out = screen(terminal=False, width=60)
-    module.console.print(status_table([row(), row("postgres-source", "stopped", pss=0), row("market-sensors", "failed")]))
+    module.console.print(
+        status_table([row(), row("postgres-source", "stopped", pss=0), row("market-sensors", "failed")])
+    )
     text = out.getvalue()
     for word in ("postgres-source", "market-sensors", "stopped", "running", "failed", "278"):
         assert word in text

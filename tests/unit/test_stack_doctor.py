@@ -21,7 +21,9 @@ from flow360.stack.supervise import Program, Supervisor
 
 def stack(supervisor: Supervisor | None = None, engine: str = "native", rows: tuple = ()) -> SimpleNamespace:
     """As much of a Stack as the doctor looks at; nothing runs but what `rows` says."""
-    host = SimpleNamespace(supervisor=supervisor or SimpleNamespace(orphans=list, alive=lambda: False, pidfile=Path("/x")))
+    host = SimpleNamespace(
+        supervisor=supervisor or SimpleNamespace(orphans=list, alive=lambda: False, pidfile=Path("/x"))
+    )
     return SimpleNamespace(model=model(), host=host, engine=SimpleNamespace(name=engine), status=lambda: list(rows))
 
 
@@ -279,6 +281,7 @@ def test_docker_that_does_not_answer(monkeypatch):
 
 
 def test_the_first_blocker_is_the_error_of_up(monkeypatch):
+    monkeypatch.setattr(doctor, "_free", lambda _port: True)
     monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 1.0)
     with pytest.raises(FlowError, match="MB of memory needed, 1 MB there: close other programs") as caught:
         doctor.require(stack(), ["postgres-dwh"])
@@ -292,7 +295,6 @@ def test_every_check_answers_here():
     expected = {"python", "folders", "line ends", "leftovers", "docker", "java", "ports", "memory", "disk", "network"}
     assert names == expected
     json.dumps([vars(finding) for finding in found])
-
 
 
 def test_setup_refuses_windows_line_ends_before_anything_else(tmp_path):

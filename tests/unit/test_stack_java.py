@@ -19,9 +19,7 @@ def fake(folder: Path, version: str = "", modules: str = "", status: int = 0, te
     program.parent.mkdir(parents=True, exist_ok=True)
     answer = text if text is not None else f'openjdk version "{version}" 2025-01-01'
     program.write_text(
-        "#!/bin/sh\n"
-        f"case $1 in --list-modules) printf '{modules}' ;; *) echo '{answer}' >&2 ;; esac\n"
-        f"exit {status}\n"
+        f"#!/bin/sh\ncase $1 in --list-modules) printf '{modules}' ;; *) echo '{answer}' >&2 ;; esac\nexit {status}\n"
     )
     program.chmod(0o755)
     return program

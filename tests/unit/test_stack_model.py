@@ -95,7 +95,9 @@ def test_a_port_that_is_none_is_refused_in_one_line(tmp_path, value):
 def test_an_unknown_key_is_named(tmp_path):
     with pytest.raises(FlowError, match=r"\[base\]: unknown key comand, portt"):
         small(
-            tmp_path, {"base": {"x-flow360": {"layer": 1, "title": "B"}}}, '[base]\nruns="real"\ncomand=["x"]\nportt=1\n'
+            tmp_path,
+            {"base": {"x-flow360": {"layer": 1, "title": "B"}}},
+            '[base]\nruns="real"\ncomand=["x"]\nportt=1\n',
         )
 
 
@@ -224,7 +226,9 @@ def test_overlay_replaces_appends_and_leaves_the_rest():
 
 def test_overlay_with_a_space_as_separator():
     text = "listener 1883 0.0.0.0\nlistener_more 2\npersistence true\n"
-    assert overlay(text, {"listener": "9 127.0.0.1"}, " ") == "listener 9 127.0.0.1\nlistener_more 2\npersistence true\n"
+    assert (
+        overlay(text, {"listener": "9 127.0.0.1"}, " ") == "listener 9 127.0.0.1\nlistener_more 2\npersistence true\n"
+    )
 
 
 def test_overlay_with_nothing_to_change_keeps_the_text():

@@ -1,0 +1,138 @@
+"""No secret in the tree, in an executed notebook or in a log; and the scan is proved on a planted one."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from detect_secrets import SecretsCollection
+from detect_secrets.settings import default_settings
+from dotenv import dotenv_values
+
+from flow360.settings import SECRETS, env_file, settings
+from tests.environment import BUILD, ROOT
+from tests.faults.support import report
+
+# What looks like a secret and is none: (kind, value) with the reason.
+INNOCENT = {
+    ("Hex High Entropy String", r"[0-9a-f]{16}"): "half a SHA-256 of a generated file or a golden table",
+    ("Secret Keyword", "scram-sha-256"): "the name of a method in postgresql.conf",
+}
+DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is no text
+
+
+def scan(paths: list[Path]) -> list[str]:
+    """`file:line: kind` of everything that looks like a secret."""
+    found = SecretsCollection()
+    with default_settings():
+        for path in paths:
+            found.scan_file(str(path))
+    return [
+        f"{name}:{secret.line_number}: {secret.type}"
+        for name, secret in found
+        if not any(secret.type == kind and re.fullmatch(value, secret.secret_value or "") for kind, value in INNOCENT)
+    ]
+
+
+def tree() -> list[Path]:
+    """What git holds or would take."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def evidence() -> list[Path]:
+    """Executed notebooks, reports and logs of this run, with those of the running stack."""
+    folders = [BUILD, settings().state_dir / "logs", settings().state_dir / "run"]
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path != env_file()]
+
+
+def own_secrets() -> dict[str, bytes]:
+    """The generated passwords of the tests' stack and, if there is one, of the learner's."""
+    found = {}
+    for path in {env_file(), ROOT / ".env"}:
+        values = dotenv_values(path) if path.exists() else {}
+        found |= {f"{name} of {path.name}": values[name].encode() for name in SECRETS if values.get(name)}
+    return found
+
+
+def holding(paths: list[Path]) -> list[str]:
+    """`file: name` of each generated password that stands in one of the files."""
+    ours = own_secrets()
+    assert ours
+    return [f"{path}: {name}" for path in paths for name, value in ours.items() if value in path.read_bytes()]
+
+
+def text_of(path: Path, folder: Path) -> Path:
+    """A notebook as its sources and printed outputs; pictures and widgets are noise to a scan."""
+    if path.suffix != ".ipynb":
+        return path
+    lines = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        lines.append("".join(cell["source"]))
+        for output in cell.get("outputs", []):
+            lines.append("".join(output.get("text", [])) + "\n".join(output.get("traceback", [])))
+            data = output.get("data", {})
+            lines += ["".join(data[kind]) for kind in ("text/plain", "text/html") if kind in data]
+    target = folder / f"{len(list(folder.iterdir()))}-{path.stem}.txt"
+    target.write_text("\n".join(lines), "utf-8")
+    return target
+
+
+@pytest.mark.timeout(200)
+def test_no_secret_in_the_tree():
+    """Fault 11: what git holds."""
+    paths = [path for path in tree() if path.suffix not in DIGESTS]
+    found = scan(paths)
+    held = holding(tree())
+    report("11 leaks in the tree", files=len(paths), found=len(found), own_passwords_found=len(held))
+    assert len(paths) > 50
+    assert found == []
+    assert held == []
+
+
+@pytest.mark.timeout(200)
+def test_no_secret_in_notebooks_and_logs(tmp_path, started):
+    """Fault 11: what was executed and written. The keeper's config holds the token, and only its owner may read it."""
+    started("postgres-dwh")
+    paths = [path for path in evidence() if path.suffix not in DIGESTS]
+    written = [path for path in paths if path.suffix != ".program"]
+    found = scan([text_of(path, tmp_path) for path in written if path.suffix in (".ipynb", ".log", ".xml", ".txt")])
+    held = holding(written)
+    notebooks = sum(path.suffix == ".ipynb" for path in written)
+    report("11 leaks in what was run", files=len(written), notebooks=notebooks, found=len(found), own=len(held))
+    assert found == []
+    assert held == []
+    assert [path for path in paths if path.suffix == ".program" and path.stat().st_mode & 0o077] == []
+
+
+def test_a_planted_secret_is_found(tmp_path):
+    """Fault 11: the scan is only worth something if it finds what is there."""
+    # Put together here, so that this file holds none of them.
+    planted = {
+        "AWS Access Key": "aws = 'AKIA" + "IOSFODNN7EXAMPLQ'",
+        "Private Key": "-----BEGIN " + "RSA PRIVATE KEY-----",
+        "GitHub Token": "token: ghp" + "_" + "x1Y2z3W4v5" * 3 + "k6M7n8",
+        "Basic Auth Credentials": "url = 'postgresql://shop:" + "hunter2hunter2@127.0.0.1/shop'",
+        "Secret Keyword": "POSTGRES_PASSWORD = " + "'q8Zr2LmN4vXw'",
+        "JSON Web Token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
+        + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    }
+    found = {}
+    for number, (kind, text) in enumerate(planted.items()):
+        path = tmp_path / f"leak{number}.py"
+        path.write_text(text + "\n")
+        found[kind] = any(kind in line for line in scan([path]))
+    notebook = {"cells": [{"source": ["1"], "outputs": [{"text": [next(iter(planted.values()))]}]}]}
+    (tmp_path / "run.ipynb").write_text(json.dumps(notebook))
+    (tmp_path / "texts").mkdir()
+    found["in an output"] = bool(scan([text_of(tmp_path / "run.ipynb", tmp_path / "texts")]))
+    report("11 planted leaks", planted=len(found), found=sum(found.values()))
+    assert all(found.values()), found
