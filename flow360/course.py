@@ -36,6 +36,7 @@ class Chapter:
     services: tuple[str, ...]
     previous: str | None
     exercises: tuple[Exercise, ...]
+    written: bool = True  # False while its notebooks are in preparation
 
     @property
     def number(self) -> str:
@@ -125,6 +126,7 @@ def _chapter(entry: dict[str, Any], file: str) -> Chapter:
             services=tuple(entry["services"]),
             previous=entry.get("previous"),
             exercises=exercises,
+            written=bool(entry.get("written", True)),
         )
     except KeyError as error:
         raise FlowError(f"{file}: chapter {stem}: {error.args[0]} is missing") from None
@@ -143,11 +145,9 @@ def chapter_table(registry: Course | None = None) -> str:
     for chapter in (registry or course()).chapters:
         services = ", ".join(f"`{name}`" for name in chapter.services)
         count = len(chapter.exercises)
-        lab = f"[{count} exercise{'s' * (count != 1)}]({chapter.lab})"
-        rows.append(
-            f"| {chapter.number} | [{chapter.title}]({chapter.lesson}) | {chapter.layer} "
-            f"| {services} | {chapter.minutes} | {lab} |"
-        )
+        lab = f"[{count} exercise{'s' * (count != 1)}]({chapter.lab})" if chapter.written else "in preparation"
+        title = f"[{chapter.title}]({chapter.lesson})" if chapter.written else chapter.title
+        rows.append(f"| {chapter.number} | {title} | {chapter.layer} | {services} | {chapter.minutes} | {lab} |")
     return "\n".join(rows)
 
 

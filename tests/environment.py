@@ -34,11 +34,16 @@ def use_test_environment() -> None:
 
 
 def _port(wanted: int) -> int:
-    """The wanted port, or a free one when somebody has it."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", wanted))
-        except OSError:
-            sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """The wanted port, or the next free one when somebody has it.
+
+    Not one that the system picks: those it also gives to outgoing connections while our service is down.
+    """
+    for port in range(wanted, wanted + 200):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free port from {wanted} on")

@@ -101,7 +101,7 @@ def test_no_secret_in_the_tree():
 @pytest.mark.timeout(200)
 def test_no_secret_in_notebooks_and_logs(tmp_path, started):
     """Fault 11: what was executed and written. The keeper's config holds the token, and only its owner may read it."""
-    started("postgres-dwh")
+    started("postgres-dwh", "jupyterlab")
     paths = [path for path in evidence() if path.suffix not in DIGESTS]
     written = [path for path in paths if path.suffix != ".program"]
     found = scan([text_of(path, tmp_path) for path in written if path.suffix in (".ipynb", ".log", ".xml", ".txt")])

@@ -158,6 +158,7 @@ def test_doctor_as_json_and_its_exit_code(monkeypatch):
     found = json.loads(result.stdout)
     assert {finding["level"] for finding in found} <= {"ok", "warning", "blocker"}
     monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 1.0)
+    monkeypatch.setattr(doctor, "_free", lambda _port: True)
     result = flow360_("doctor", "--json", "kafka")
     assert result.exit_code == Exit.MEMORY
     blocker = next(finding for finding in json.loads(result.stdout) if finding["level"] == "blocker")

@@ -25,7 +25,8 @@ def save(folder: Path, *cells, kind: str = "notebooks", **metadata) -> Path:
     """A lesson with a title, a parameters cell and the given cells."""
     title = new_markdown_cell("# Title", id="title")
     sizes = new_code_cell("n = 1", id="sizes", metadata={"tags": ["parameters"]})
-    book = new_notebook(cells=[title, sizes, *cells], metadata={"kernelspec": KERNELSPEC, **metadata})
+    book = new_notebook(metadata={"kernelspec": KERNELSPEC, **metadata})
+    book.cells = [title, sizes, *cells]  # set afterwards: new_notebook would repair doubled ids
     (folder / kind).mkdir(exist_ok=True)
     path = folder / kind / "01_sources.ipynb"
     path.write_bytes(dumps(book))

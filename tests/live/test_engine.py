@@ -1,0 +1,273 @@
+"""The native engine with real servers: what `up`, `status`, `down` and `reset` promise."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flow360 import clients
+from flow360.settings import settings
+from flow360.stack import java, probes
+from flow360.stack.model import read_model
+from flow360.stack.native import NativeEngine
+from flow360.stack.status import Event
+
+TOPIC = "engine-test"
+
+
+@pytest.fixture(scope="module")
+def everything(stack) -> list[str]:
+    """All services, up."""
+    names = list(stack.model.services)
+    stack.up(names)
+    return names
+
+
+def rows(stack) -> dict:
+    return {row.name: row for row in stack.status()}
+
+
+def until(condition, what: str, deadline: float = 60.0) -> None:
+    missing = probes.wait_ready(lambda: None if condition() else what, deadline, lambda: None, pause=0.05)
+    assert missing is None, missing
+
+
+def family(stack) -> list[psutil.Process]:
+    daemon = stack.host.supervisor.daemon()
+    return [daemon, *daemon.children(recursive=True)]
+
+
+def over(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+# --- up and status ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(400)
+def test_up_starts_everything_and_status_says_so(stack, everything):
+    for name, row in rows(stack).items():
+        service = stack.model[name]
+        assert row.state == ("done" if service.job else "running"), f"{name}: {row.state}"
+        assert row.runs == service.native.runs
+        assert row.port == service.port
+        assert service.job or row.pss_mb > 1, name
+
+
+def test_a_second_up_does_nothing_and_is_quick(stack, everything):
+    before, events = stack.host.pids(), []
+    start = time.monotonic()
+    stack.up(everything, events.append)
+    seconds = time.monotonic() - start
+    print(f"\nsecond up: {seconds:.2f} s for {len(everything)} services")
+    assert stack.host.pids() == before
+    assert {event.detail for event in events} == {"was running", "was done"}
+    assert seconds < 3
+
+
+def test_dependencies_were_ready_before_their_users_began(stack, everything):
+    """ZooKeeper answered before the broker was started: from the supervisor's own clock."""
+    started = {name: row["start"] for name, row in stack.host.supervisor.processes().items()}
+    for service in stack.model.services.values():
+        for other in service.depends_on:
+            if other in started and service.name in started:
+                assert started[other] <= started[service.name], f"{service.name} before {other}"
+
+
+def test_memory_is_what_the_doctor_counts_with(stack, everything):
+    found = {name: row.pss_mb for name, row in rows(stack).items() if row.pss_mb}
+    declared = {name: stack.model[name].native.memory_mb for name in found}
+    for name, pss in found.items():
+        print(f"\n{name:<16} PSS {pss:>6.0f} MB, declared {declared[name]:>4}", end="")
+    print(f"\n{'sum':<16} PSS {sum(found.values()):>6.0f} MB, declared {sum(declared.values()):>4}")
+    assert sum(found.values()) <= sum(declared.values())
+
+
+def test_nothing_listens_beyond_this_machine(stack, everything):
+    listening = {
+        connection.laddr.ip: process.name()
+        for process in family(stack)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, listening
+
+
+def test_every_published_port_is_ours(stack, everything):
+    ports = {
+        connection.laddr.port
+        for process in family(stack)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {port for service in stack.model.services.values() for port in service.ports} <= ports
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts PostgreSQL as somebody else")
+def test_for_root_postgresql_runs_as_another_user(stack, everything):
+    for name in ("postgres-source", "postgres-dwh"):
+        server = psutil.Process(stack.host.pids()[name])
+        for process in (server, *server.children()):
+            assert process.uids().real != 0, process.cmdline()
+            assert pwd.getpwuid(process.uids().real).pw_name in ("postgres", "nobody")
+        data = stack.host._data(stack.model[name])
+        assert data.stat().st_mode & 0o077 == 0, "its folder is its own"
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", ["mosquitto", "postgres-source", "kafka", "market-api"])
+def test_status_tells_the_truth_about_a_killed_service(stack, everything, name):
+    """From the kill until it answers again, status never says "running" of a service that does not answer."""
+    pid = stack.host.pids()[name]
+    server = psutil.Process(pid)
+    for process in (server, *server.children(recursive=True)):
+        process.kill()
+    assert rows(stack)[name].state != "running"
+    end, seen = time.monotonic() + 90, []
+    while (state := rows(stack)[name].state) != "running":
+        seen.append(state)
+        assert time.monotonic() < end, f"{name} stays {state}"
+    assert stack.host._probe(stack.model[name])() is None, "running, and it does not answer"
+    assert stack.host.pids()[name] != pid
+    assert set(seen) <= {"starting", "stopped", "failed"}
+
+
+def test_a_stopped_service_is_stopped_and_its_dependants_too(stack, everything):
+    events: list[Event] = []
+    stack.down(["zookeeper"], events.append)
+    found = rows(stack)
+    assert found["zookeeper"].state == found["kafka"].state == "stopped"
+    assert [event.service for event in events] == ["kafka", "zookeeper"], "the broker says goodbye first"
+    assert found["postgres-dwh"].state == "running"
+    assert found["zookeeper"].pss_mb == 0
+    stack.up(["kafka"])
+    assert rows(stack)["kafka"].state == "running"
+
+
+# --- down, up, reset --------------------------------------------------------------------------------------------------
+
+
+def keep_something(stack) -> None:
+    """A row in each database, a record in Kafka, a retained message in the broker of the vans."""
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    for which in ("warehouse", "source"):
+        with clients.postgres(which) as db:
+            db.execute("create table if not exists engine_test (word text)")
+            db.execute("truncate engine_test")
+            db.execute("insert into engine_test values ('kept')")
+    admin = AdminClient(clients.confluent())
+    if TOPIC in admin.list_topics(timeout=20).topics:
+        admin.delete_topics([TOPIC])[TOPIC].result(20)
+        until(lambda: TOPIC not in admin.list_topics(timeout=20).topics, "the old topic to go")
+    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(20)
+    producer = Producer(clients.confluent(acks="all"))
+    producer.produce(TOPIC, b"kept")
+    assert producer.flush(20) == 0
+
+
+def kept(which: str) -> bool:
+    with clients.postgres(which) as db:
+        exists = db.execute("select to_regclass('engine_test')").fetchone()[0]
+        return bool(exists) and db.execute("select word from engine_test").fetchall() == [("kept",)]
+
+
+def kept_in_kafka() -> bool:
+    with_timeout = clients.consumer(TOPIC, consumer_timeout_ms=8000)
+    try:
+        return next(with_timeout).value == b"kept"
+    except StopIteration:
+        return False
+    finally:
+        with_timeout.close()
+
+
+@pytest.mark.timeout(300)
+def test_down_leaves_nothing_and_data_survives(stack, everything):
+    keep_something(stack)
+    processes, socket_file = family(stack), stack.host.supervisor.socket
+    ports = [port for service in stack.model.services.values() for port in service.ports]
+    start = time.monotonic()
+    stack.down()
+    print(f"\ndown: {time.monotonic() - start:.1f} s for {len(processes)} processes")
+    assert [process for process in processes if not over(process)] == []
+    assert stack.host.supervisor.orphans() == []
+    assert not socket_file.exists()
+    for port in ports:
+        with socket.socket() as sock:
+            sock.settimeout(1)
+            assert sock.connect_ex(("127.0.0.1", port)) != 0, port
+    assert {row.state for row in stack.status()} <= {"stopped", "done"}
+    start = time.monotonic()
+    stack.up(everything)
+    print(f"up again: {time.monotonic() - start:.1f} s")
+    assert kept("warehouse")
+    assert kept("source")
+    assert kept_in_kafka()
+
+
+@pytest.mark.timeout(200)
+def test_reset_removes_only_what_was_named(stack, everything):
+    keep_something(stack)
+    stack.reset(["postgres-source"])
+    found = rows(stack)
+    assert found["postgres-source"].state == "stopped"
+    assert not stack.host._data(stack.model["postgres-source"]).exists()
+    assert found["primeur-load"].state == "stopped", "what it had loaded is gone, so the job is to be done again"
+    assert found["postgres-dwh"].state == "running"
+    assert kept("warehouse")
+    assert kept_in_kafka()
+    stack.up(["postgres-source", "primeur-load"])
+    assert not kept("source")
+    with clients.postgres("source") as db:
+        assert db.execute("select count(*) from orders").fetchone()[0] > 0
+
+
+# --- starting quicker the second time ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(200)
+def test_the_class_archive_is_made_at_the_stop_and_used_at_the_next_start(stack, everything, tmp_path, monkeypatch):
+    """AppCDS, with a cache that has the jars and no archive yet."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "maven").symlink_to(settings().cache_dir / "maven")
+    monkeypatch.setenv("FLOW360_CACHE", str(cache))
+    settings.cache_clear()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    engine = NativeEngine(read_model(env={"ZOOKEEPER_PORT": str(port)}), tmp_path / "state")
+    took = []
+    try:
+        for archives in (0, 1):
+            assert len(list((cache / "cds").glob("*.jsa")) if (cache / "cds").exists() else []) == archives
+            start = time.monotonic()
+            engine.up(["zookeeper"], lambda _event: None)
+            took.append(time.monotonic() - start)
+            mapped = Path(f"/proc/{engine.pids()['zookeeper']}/maps").read_text()
+            assert mapped.count(str(cache / "cds")) > 0 if archives else str(cache / "cds") not in mapped
+            engine.down(None, lambda _event: None)
+        print(f"\nzookeeper ready: {took[0]:.2f} s without an archive, {took[1]:.2f} s with one")
+        assert not list((cache / "cds").glob("*.part"))
+        # A damaged archive must not keep the service from starting.
+        (archive,) = (cache / "cds").glob("*.jsa")
+        archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+        engine.up(["zookeeper"], lambda _event: None)
+        assert engine.pids()["zookeeper"]
+    finally:
+        engine.down(None, lambda _event: None)
+        shutil.rmtree(tmp_path / "state", ignore_errors=True)
+        settings.cache_clear()
+        java.jdk.cache_clear()
