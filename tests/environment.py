@@ -38,7 +38,7 @@ def _port(wanted: int) -> int:
 
     Not one that the system picks: those it also gives to outgoing connections while our service is down.
     """
-    for port in range(wanted, wanted + 200):
+    for port in range(wanted, wanted + 2000, 100):  # in steps, so that two of ours never meet
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

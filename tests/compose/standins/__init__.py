@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flow360.stack import artifacts
@@ -26,8 +26,10 @@ LABEL = "org.flow360.stand-in"
 SECONDS = 900  # for one image
 
 
-def why_not() -> str | None:
+def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
     """None when they can be built here, else the reason in one line."""
+    if not environment.get("DOCKER_HOST"):
+        return "DOCKER_HOST must name a private daemon: they carry official names, and belong on no other"
     if os.geteuid() != 0:
         return "the base image is made by debootstrap, which needs root"
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"

@@ -1,0 +1,132 @@
+"""Which daemon the compose tests use, and the stack that they run on it.
+
+FLOW360_TEST_COMPOSE says what to do:
+
+    auto        (default) the daemon that answers, with official images; none answers: skipped, with the reason
+    require     the same, but an error instead of a skip (CI on a runner with docker)
+    off         skipped
+    standins    a private daemon and the stand-in images of tests/compose/standins (root only); nothing else is touched
+
+FLOW360_TEST_DOCKER_FOLDER keeps the private daemon's images from one run to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flow360 import settings
+from flow360.stack.docker import DockerEngine
+from flow360.stack.model import model, read_model
+from flow360.stack.status import Event
+from tests.compose import standins
+from tests.compose.daemon import private_daemon, why_not
+
+MODES = ("auto", "require", "off", "standins")
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[str]:
+    """A daemon answers at DOCKER_HOST (or docker's default); yields "official" or "standins"."""
+    mode = os.environ.get("FLOW360_TEST_COMPOSE", "auto")
+    if mode not in MODES:
+        pytest.fail(f"FLOW360_TEST_COMPOSE={mode}: take one of {', '.join(MODES)}")
+    if mode == "off":
+        pytest.skip("FLOW360_TEST_COMPOSE=off")
+    if mode != "standins":
+        engine = DockerEngine(model())
+        names = [service.name for service in model().services.values()]
+        reason = engine.answers()
+        if reason is None and not engine.images_ready(names) and not engine.can_pull("postgres:18.6-bookworm"):
+            reason = "a daemon answers, but the images are not there and the registry does not answer"
+        if reason:
+            (pytest.fail if mode == "require" else pytest.skip)(reason)
+        yield "official"
+        return
+    if reason := why_not() or standins.why_not({"DOCKER_HOST": "ours"}):
+        pytest.fail(reason)
+    kept = os.environ.get("FLOW360_TEST_DOCKER_FOLDER")
+    folder = Path(kept) if kept else Path(tempfile.mkdtemp(prefix="flow360-docker-"))
+    try:
+        with private_daemon(folder) as address, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", address)
+            # That daemon has no bridge of its own.
+            patch.setenv("FLOW360_BUILD_NETWORK", "host")
+            standins.build()
+            yield "standins"
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Course:
+    """The engine, with what it told."""
+
+    engine: DockerEngine
+    images: str  # official or standins
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+
+    def say(self, event: Event) -> None:
+        self.events.append(event)
+
+    def told(self) -> dict[str, Event]:
+        """The last event of each service since the last call."""
+        last = {event.service: event for event in self.events}
+        self.events.clear()
+        return last
+
+
+@pytest.fixture(scope="session")
+def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    """A docker engine with its own project, ports, passwords and state, and an end without leftovers."""
+    folder = tmp_path_factory.mktemp("compose")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOW360_ENV_FILE", str(folder / ".env"))
+        patch.setenv("FLOW360_STATE", str(folder / "state"))
+        patch.setenv("FLOW360_PROGRESS", str(folder / "progress.json"))
+        patch.setenv("FLOW360_ENGINE", "docker")
+        patch.setenv("FLOW360_COMPOSE_PROJECT", f"flow360-test-{os.getpid()}")
+        ports = _free_ports(len(settings.PORTS))
+        lines = [f"{name}={port}\n" for name, port in zip(settings.PORTS, ports, strict=True)]
+        (folder / ".env").touch(mode=0o600)
+        (folder / ".env").write_text("".join(lines), "utf-8")
+        settings.ensure_env()
+        _forget()
+        running = Course(DockerEngine(read_model()), daemon, folder)
+        try:
+            yield running
+        finally:
+            remove_all(running.engine)
+    _forget()
+
+
+def remove_all(engine: DockerEngine) -> None:
+    """End a test's project with its volumes. Only ever called for a project of the tests."""
+    assert engine.compose.project.startswith("flow360-test-")
+    engine.down(None, lambda _: None)
+    engine.reset([s.name for s in engine.model.services.values() if not s.host], lambda _: None)
+
+
+def _forget() -> None:
+    settings.settings.cache_clear()
+    model.cache_clear()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
