@@ -273,7 +273,8 @@ class NativeEngine:
             return [part.format(**values) for part in native.command]
         spec = java.Java(native.java.main, native.java.heap, tuple(o.format(**values) for o in native.java.options))
         args = [part.format(**values) for part in native.args]
-        return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service))
+        # Without the class archive: one that a killed JVM left half written ends the next start with a crash.
+        return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service), cds=False)
 
     def _environment(self, service: Service) -> dict[str, str]:
         own = {key: value.format(**self._values(service)) for key, value in service.native.environment.items()}

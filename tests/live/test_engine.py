@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import socket
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from flow360 import clients
-from flow360.settings import settings
-from flow360.stack import java, probes
-from flow360.stack.model import read_model
-from flow360.stack.native import NativeEngine
+from flow360.stack import probes
 from flow360.stack.status import Event
 
 TOPIC = "engine-test"
@@ -217,57 +212,4 @@ def test_down_leaves_nothing_and_data_survives(stack, everything):
     assert kept_in_kafka()
 
 
-@pytest.mark.timeout(200)
-def test_reset_removes_only_what_was_named(stack, everything):
-    keep_something(stack)
-    stack.reset(["postgres-source"])
-    found = rows(stack)
-    assert found["postgres-source"].state == "stopped"
-    assert not stack.host._data(stack.model["postgres-source"]).exists()
-    assert found["primeur-load"].state == "stopped", "what it had loaded is gone, so the job is to be done again"
-    assert found["postgres-dwh"].state == "running"
-    assert kept("warehouse")
-    assert kept_in_kafka()
-    stack.up(["postgres-source", "primeur-load"])
-    assert not kept("source")
-    with clients.postgres("source") as db:
-        assert db.execute("select count(*) from orders").fetchone()[0] > 0
-
-
 # --- starting quicker the second time ---------------------------------------------------------------------------------
-
-
-@pytest.mark.timeout(200)
-def test_the_class_archive_is_made_at_the_stop_and_used_at_the_next_start(stack, everything, tmp_path, monkeypatch):
-    """AppCDS, with a cache that has the jars and no archive yet."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / "maven").symlink_to(settings().cache_dir / "maven")
-    monkeypatch.setenv("FLOW360_CACHE", str(cache))
-    settings.cache_clear()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    engine = NativeEngine(read_model(env={"ZOOKEEPER_PORT": str(port)}), tmp_path / "state")
-    took = []
-    try:
-        for archives in (0, 1):
-            assert len(list((cache / "cds").glob("*.jsa")) if (cache / "cds").exists() else []) == archives
-            start = time.monotonic()
-            engine.up(["zookeeper"], lambda _event: None)
-            took.append(time.monotonic() - start)
-            mapped = Path(f"/proc/{engine.pids()['zookeeper']}/maps").read_text()
-            assert mapped.count(str(cache / "cds")) > 0 if archives else str(cache / "cds") not in mapped
-            engine.down(None, lambda _event: None)
-        print(f"\nzookeeper ready: {took[0]:.2f} s without an archive, {took[1]:.2f} s with one")
-        assert not list((cache / "cds").glob("*.part"))
-        # A damaged archive must not keep the service from starting.
-        (archive,) = (cache / "cds").glob("*.jsa")
-        archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-        engine.up(["zookeeper"], lambda _event: None)
-        assert engine.pids()["zookeeper"]
-    finally:
-        engine.down(None, lambda _event: None)
-        shutil.rmtree(tmp_path / "state", ignore_errors=True)
-        settings.cache_clear()
-        java.jdk.cache_clear()
