@@ -116,37 +116,69 @@ def command(
     puts it in place. The JVM itself refuses an archive of another Java or class path, and starts without it.
 
     Args:
-        folder: where the argument file goes.
+        folder: where the argument file goes, and the JVM's report should it crash.
     """
-    lines = ["-cp", _quote(os.pathsep.join(str(jar) for jar in jars))]
     folder.mkdir(parents=True, exist_ok=True)
+    lines = ["-cp", _quote(os.pathsep.join(str(jar) for jar in jars))]
+    if cds:
+        # In the file and not in the command: an archive that appears while the service runs must not change the
+        # command, or the next `up` would take the service for another one and start it anew.
+        archive = find_archive(name, jars)
+        if archive:
+            lines.append(_quote(f"-XX:SharedArchiveFile={archive}"))
+        else:
+            part = _part(name, jars, folder)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            lines += [_quote(f"-XX:ArchiveClassesAtExit={part}"), "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
     argfile = folder / "java.args"
     argfile.write_text("\n".join(lines) + "\n", "utf-8")
-    options = [*SMALL, f"-Xmx{spec.heap}"]
-    if cds:
-        archive = archive_path(name, jars)
-        if archive.exists():
-            options.append(f"-XX:SharedArchiveFile={archive}")
+    options = [*SMALL, f"-Xmx{spec.heap}", f"-XX:ErrorFile={folder / 'crash.log'}", *spec.options]
+    return [str(jdk().java), *options, f"@{argfile}", spec.main, *args]
+
+
+def find_archive(name: str, jars: Sequence[Path]) -> Path | None:
+    """The class archive of a service, if there is one: NAME-MARK-SIZE.jsa, where MARK stands for Java and class path.
+
+    One that is not as long as its name says is removed: the JVM maps archives unread, and a cut one crashes it.
+    """
+    found = None
+    for archive in _archives().glob(f"{name}-{_mark(jars)}-*.jsa"):
+        if archive.stem.endswith(f"-{archive.stat().st_size}"):
+            found = archive
         else:
-            archive.parent.mkdir(parents=True, exist_ok=True)
-            options.append(f"-XX:ArchiveClassesAtExit={archive}.part")
-            options.append("-Xlog:cds=off")
-            options.append("-Xlog:cds+dynamic=off")
-    return [str(jdk().java), *options, *spec.options, f"@{argfile}", spec.main, *args]
+            archive.unlink(missing_ok=True)
+    return found
 
 
-def archive_path(name: str, jars: Sequence[Path]) -> Path:
-    """Where the class archive of a service lies: it depends on the Java and on the class path."""
-    mark = hashlib.sha256((jdk().text + "\n".join(map(str, jars))).encode()).hexdigest()[:16]
-    return settings().cache_dir / "cds" / f"{name}-{mark}.jsa"
+def keep_archive(name: str, jars: Sequence[Path], folder: Path, whole: bool = True) -> None:
+    """Put in place the archive that a JVM wrote as it stopped.
+
+    Args:
+        folder: the same as for `command`.
+        whole: the JVM ended by itself; one that was killed has left half an archive, which is removed.
+    """
+    part = _part(name, jars, folder)
+    if not part.exists():
+        return
+    if not whole:
+        part.unlink()
+        return
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # a name that is on the disk before its bytes would be worse than none
+    part.replace(_archives() / f"{name}-{_mark(jars)}-{part.stat().st_size}.jsa")
 
 
-def keep_archive(name: str, jars: Sequence[Path]) -> None:
-    """Put in place the archive that a JVM wrote as it stopped."""
-    archive = archive_path(name, jars)
-    part = Path(f"{archive}.part")
-    if part.exists():
-        part.replace(archive)
+def _archives() -> Path:
+    return settings().cache_dir / "cds"
+
+
+def _mark(jars: Sequence[Path]) -> str:
+    return hashlib.sha256((jdk().text + "\n".join(map(str, jars))).encode()).hexdigest()[:16]
+
+
+def _part(name: str, jars: Sequence[Path], folder: Path) -> Path:
+    """Where a JVM writes: the cache is shared, so two checkouts that stop at once need two files."""
+    return _archives() / f"{name}-{_mark(jars)}.{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}.part"
 
 
 def _quote(text: str) -> str:

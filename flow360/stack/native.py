@@ -155,9 +155,10 @@ class NativeEngine:
         for future in before:
             future.result()
         start = time.monotonic()
-        self.supervisor.stop(service.name)
+        ended_by_itself = self.supervisor.stop(service.name)
         if service.native.java:
-            java.keep_archive(service.name, artifacts.jars(service.native.jars or ""))
+            jars = artifacts.jars(service.native.jars or "")
+            java.keep_archive(service.name, jars, self._conf(service), whole=ended_by_itself)
         self._say(progress, service, start, "stopped", "")
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
@@ -273,8 +274,7 @@ class NativeEngine:
             return [part.format(**values) for part in native.command]
         spec = java.Java(native.java.main, native.java.heap, tuple(o.format(**values) for o in native.java.options))
         args = [part.format(**values) for part in native.args]
-        # Without the class archive: one that a killed JVM left half written ends the next start with a crash.
-        return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service), cds=False)
+        return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service))
 
     def _environment(self, service: Service) -> dict[str, str]:
         own = {key: value.format(**self._values(service)) for key, value in service.native.environment.items()}

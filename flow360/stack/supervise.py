@@ -248,13 +248,15 @@ class Supervisor:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise FlowError(f"{name} did not start: {fault.faultString}", Exit.SERVICE) from None
 
-    def stop(self, name: str) -> None:
-        """Stop it and its whole group, and wait until it is gone."""
+    def stop(self, name: str) -> bool:
+        """Stop it and its whole group, and wait until it is gone; False when it had to be killed."""
         try:
             self._rpc().supervisor.stopProcess(name, True)
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
                 raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
+        # supervisor's word for "a signal ended it" is -1; a JVM that heeds TERM leaves with 143.
+        return self.processes().get(name, {}).get("exitstatus", 0) != -1
 
     def dead(self, name: str) -> str | None:
         """None while the program runs or starts, else a sentence."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from flow360 import clients
-from flow360.stack import probes
+from flow360.settings import ROOT, settings
+from flow360.stack import java, probes
+from flow360.stack.model import read_model
+from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event
 
 TOPIC = "engine-test"
@@ -152,45 +157,42 @@ def test_a_stopped_service_is_stopped_and_its_dependants_too(stack, everything):
 # --- down, up, reset --------------------------------------------------------------------------------------------------
 
 
-def keep_something(stack) -> None:
-    """A row in each database, a record in Kafka, a retained message in the broker of the vans."""
+def keep_something(stack) -> str:
+    """A word of its own, in each database and in Kafka."""
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
 
+    word = f"kept-{time.time_ns()}"
     for which in ("warehouse", "source"):
         with clients.postgres(which) as db:
             db.execute("create table if not exists engine_test (word text)")
-            db.execute("truncate engine_test")
-            db.execute("insert into engine_test values ('kept')")
+            db.execute("insert into engine_test values (%s)", (word,))
     admin = AdminClient(clients.confluent())
-    if TOPIC in admin.list_topics(timeout=20).topics:
-        admin.delete_topics([TOPIC])[TOPIC].result(20)
-        until(lambda: TOPIC not in admin.list_topics(timeout=20).topics, "the old topic to go")
-    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(20)
+    if TOPIC not in admin.list_topics(timeout=20).topics:
+        admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(20)
     producer = Producer(clients.confluent(acks="all"))
-    producer.produce(TOPIC, b"kept")
+    producer.produce(TOPIC, word.encode())
     assert producer.flush(20) == 0
+    return word
 
 
-def kept(which: str) -> bool:
+def kept(which: str, word: str) -> bool:
     with clients.postgres(which) as db:
         exists = db.execute("select to_regclass('engine_test')").fetchone()[0]
-        return bool(exists) and db.execute("select word from engine_test").fetchall() == [("kept",)]
+        return bool(exists) and (word,) in db.execute("select word from engine_test").fetchall()
 
 
-def kept_in_kafka() -> bool:
-    with_timeout = clients.consumer(TOPIC, consumer_timeout_ms=8000)
+def kept_in_kafka(word: str) -> bool:
+    consumer = clients.consumer(TOPIC, consumer_timeout_ms=8000)
     try:
-        return next(with_timeout).value == b"kept"
-    except StopIteration:
-        return False
+        return any(record.value == word.encode() for record in consumer)
     finally:
-        with_timeout.close()
+        consumer.close()
 
 
 @pytest.mark.timeout(300)
 def test_down_leaves_nothing_and_data_survives(stack, everything):
-    keep_something(stack)
+    word = keep_something(stack)
     processes, socket_file = family(stack), stack.host.supervisor.socket
     ports = [port for service in stack.model.services.values() for port in service.ports]
     start = time.monotonic()
@@ -207,9 +209,65 @@ def test_down_leaves_nothing_and_data_survives(stack, everything):
     start = time.monotonic()
     stack.up(everything)
     print(f"up again: {time.monotonic() - start:.1f} s")
-    assert kept("warehouse")
-    assert kept("source")
-    assert kept_in_kafka()
+    assert kept("warehouse", word)
+    assert kept("source", word)
+    assert kept_in_kafka(word)
+
+
+@pytest.mark.timeout(200)
+def test_reset_removes_only_what_was_named(stack, everything):
+    word = keep_something(stack)
+    stack.reset(["postgres-source"])
+    found = rows(stack)
+    assert found["postgres-source"].state == "stopped"
+    assert not stack.host._data(stack.model["postgres-source"]).exists()
+    assert found["primeur-load"].state == "stopped", "what it had loaded is gone, so the job is to be done again"
+    assert found["postgres-dwh"].state == "running"
+    assert kept("warehouse", word)
+    assert kept_in_kafka(word)
+    stack.up(["postgres-source", "primeur-load"])
+    assert not kept("source", word)
+    with clients.postgres("source") as db:
+        assert db.execute("select count(*) from orders").fetchone()[0] > 0
 
 
 # --- starting quicker the second time ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(200)
+def test_the_class_archive_is_made_at_the_stop_and_used_at_the_next_start(stack, everything, tmp_path, monkeypatch):
+    """AppCDS, with a cache that has the jars and no archive yet."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "maven").symlink_to(settings().cache_dir / "maven")
+    monkeypatch.setenv("FLOW360_CACHE", str(cache))
+    settings.cache_clear()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    engine = NativeEngine(read_model(env={"ZOOKEEPER_PORT": str(port)}), tmp_path / "state")
+    took = []
+    try:
+        for archives in (0, 1):
+            assert len(list((cache / "cds").glob("*.jsa"))) == archives
+            start = time.monotonic()
+            engine.up(["zookeeper"], lambda _event: None)
+            took.append(time.monotonic() - start)
+            mapped = Path(f"/proc/{engine.pids()['zookeeper']}/maps").read_text()
+            assert mapped.count(str(cache / "cds")) > 0 if archives else str(cache / "cds") not in mapped
+            engine.down(None, lambda _event: None)
+        print(f"\nzookeeper ready: {took[0]:.2f} s without an archive, {took[1]:.2f} s with one")
+        assert not list((cache / "cds").glob("*.part"))
+        # A disk that was full, a power cut: the JVM would crash on what is left, so it is not given to it.
+        (archive,) = (cache / "cds").glob("*.jsa")
+        archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+        engine.up(["zookeeper"], lambda _event: None)
+        before = engine.pids()
+        engine.up(["zookeeper"], lambda _event: None)
+        assert engine.pids() == before
+        assert not list(ROOT.glob("hs_err*"))
+    finally:
+        engine.down(None, lambda _event: None)
+        shutil.rmtree(tmp_path / "state", ignore_errors=True)
+        settings.cache_clear()
+        java.jdk.cache_clear()

@@ -137,29 +137,62 @@ def test_the_class_path_stands_in_a_file_and_survives_spaces_and_quotes(tmp_path
     assert f"@{tmp_path / 'conf dir' / 'java.args'}" in line
 
 
-def test_the_class_archive_is_written_first_and_used_then(tmp_path, monkeypatch):
+def archive_option(tmp_path: Path, jars: list[Path]) -> str:
+    """What the argument file says about the archive."""
+    command(tmp_path, jars)
+    lines = (tmp_path / "conf dir" / "java.args").read_text().splitlines()
+    (found,) = [line.strip('"') for line in lines if "Archive" in line]
+    return found
+
+
+@pytest.fixture
+def java17(tmp_path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    fake(tmp_path, "17.0.1")
-    jars = [tmp_path / "a.jar"]
-    first = [part for part in command(tmp_path, jars) if "ArchiveClassesAtExit" in part]
-    assert len(first) == 1
-    written = Path(first[0].split("=", 1)[1])
-    archive = java.archive_path("svc", jars)
-    assert written != archive, "a half-written archive must not be taken for a whole one"
-    java.keep_archive("svc", jars)
-    assert not archive.exists()
-    written.write_bytes(b"archive")
-    java.keep_archive("svc", jars)
+    return fake(tmp_path, "17.0.1")
+
+
+def test_the_class_archive_is_written_first_and_used_then(tmp_path, java17):
+    jars, folder = [tmp_path / "a.jar"], tmp_path / "conf dir"
+    before = command(tmp_path, jars)
+    option, _, written = archive_option(tmp_path, jars).partition("=")
+    assert option == "-XX:ArchiveClassesAtExit"
+    java.keep_archive("svc", jars, folder)
+    assert java.find_archive("svc", jars) is None
+    Path(written).write_bytes(b"archive")
+    assert java.find_archive("svc", jars) is None, "a half-written archive must not be taken for a whole one"
+    java.keep_archive("svc", jars, folder)
+    archive = java.find_archive("svc", jars)
     assert archive.read_bytes() == b"archive"
-    assert f"-XX:SharedArchiveFile={archive}" in command(tmp_path, jars)
+    assert archive_option(tmp_path, jars) == f"-XX:SharedArchiveFile={archive}"
+    assert command(tmp_path, jars) == before, "or the next `up` would restart a service that runs"
 
 
-def test_another_java_or_class_path_has_another_archive(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    fake(tmp_path, "17.0.1")
-    one = java.archive_path("svc", [tmp_path / "a.jar"])
-    assert one != java.archive_path("svc", [tmp_path / "b.jar"])
-    assert one != java.archive_path("other", [tmp_path / "a.jar"])
+def test_a_cut_archive_is_not_used_but_made_anew(tmp_path, java17):
+    jars, folder = [tmp_path / "a.jar"], tmp_path / "conf dir"
+    Path(archive_option(tmp_path, jars).partition("=")[2]).write_bytes(b"archive")
+    java.keep_archive("svc", jars, folder)
+    archive = java.find_archive("svc", jars)
+    archive.write_bytes(b"arch")
+    assert archive_option(tmp_path, jars).startswith("-XX:ArchiveClassesAtExit=")
+    assert not archive.exists()
+
+
+def test_the_archive_of_a_killed_jvm_is_thrown_away(tmp_path, java17):
+    jars, folder = [tmp_path / "a.jar"], tmp_path / "conf dir"
+    written = Path(archive_option(tmp_path, jars).partition("=")[2])
+    written.write_bytes(b"arch")
+    java.keep_archive("svc", jars, folder, whole=False)
+    assert java.find_archive("svc", jars) is None
+    assert not written.exists()
+
+
+def test_another_java_or_class_path_has_another_archive_and_two_checkouts_write_two_files(tmp_path, java17):
+    def written(name: str = "svc", jar: str = "a.jar", folder: str = "conf") -> str:
+        java.command(name, Java("M", "1m"), [tmp_path / jar], [], tmp_path / folder)
+        return (tmp_path / folder / "java.args").read_text().splitlines()[2]
+
+    one = written()
+    assert len({one, written(jar="b.jar"), written(name="other"), written(folder="conf2")}) == 4
     fake(tmp_path, "17.0.2")
     java.jdk.cache_clear()
-    assert one != java.archive_path("svc", [tmp_path / "a.jar"])
+    assert one != written()
