@@ -217,6 +217,9 @@ def debian_present(name: str, packages: Sequence[str]) -> bool:
 def fetch_debian(name: str, packages: Sequence[str]) -> None:
     """Download packages with apt, as an ordinary user, and unpack them; apt checks the archive's signatures.
 
+    Args:
+        packages: names; `one|other` where a library is called differently in different releases.
+
     Raises:
         FlowError: no apt on this system, no network, or apt's own complaint.
     """
@@ -242,7 +245,8 @@ def fetch_debian(name: str, packages: Sequence[str]) -> None:
         options += ["-o", "APT::Sandbox::User=root"]
     try:
         _apt(name, ["apt-get", *options, "-qq", "update"], work)
-        _apt(name, ["apt-get", *options, "-qq", "download", *packages], work)
+        names = [_known(name, alternatives, options, work) for alternatives in packages]
+        _apt(name, ["apt-get", *options, "-qq", "download", *names], work)
         for package in sorted(work.glob("*.deb")):
             _apt(name, ["dpkg", "-x", str(package), str(work / "root")], work)
         (work / "root" / ".packages").write_text(" ".join(packages) + "\n", "utf-8")
@@ -250,6 +254,15 @@ def fetch_debian(name: str, packages: Sequence[str]) -> None:
         (work / "root").replace(root)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _known(name: str, alternatives: str, options: list[str], folder: Path) -> str:
+    """The first of the alternatives that this system's archive has."""
+    for package in alternatives.split("|"):
+        command = ["apt-cache", *options, "show", "--no-all-versions", package]
+        if subprocess.run(command, cwd=folder, capture_output=True, timeout=60).returncode == 0:
+            return package
+    raise FlowError(f"{name}: this system's archive has no package {alternatives}: run it with --engine docker")
 
 
 def _apt(name: str, command: list[str], folder: Path) -> None:

@@ -232,6 +232,25 @@ def test_a_system_without_apt_is_told_of_the_other_engine(monkeypatch):
         artifacts.fetch_debian("mosquitto", ["mosquitto"])
 
 
+def test_of_alternatives_the_first_that_the_system_has_is_taken(monkeypatch, cache):
+    asked = []
+
+    def run(command, cwd, **_):
+        asked.append(command)
+        if command[0] == "apt-get" and "download" in command:
+            for name in command[command.index("download") + 1 :]:
+                (cwd / f"{name}_1.deb").write_text("")
+        return subprocess.CompletedProcess(command, 100 if command[-1] in ("lib17", "lib18") else 0, "", "")
+
+    monkeypatch.setattr(artifacts.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(artifacts.subprocess, "run", run)
+    artifacts.fetch_debian("mosquitto", ["mosquitto", "lib17|lib19|lib20"])
+    assert artifacts.debian_present("mosquitto", ["mosquitto", "lib17|lib19|lib20"])
+    assert next(c for c in asked if "download" in c)[-2:] == ["mosquitto", "lib19"]
+    with pytest.raises(FlowError, match=r"no package lib17\|lib18: run it with --engine docker"):
+        artifacts.fetch_debian("mosquitto", ["lib17|lib18"])
+
+
 def test_apts_own_last_line_is_passed_on_and_nothing_half_is_left(monkeypatch, cache):
     def run(command, **_):
         return subprocess.CompletedProcess(command, 100, "", "W: first\nE: Unable to locate package mosquitto")
