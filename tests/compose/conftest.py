@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,26 +27,42 @@ from flow360.stack.model import model, read_model
 from flow360.stack.status import Event
 from tests.compose import standins
 from tests.compose.daemon import private_daemon, why_not
+from tests.environment import _port as free_port
 
 MODES = ("auto", "require", "off", "standins")
+
+
+def mode() -> str:
+    """FLOW360_TEST_COMPOSE, checked."""
+    chosen = os.environ.get("FLOW360_TEST_COMPOSE", "auto")
+    if chosen not in MODES:
+        raise pytest.UsageError(f"FLOW360_TEST_COMPOSE={chosen}: take one of {', '.join(MODES)}")
+    return chosen
+
+
+def reason_to_skip() -> str | None:
+    """None when the tests can run, else the one line that says why not."""
+    if mode() == "off":
+        return "FLOW360_TEST_COMPOSE=off"
+    return None if mode() in ("require", "standins") else _no_images()
+
+
+def _no_images() -> str | None:
+    engine = DockerEngine(model())
+    if reason := engine.answers():
+        return reason
+    names = [service.name for service in model().services.values()]
+    if engine.images_ready(names) or engine.can_pull("postgres:18.6-bookworm"):
+        return None
+    return "a daemon answers, but the images are not there and the registry does not answer"
 
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[str]:
     """A daemon answers at DOCKER_HOST (or docker's default); yields "official" or "standins"."""
-    mode = os.environ.get("FLOW360_TEST_COMPOSE", "auto")
-    if mode not in MODES:
-        pytest.fail(f"FLOW360_TEST_COMPOSE={mode}: take one of {', '.join(MODES)}")
-    if mode == "off":
-        pytest.skip("FLOW360_TEST_COMPOSE=off")
-    if mode != "standins":
-        engine = DockerEngine(model())
-        names = [service.name for service in model().services.values()]
-        reason = engine.answers()
-        if reason is None and not engine.images_ready(names) and not engine.can_pull("postgres:18.6-bookworm"):
-            reason = "a daemon answers, but the images are not there and the registry does not answer"
-        if reason:
-            (pytest.fail if mode == "require" else pytest.skip)(reason)
+    if mode() != "standins":
+        if reason := _no_images():
+            pytest.fail(reason)
         yield "official"
         return
     if reason := why_not() or standins.why_not({"DOCKER_HOST": "ours"}):
@@ -95,8 +110,8 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         patch.setenv("FLOW360_PROGRESS", str(folder / "progress.json"))
         patch.setenv("FLOW360_ENGINE", "docker")
         patch.setenv("FLOW360_COMPOSE_PROJECT", f"flow360-test-{os.getpid()}")
-        ports = _free_ports(len(settings.PORTS))
-        lines = [f"{name}={port}\n" for name, port in zip(settings.PORTS, ports, strict=True)]
+        # Beside a learner's stack and beside the native one of the tests.
+        lines = [f"{name}={free_port(port + 11000)}\n" for name, port in settings.PORTS.items()]
         (folder / ".env").touch(mode=0o600)
         (folder / ".env").write_text("".join(lines), "utf-8")
         settings.ensure_env()
@@ -119,14 +134,3 @@ def remove_all(engine: DockerEngine) -> None:
 def _forget() -> None:
     settings.settings.cache_clear()
     model.cache_clear()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
