@@ -69,6 +69,7 @@ def test_consumer_killed_between_processing_and_commit(topics, table):
     )
     assert set(raw) == set(range(ORDERS)), "lost"
     assert doubled == processed + again - ORDERS
+    assert doubled > 0, "the kill was to fall between processing and commit"
     assert again - fresh == doubled, "the idempotent sink refused exactly the doubled ones"
     assert final == (ORDERS, sum(range(ORDERS)) / 4, 0, ORDERS - 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -68,14 +69,22 @@ def test_postgres_killed_under_transfers(stack, table, victim):
         except FlowError:
             return None
 
+    def kill_a_session(server: psutil.Process) -> bool:
+        """Sessions are short here: one may end between being seen and being killed."""
+        for process in server.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if " datawarehouse " in " ".join(process.cmdline()):
+                    process.kill()
+                    return True
+        return False
+
     def killer() -> None:
         assert progress.wait(60)
         server = psutil.Process(stack.host.pids()["postgres-dwh"])
         if victim == "server":
             moment = kill(stack, "postgres-dwh")
         else:
-            sessions = [p for p in server.children() if " datawarehouse " in " ".join(p.cmdline())]
-            sessions[0].kill()
+            until(lambda: kill_a_session(server), "a session to kill", 30, pause=0)
             moment = time.monotonic()
         found["acked_at_kill"] = len(acked)
         found["recovery"] = recovered(stack, "postgres-dwh", moment)

@@ -75,7 +75,8 @@ class Course:
 @pytest.fixture
 def course(started) -> Iterator[Course]:
     """Beside the tests' own state folder, where PostgreSQL's user may enter; gone afterwards."""
-    started("postgres-dwh", "zookeeper")  # what is downloaded is here now, and the ports in use are not ours
+    # What is downloaded is here now, and the ports in use are not ours.
+    started("postgres-dwh", "zookeeper", "mosquitto")
     folder = settings().state_dir.with_name(settings().state_dir.name + f"-up-{os.getpid()}")
     folder.mkdir(parents=True)
     one = Course(folder)
