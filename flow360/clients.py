@@ -34,14 +34,14 @@ _PORT_SETTING = {
     "market-api": "market_api_port",
     "jupyterlab": "jupyter_port",
 }
+# service, and what the database, its role and the settings of its password are called
 _POSTGRES = {
-    "warehouse": "postgres-dwh",
-    "postgres-dwh": "postgres-dwh",
-    "dwh": "postgres-dwh",
-    "source": "postgres-source",
-    "postgres-source": "postgres-source",
-    "shop": "postgres-source",
+    "warehouse": ("postgres-dwh", "datawarehouse", "warehouse", "postgres_dwh"),
+    "source": ("postgres-source", "shop", "shop", "postgres_source"),
+    "airflow": ("postgres-dwh", "airflow_metadata", "airflow", "airflow_db"),
+    "hive": ("postgres-dwh", "hive_metastore", "hive", "hive_db"),
 }
+_ALSO = {"postgres-dwh": "warehouse", "dwh": "warehouse", "postgres-source": "source", "shop": "source"}
 
 
 def port_of(service: str) -> int | None:
@@ -74,16 +74,18 @@ def is_down(service: str) -> FlowError:
 
 def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
     try:
-        service = _POSTGRES[which]
+        service, database, user, key = _POSTGRES[_ALSO.get(which, which)]
     except KeyError:
-        raise FlowError(f'there is no database {which!r}: use "warehouse" or "source"', Exit.USAGE) from None
-    s, key = settings(), service.replace("-", "_")
+        raise FlowError(
+            f'there is no database {which!r}: use "warehouse", "source", "airflow" or "hive"', Exit.USAGE
+        ) from None
+    s = settings()
     return service, {
         "host": "127.0.0.1",
-        "port": getattr(s, f"{key}_port"),
-        "user": getattr(s, f"{key}_user"),
+        "port": port_of(service),
+        "user": user,
         "password": getattr(s, f"{key}_password"),
-        "dbname": getattr(s, f"{key}_db"),
+        "dbname": database,
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "flow360",
         "options": "-c statement_timeout=120s",
@@ -91,12 +93,12 @@ def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
 
 
 def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
-    """A connection to the warehouse (`datawarehouse`) or the source (`shop`).
+    """A connection to the warehouse (`datawarehouse`), the source (`shop`), or the state of Airflow or Hive.
 
     Used as `with postgres() as db:` it commits at the end of the block, rolls back on an error, and closes.
 
     Args:
-        which: "warehouse" or "source".
+        which: "warehouse", "source", "airflow" or "hive".
         kw: anything that `psycopg.connect` takes, e.g. autocommit=True, row_factory=dict_row; it wins over the
             defaults (5 s to connect, 120 s a statement).
 

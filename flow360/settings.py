@@ -35,7 +35,13 @@ PORTS = {
     "MARKET_API_PORT": 18000,
     "JUPYTER_PORT": 18888,
 }
-SECRETS = ("POSTGRES_SOURCE_PASSWORD", "POSTGRES_DWH_PASSWORD", "JUPYTER_TOKEN")
+SECRETS = (
+    "POSTGRES_SOURCE_PASSWORD",
+    "POSTGRES_DWH_PASSWORD",
+    "AIRFLOW_DB_PASSWORD",
+    "HIVE_DB_PASSWORD",
+    "JUPYTER_TOKEN",
+)
 
 
 def env_file() -> Path:
@@ -67,6 +73,8 @@ class Settings(BaseSettings):
     postgres_dwh_user: str = "warehouse"
     postgres_dwh_db: str = "datawarehouse"
     postgres_dwh_password: str = Field("", repr=False)
+    airflow_db_password: str = Field("", repr=False)
+    hive_db_password: str = Field("", repr=False)
     jupyter_token: str = Field("", repr=False)
 
     flow360_engine: str = "auto"

@@ -75,7 +75,13 @@ def pytest(result: Result, *argv: str | Path, timeout: int = 3600) -> None:
 def lint(result: Result) -> None:
     command(result, BIN / "ruff", "check", ".")
     command(result, BIN / "ruff", "format", "--check", ".")
-    command(result, BIN / "shellcheck", *sorted((ROOT / "scripts").iterdir()), ROOT / ".ci" / "run")
+    command(
+        result,
+        BIN / "shellcheck",
+        *sorted((ROOT / "scripts").iterdir()),
+        *sorted((ROOT / "stack").rglob("*.sh")),
+        ROOT / ".ci" / "run",
+    )
     command(result, BIN / "hadolint", *sorted((ROOT / "stack" / "images").glob("*Dockerfile*")))
     command(result, BIN / "flow360", "labs", "--check")
 

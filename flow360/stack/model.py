@@ -30,20 +30,26 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\}|(\w+))")
 
 @dataclass(frozen=True)
 class Java:
-    """How a JVM service starts: main class, heap (-Xmx) and further options."""
+    """How a JVM service starts: main class, heap (-Xmx), further options, and folders in front of the class path."""
 
     main: str
     heap: str
     options: tuple[str, ...] = ()
+    classpath: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Config:
-    """A config file below stack/ and the keys that the native engine sets in its copy."""
+    """A config file below stack/ and the keys that the native engine sets in its copy.
+
+    In a `.xml` file the keys are Hadoop's properties; elsewhere a key stands before the separator. With `secret`, the
+    copy is readable by its owner only.
+    """
 
     file: str
     set: Mapping[str, str] = field(default_factory=dict)
     separator: str = "="
+    secret: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Native:
     jars: str | None = None
     debian: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    config: Config | None = None
+    config: tuple[Config, ...] = ()
     prepare: str | None = None
     database: str | None = None
     ready: Mapping[str, Any] | None = None
@@ -191,9 +197,11 @@ def _native(name: str, table: Mapping[str, Any]) -> Native:
         raise FlowError(f"stack/native.toml: [{name}]: runs must be one of {', '.join(RUNS)}")
     if "java" in values:
         java = dict(values["java"])
-        values["java"] = Java(java["main"], java["heap"], tuple(java.get("options", ())))
+        lists = {key: tuple(java.pop(key, ())) for key in ("options", "classpath")}
+        values["java"] = Java(**java, **lists)
     if "config" in values:
-        values["config"] = Config(**values["config"])
+        given = values["config"]
+        values["config"] = tuple(Config(**one) for one in ([given] if isinstance(given, dict) else given))
     for key in ("command", "args", "debian"):
         if key in values:
             values[key] = tuple(values[key])

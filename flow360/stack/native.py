@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, settings
+from flow360.settings import ROOT, SECRETS, settings
 from flow360.stack import artifacts, java, prepare, probes
 from flow360.stack.model import STACK, Model, Service
 from flow360.stack.status import Event, Progress, ServiceStatus, State
@@ -157,8 +158,7 @@ class NativeEngine:
         start = time.monotonic()
         ended_by_itself = self.supervisor.stop(service.name)
         if service.native.java:
-            jars = artifacts.jars(service.native.jars or "")
-            java.keep_archive(service.name, jars, self._conf(service), whole=ended_by_itself)
+            java.keep_archive(service.name, self._classpath(service), self._conf(service), whole=ended_by_itself)
         self._say(progress, service, start, "stopped", "")
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
@@ -259,22 +259,33 @@ class NativeEngine:
     def _values(self, service: Service) -> dict[str, object]:
         return {
             "port": {name: other.port for name, other in self.model.services.items()},
+            "ports": {name: other.ports for name, other in self.model.services.items()},
+            "secret": {name: getattr(settings(), name.lower()) for name in SECRETS},
             "data": self._data(service),
             "conf": self._conf(service),
             "root": ROOT,
             "python": sys.executable,
             "debian": artifacts.debian_root(service.name),
             "triplet": artifacts.TRIPLET,
-            "postgres": prepare.postgres_home() if service.native.prepare == "postgres" else "",
+            "postgres": _PostgresHome(),
         }
 
     def _command(self, service: Service) -> list[str]:
         native, values = service.native, self._values(service)
         if native.java is None:
             return [part.format(**values) for part in native.command]
-        spec = java.Java(native.java.main, native.java.heap, tuple(o.format(**values) for o in native.java.options))
+        options = tuple(option.format(**values) for option in native.java.options)
+        spec = java.Java(native.java.main, native.java.heap, options)
         args = [part.format(**values) for part in native.args]
-        return java.command(service.name, spec, artifacts.jars(native.jars or ""), args, self._conf(service))
+        # The JVM makes no archive for a class path with folders in it.
+        cds = not native.java.classpath
+        return java.command(service.name, spec, self._classpath(service), args, self._conf(service), cds)
+
+    def _classpath(self, service: Service) -> list[Path]:
+        assert service.native.java
+        values = self._values(service)
+        before = [Path(entry.format(**values)) for entry in service.native.java.classpath]
+        return [*before, *(artifacts.jars(service.native.jars) if service.native.jars else [])]
 
     def _environment(self, service: Service) -> dict[str, str]:
         own = {key: value.format(**self._values(service)) for key, value in service.native.environment.items()}
@@ -303,25 +314,32 @@ class NativeEngine:
         return programs
 
     def _render_config(self, service: Service) -> None:
-        """Write the native copy of a config file: the shared text with the keys that differ here."""
-        config = service.native.config
-        if config is None:
-            return
+        """Write the native copies of config files: the shared text with the keys that differ here."""
         values = self._values(service)
-        text = overlay(
-            (STACK / config.file).read_text("utf-8"),
-            {k: v.format(**values) for k, v in config.set.items()},
-            config.separator,
-        )
-        target = self._conf(service) / Path(config.file).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, "utf-8")
+        for config in service.native.config:
+            changes = {key: value.format(**values) for key, value in config.set.items()}
+            text = (STACK / config.file).read_text("utf-8")
+            text = (
+                overlay_xml(text, changes) if config.file.endswith(".xml") else overlay(text, changes, config.separator)
+            )
+            target = self._conf(service) / Path(config.file).name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.touch(mode=0o600 if config.secret else 0o644)
+            target.write_text(text, "utf-8")
 
     def _probe(self, service: Service) -> probes.Probe:
         ready = dict(service.native.ready or {})
         probe = getattr(probes, ready.pop("probe"))
         port = self.model[ready.pop("broker", service.name)].port
         return partial(probe, port, **ready)
+
+
+class _PostgresHome:
+    """`{postgres}`: looked up where it is used, since root's copy is made at the first look."""
+
+    def __format__(self, _spec: str) -> str:
+        return str(prepare.postgres_home())
 
 
 class _Skipped(Exception):
@@ -339,3 +357,19 @@ def overlay(text: str, changes: Mapping[str, str], separator: str) -> str:
         lines.append(line)
     lines += [f"{key}{separator}{value}" for key, value in changes.items() if key not in found]
     return "\n".join(lines) + "\n"
+
+
+def overlay_xml(text: str, changes: Mapping[str, str]) -> str:
+    """Set properties in a Hadoop configuration: `<property><name>KEY</name><value>VALUE</value></property>`."""
+    root = ElementTree.fromstring(text)
+    found = {prop.findtext("name", "").strip(): prop for prop in root.iter("property")}
+    for key, value in changes.items():
+        prop = found.get(key)
+        if prop is None:
+            prop = ElementTree.SubElement(root, "property")
+            ElementTree.SubElement(prop, "name").text = key
+        place = prop.find("value")
+        if place is None:
+            place = ElementTree.SubElement(prop, "value")
+        place.text = value
+    return ElementTree.tostring(root, encoding="unicode") + "\n"

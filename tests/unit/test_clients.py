@@ -60,8 +60,8 @@ def test_a_service_that_is_down_is_one_line(service: str, caplog, capfd) -> None
     assert capfd.readouterr().err == ""
 
 
-def test_an_unknown_database_names_the_two() -> None:
-    with pytest.raises(FlowError, match='"warehouse" or "source"'):
+def test_an_unknown_database_names_those_that_are() -> None:
+    with pytest.raises(FlowError, match='"warehouse", "source", "airflow" or "hive"'):
         clients.postgres("mysql")
 
 

@@ -11,7 +11,7 @@ import yaml
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT
 from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, model, read_model
-from flow360.stack.native import overlay
+from flow360.stack.native import overlay, overlay_xml
 
 
 def small(folder: Path, compose: dict | None = None, native: str = "", env: dict | None = None) -> Model:
@@ -201,8 +201,8 @@ def test_every_service_says_what_runs_and_can_be_asked():
             assert callable(getattr(probes, native.ready["probe"])), service.name
         if native.prepare:
             assert callable(getattr(prepare, native.prepare)), service.name
-        if native.config:
-            assert (ROOT / "stack" / native.config.file).is_file(), service.name
+        for config in native.config:
+            assert (ROOT / "stack" / config.file).is_file(), service.name
         if native.jars:
             assert native.jars in model().jar_roots, service.name
 
@@ -242,3 +242,28 @@ def test_overlay_sets_a_key_that_stands_there_twice_in_both_places():
 
 def test_config_defaults():
     assert Config("x").separator == "="
+
+
+def test_overlay_of_hadoop_s_properties():
+    text = (
+        "<configuration><property><name>a</name><value>1</value></property>"
+        "<property><name>b</name></property></configuration>"
+    )
+    got = overlay_xml(text, {"a": "x & y", "b": "2", "c": "3"})
+    assert "<name>a</name><value>x &amp; y</value>" in got
+    assert "<name>b</name><value>2</value>" in got
+    assert got.count("<property>") == 3
+    assert "<name>c</name><value>3</value>" in got
+
+
+def test_several_config_files_and_a_class_path_are_read(tmp_path):
+    text = """[base]
+runs = "real"
+what = "it"
+config = [{file = "a.xml", set = {k = "v"}, secret = true}, {file = "b.properties"}]
+java = {main = "M", heap = "1m", classpath = ["{conf}"], options = ["-Da=b"]}
+ready = {probe = "http"}
+"""
+    native = small(tmp_path, {"base": {"x-flow360": {"layer": 1, "title": "B"}}}, text)["base"].native
+    assert [(c.file, c.secret) for c in native.config] == [("a.xml", True), ("b.properties", False)]
+    assert native.java.classpath == ("{conf}",)

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# postgres-dwh holds three databases: datawarehouse, and two that other services keep their state in, each with a role
+# that owns it and may enter no other. Run as often as you like; the passwords of the roles follow `.env`.
+#
+# Address and user come as psql's own variables (PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE).
+set -euo pipefail
+
+"${PSQL:-psql}" --no-psqlrc --quiet --set ON_ERROR_STOP=1 <<'SQL'
+\getenv airflow_password AIRFLOW_DB_PASSWORD
+\getenv hive_password HIVE_DB_PASSWORD
+
+select format('create role %I login', role) from (values ('airflow'), ('hive')) as wanted (role)
+where not exists (select from pg_roles where rolname = role) \gexec
+alter role airflow password :'airflow_password';
+alter role hive password :'hive_password';
+
+select format('create database %I owner %I', name, role)
+from (values ('airflow_metadata', 'airflow'), ('hive_metastore', 'hive')) as wanted (name, role)
+where not exists (select from pg_database where datname = name) \gexec
+-- PostgreSQL lets everybody into a new database until it is told otherwise.
+revoke connect, temporary on database datawarehouse, airflow_metadata, hive_metastore from public;
+SQL
