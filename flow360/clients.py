@@ -123,7 +123,7 @@ def _postgres_error(service: str, text: str) -> FlowError:
         )
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return FlowError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`", Exit.SERVICE)
-    if "does not exist" in text or "too many clients" in text:
+    if "does not exist" in text or "too many clients" in text or "permission denied" in text:
         return FlowError(f"{service}: {text.strip().splitlines()[-1].strip()}", Exit.SERVICE)
     return is_down(service)
 

@@ -75,6 +75,7 @@ def test_an_unknown_database_names_those_that_are() -> None:
             'connection failed:\nFATAL:  database "x" does not exist',
             'postgres-dwh: FATAL:  database "x" does not exist',
         ),
+        ('FATAL:  permission denied for database "y"', 'postgres-dwh: FATAL:  permission denied for database "y"'),
         ("Connection refused", "flow360 up postgres-dwh"),
     ],
 )
