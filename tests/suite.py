@@ -64,7 +64,9 @@ def pytest(result: Result, *argv: str | Path, timeout: int = 3600) -> None:
         if case.find("failure") is not None or case.find("error") is not None:
             result.failed += 1
         elif (skip := case.find("skipped")) is not None:
-            result.skipped.append(f"{name}: {skip.get('message')}")
+            # Of a file that is skipped as a whole, the reason stands in the text.
+            whole = skip.get("message") == "collection skipped"
+            result.skipped.append(f"{name}: {skip.text if whole else skip.get('message')}")
         else:
             result.passed += 1
     # 5 is "no test ran": right where a whole file was skipped, with the reason in the report.

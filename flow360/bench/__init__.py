@@ -10,37 +10,35 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 from rich.table import Table
 
 from flow360.errors import Exit, FlowError
+from flow360.settings import ensure_env
 
-PACKAGES = ("numpy", "pyarrow", "confluent-kafka", "kafka-python", "psycopg", "tpchgen-cli")
+PACKAGES = ("numpy", "pyarrow", "confluent-kafka", "kafka-python", "psycopg", "tpchgen-cli", "jupyterlab", "nbval")
 
 
-class Round(Protocol):
-    """Runs once: returns (ours, anchor) in the figure's unit."""
-
-    def __call__(self) -> tuple[float, float]: ...
+Round = Callable[[], tuple[float, float]]
+"""Runs once: (ours, anchor) in the figure's unit."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. `goal` is a bound of the median ratio, "at least" for rates and "at most" for times."""
+    """One figure. `goal` bounds the median ratio, "at least" for rates and "at most" for times; None: no goal."""
 
     name: str
     what: str
     anchor: str
     unit: str
-    goal: float
+    goal: float | None
     at_least: bool
-    prepare: type | object
+    prepare: Callable[[], AbstractContextManager[Round]]
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,19 @@ class Measured:
     ours: float
     theirs: float
     ratios: list[float]
-    met: bool
+    met: bool | None
 
 
 def measure(figure: Figure, rounds: int) -> Measured:
     """Run a figure's rounds. The median decides whether the goal is met."""
-    manager: AbstractContextManager[Round] = figure.prepare()  # type: ignore[operator]
-    with manager as one:
+    with figure.prepare() as one:
         pairs = [one() for _ in range(rounds)]
     ratios = [ours / anchor for ours, anchor in pairs]
     middle = statistics.median(ratios)
-    met = middle >= figure.goal if figure.at_least else middle <= figure.goal
-    goal = f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
+    met, goal = None, ""
+    if figure.goal is not None:
+        met = middle >= figure.goal if figure.at_least else middle <= figure.goal
+        goal = f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     return Measured(figure.name, figure.what, figure.anchor, figure.unit, goal, ours, theirs, ratios, met)
 
@@ -79,19 +78,18 @@ def main(names: list[str] | None, rounds: int, output: Path | None) -> None:
     known = {figure.name: figure for figure in FIGURES}
     if unknown := set(names or ()) - set(known):
         raise FlowError(f"there is no figure {min(unknown)!r}: take {', '.join(known)}", Exit.USAGE)
+    ensure_env()
     found = []
     for name in names or known:
         console.print(f"{name} …")
         found.append(measure(known[name], rounds))
     machine = {
         "machine": f"{platform.machine()}, {_processor()}, Python {platform.python_version()}",
-        "packages": {
-            name: version(name) for name in ("numpy", "pyarrow", "confluent-kafka", "kafka-python", "psycopg")
-        },
+        "packages": {name: version(name) for name in PACKAGES},
         "rounds": rounds,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    console.print(_table(found))
+    console.print(_table(found), width=max(console.width, 132))
     console.print(machine["machine"], soft_wrap=True)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +106,7 @@ def _table(found: list[Measured]) -> Table:
         low, middle, high = min(one.ratios), statistics.median(one.ratios), max(one.ratios)
         table.add_row(
             one.what, f"{one.ours:,.3g}", f"{one.anchor}: {one.theirs:,.3g}", one.unit,
-            f"{low:.2f}", f"{middle:.2f}", f"{high:.2f}", one.goal, "yes" if one.met else "no",
+            f"{low:.2f}", f"{middle:.2f}", f"{high:.2f}", one.goal, {None: "", True: "yes", False: "no"}[one.met],
         )  # fmt: skip
     return table
 

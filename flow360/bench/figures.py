@@ -1,159 +1,47 @@
-"""The figures. Each context manager prepares its service or folder and gives a function that runs one round."""
+"""The figures, in the order of the table.
 
-from __future__ import annotations
+Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
+"""
 
-import re
-import subprocess
-import sys
-import tempfile
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-from flow360.bench import Figure, Round, timer
-from flow360.errors import FlowError
-
-ROWS_OURS, ROWS_FAKER = 2_000_000, 8_000
-RECORDS, RECORD_BYTES = 200_000, 200
-
-
-@contextmanager
-def generator_over_faker() -> Iterator[Round]:
-    """Rows a second of the 12-column customer, written as CSV, against Faker row by row."""
-    from faker import Faker
-
-    from flow360.primeur.generate import customers_csv
-
-    def one() -> tuple[float, float]:
-        with tempfile.TemporaryDirectory() as folder:
-            with timer() as ours:
-                rows, _ = customers_csv(Path(folder) / "customers.csv", rows=ROWS_OURS)
-            fake = Faker("fr_FR")
-            with timer() as theirs, (Path(folder) / "faker.csv").open("w") as file:
-                for number in range(ROWS_FAKER):
-                    row = (
-                        number, fake.first_name(), fake.last_name(), fake.email(), fake.phone_number(),
-                        fake.street_address(), fake.postcode(), fake.city(), fake.date_of_birth(),
-                        fake.date_this_decade(), fake.random_element(("none", "basil", "mint")), fake.boolean(),
-                    )  # fmt: skip
-                    file.write(",".join(map(str, row)) + "\n")
-        return rows / ours[0], ROWS_FAKER / theirs[0]
-
-    yield one
-
-
-@contextmanager
-def generator_over_tpchgen() -> Iterator[Round]:
-    """MB of CSV a second against tpchgen-cli, both to a file, on the same cores."""
-    from flow360.primeur.generate import customers_csv
-
-    program = Path(sys.executable).parent / "tpchgen-cli"
-
-    def one() -> tuple[float, float]:
-        with tempfile.TemporaryDirectory() as folder:
-            with timer() as ours:
-                _, size = customers_csv(Path(folder) / "customers.csv", rows=2 * ROWS_OURS)
-            command = [program, "csv", "-s", "0.5", "--output-dir", folder + "/tpch"]
-            with timer() as theirs:
-                subprocess.run(command, check=True, capture_output=True, timeout=300)
-            written = sum(file.stat().st_size for file in Path(folder, "tpch").rglob("*.csv"))
-        return size / ours[0] / 1e6, written / theirs[0] / 1e6
-
-    yield one
-
-
-@contextmanager
-def load_over_copy() -> Iterator[Round]:
-    """Rows a second from Arrow into PostgreSQL, against COPY from a file on the server."""
-    import pyarrow as pa
-
-    from flow360.clients import postgres
-    from flow360.primeur import ddl, generate, load
-    from flow360.primeur.snapshot import seed_table
-    from flow360.stack import open_stack
-
-    open_stack().up(["postgres-dwh"])
-    rows = pa.concat_tables([seed_table("order_lines")] * 50)
-    schema = f"bench_{uuid.uuid4().hex[:8]}"
-    with tempfile.NamedTemporaryFile("wb", suffix=".csv") as file, postgres() as db:
-        file.write(generate.csv_bytes(rows, header=False))
-        file.flush()
-        Path(file.name).chmod(0o644)
-        db.execute(f"create schema {schema}")
-        db.execute(ddl.create(schema, load.TABLES["order_lines"], False))
-        db.commit()
-
-        def one() -> tuple[float, float]:
-            name = f"{schema}.order_lines"
-            db.execute(f"truncate {name}")
-            with timer() as ours:
-                load.copy_table(db, name, rows)
-                db.commit()
-            db.execute(f"truncate {name}")
-            with timer() as theirs:
-                db.execute(f"copy {name} from '{file.name}' (format csv)")
-                db.commit()
-            return rows.num_rows / ours[0], rows.num_rows / theirs[0]
-
-        try:
-            yield one
-        finally:
-            db.rollback()
-            db.execute(f"drop schema {schema} cascade")
-
-
-@contextmanager
-def kafka_over_perf_test() -> Iterator[Round]:
-    """Records a second of the C client against Kafka's own kafka-producer-perf-test, acks=1."""
-    from confluent_kafka import Producer
-
-    from flow360 import clients
-    from flow360.settings import settings
-    from flow360.stack import artifacts, java, open_stack
-
-    open_stack().up(["kafka"])
-    topic = f"bench-{uuid.uuid4().hex[:8]}"
-    admin = clients.kafka_admin()
-    from kafka.admin import NewTopic
-
-    admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1)])
-    body = b"x" * RECORD_BYTES
-    classpath = ":".join(map(str, artifacts.jars("kafka")))
-    perf = [
-        str(java.jdk().java), "-Xmx256m", "-cp", classpath, "org.apache.kafka.tools.ProducerPerformance",
-        "--topic", topic, "--num-records", str(RECORDS), "--record-size", str(RECORD_BYTES), "--throughput", "-1",
-        "--producer-props", f"bootstrap.servers={settings().kafka_bootstrap}", "acks=1",
-    ]  # fmt: skip
-
-    def one() -> tuple[float, float]:
-        producer = Producer(clients.confluent(acks=1, **{"enable.idempotence": False, "linger.ms": 5}))
-        with timer() as ours:
-            for number in range(RECORDS):
-                while True:
-                    try:
-                        producer.produce(topic, body)
-                        break
-                    except BufferError:
-                        producer.poll(0.1)
-                if number % 1000 == 0:
-                    producer.poll(0)
-            if left := producer.flush(60):
-                raise FlowError(f"kafka: {left} records were not acknowledged in 60 s")
-        done = subprocess.run(perf, capture_output=True, text=True, timeout=180, check=True)
-        last = done.stdout.strip().splitlines()[-1]
-        return RECORDS / ours[0], float(re.search(r"([\d.]+) records/sec", last).group(1))
-
-    try:
-        yield one
-    finally:
-        admin.delete_topics([topic])
-        admin.close()
-
+from flow360.bench import Figure, data, notebooks, starts
 
 FIGURES = (
-    Figure("generator-faker", "generator, rows of CSV", "Faker row by row", "rows/s", 100, True, generator_over_faker),
-    Figure("generator-tpchgen", "generator, CSV", "tpchgen-cli", "MB/s", 1.0, True, generator_over_tpchgen),
-    Figure("postgres-load", "Arrow into PostgreSQL", "server-side COPY", "rows/s", 0.8, True, load_over_copy),
-    Figure("kafka-produce", "C client, 200 B", "kafka-producer-perf-test", "rec/s", 0.5, True, kafka_over_perf_test),
+    Figure(
+        "first-cell",
+        "clone to first live cell",
+        "environment + JupyterLab + kernel",
+        "s",
+        1.3,
+        False,
+        starts.first_cell,
+    ),
+    Figure("stack-start", "start of the stack", "max(slowest, CPU / cores)", "s", 1.3, False, starts.stack_over_bound),
+    Figure("memory", "the stack, idle (PSS)", "what Airflow alone asks for", "MB", 1.0, False, starts.memory_of_stack),
+    Figure("jvm-start", "ZooKeeper with AppCDS", "without", "s", 0.6, False, starts.jvm_with_archive),
+    Figure(
+        "generator-faker", "generator, rows of CSV", "Faker row by row", "rows/s", 100, True, data.generator_over_faker
+    ),
+    Figure("generator-tpchgen", "generator, CSV", "tpchgen-cli", "MB/s", 1.0, True, data.generator_over_tpchgen),
+    Figure("postgres-load", "Arrow into PostgreSQL", "server-side COPY", "rows/s", 0.8, True, data.load_over_copy),
+    Figure(
+        "kafka-produce", "C client, 200 B", "kafka-producer-perf-test", "rec/s", 0.5, True, data.kafka_over_perf_test
+    ),
+    Figure(
+        "kafka-python",
+        "kafka-python, 200 B",
+        "kafka-producer-perf-test",
+        "rec/s",
+        None,
+        True,
+        data.kafka_python_over_perf_test,
+    ),
+    Figure(
+        "notebooks",
+        "all lessons, as CI runs them",
+        "papermill one by one",
+        "s",
+        1.0,
+        False,
+        notebooks.suite_over_papermill,
+    ),
 )

@@ -1,0 +1,171 @@
+"""The figures about data: generating it, loading it, sending it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from flow360.bench import Round, timer
+from flow360.errors import FlowError
+
+ROWS_OURS, ROWS_FAKER = 2_000_000, 8_000
+RECORDS, RECORD_BYTES = 200_000, 200
+
+
+@contextmanager
+def generator_over_faker() -> Iterator[Round]:
+    """Rows a second of the 12-column customer, written as CSV, against Faker row by row."""
+    from faker import Faker
+
+    from flow360.primeur.generate import customers_csv
+
+    def one() -> tuple[float, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            with timer() as ours:
+                rows, _ = customers_csv(Path(folder) / "customers.csv", rows=ROWS_OURS)
+            fake = Faker("fr_FR")
+            with timer() as theirs, (Path(folder) / "faker.csv").open("w") as file:
+                for number in range(ROWS_FAKER):
+                    row = (
+                        number, fake.first_name(), fake.last_name(), fake.email(), fake.phone_number(),
+                        fake.street_address(), fake.postcode(), fake.city(), fake.date_of_birth(),
+                        fake.date_this_decade(), fake.random_element(("none", "basil", "mint")), fake.boolean(),
+                    )  # fmt: skip
+                    file.write(",".join(map(str, row)) + "\n")
+        return rows / ours[0], ROWS_FAKER / theirs[0]
+
+    yield one
+
+
+@contextmanager
+def generator_over_tpchgen() -> Iterator[Round]:
+    """MB of CSV a second against tpchgen-cli, both to a file, on the same cores."""
+    from flow360.primeur.generate import customers_csv
+
+    program = Path(sys.executable).parent / "tpchgen-cli"
+
+    def one() -> tuple[float, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            with timer() as ours:
+                _, size = customers_csv(Path(folder) / "customers.csv", rows=2 * ROWS_OURS)
+            command = [program, "csv", "-s", "0.5", "--output-dir", folder + "/tpch"]
+            with timer() as theirs:
+                subprocess.run(command, check=True, capture_output=True, timeout=300)
+            written = sum(file.stat().st_size for file in Path(folder, "tpch").rglob("*.csv"))
+        return size / ours[0] / 1e6, written / theirs[0] / 1e6
+
+    yield one
+
+
+@contextmanager
+def load_over_copy() -> Iterator[Round]:
+    """Rows a second from Arrow into PostgreSQL, against COPY from a file on the server."""
+    import pyarrow as pa
+
+    from flow360.clients import postgres
+    from flow360.primeur import ddl, generate, load
+    from flow360.primeur.snapshot import seed_table
+    from flow360.stack import open_stack
+
+    open_stack().up(["postgres-dwh"])
+    rows = pa.concat_tables([seed_table("order_lines")] * 50)
+    schema = f"bench_{uuid.uuid4().hex[:8]}"
+    with tempfile.NamedTemporaryFile("wb", suffix=".csv") as file, postgres() as db:
+        file.write(generate.csv_bytes(rows, header=False))
+        file.flush()
+        Path(file.name).chmod(0o644)
+        db.execute(f"create schema {schema}")
+        db.execute(ddl.create(schema, load.TABLES["order_lines"], False))
+        db.commit()
+
+        def one() -> tuple[float, float]:
+            name = f"{schema}.order_lines"
+            db.execute(f"truncate {name}")
+            with timer() as ours:
+                load.copy_table(db, name, rows)
+                db.commit()
+            db.execute(f"truncate {name}")
+            with timer() as theirs:
+                db.execute(f"copy {name} from '{file.name}' (format csv)")
+                db.commit()
+            return rows.num_rows / ours[0], rows.num_rows / theirs[0]
+
+        try:
+            yield one
+        finally:
+            db.rollback()
+            db.execute(f"drop schema {schema} cascade")
+
+
+def _send_with_librdkafka(topic: str, body: bytes) -> None:
+    from confluent_kafka import Producer
+
+    from flow360 import clients
+
+    producer = Producer(clients.confluent(acks=1, **{"enable.idempotence": False, "linger.ms": 5}))
+    for number in range(RECORDS):
+        while True:
+            try:
+                producer.produce(topic, body)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if number % 1000 == 0:
+            producer.poll(0)
+    if left := producer.flush(60):
+        raise FlowError(f"kafka: {left} records were not acknowledged in 60 s")
+
+
+def _send_with_kafka_python(topic: str, body: bytes) -> None:
+    from flow360 import clients
+
+    producer = clients.producer(acks=1, enable_idempotence=False, linger_ms=5)
+    for _ in range(RECORDS):
+        producer.send(topic, body)
+    producer.flush(120)
+    producer.close(30)
+
+
+@contextmanager
+def _over_perf_test(send: Callable[[str, bytes], None]) -> Iterator[Round]:
+    """Records a second against Kafka's own kafka-producer-perf-test, acks=1."""
+    from kafka.admin import NewTopic
+
+    from flow360 import clients
+    from flow360.settings import settings
+    from flow360.stack import artifacts, java, open_stack
+
+    open_stack().up(["kafka"])
+    topic = f"bench-{uuid.uuid4().hex[:8]}"
+    admin = clients.kafka_admin()
+    admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1)])
+    classpath = ":".join(map(str, artifacts.jars("kafka")))
+    perf = [
+        str(java.jdk().java), "-Xmx256m", "-cp", classpath, "org.apache.kafka.tools.ProducerPerformance",
+        "--topic", topic, "--num-records", str(RECORDS), "--record-size", str(RECORD_BYTES), "--throughput", "-1",
+        "--producer-props", f"bootstrap.servers={settings().kafka_bootstrap}", "acks=1",
+    ]  # fmt: skip
+
+    def one() -> tuple[float, float]:
+        with timer() as ours:
+            send(topic, b"x" * RECORD_BYTES)
+        done = subprocess.run(perf, capture_output=True, text=True, timeout=180, check=True)
+        last = done.stdout.strip().splitlines()[-1]
+        return RECORDS / ours[0], float(re.search(r"([\d.]+) records/sec", last).group(1))
+
+    try:
+        yield one
+    finally:
+        admin.delete_topics([topic])
+        admin.close()
+
+
+kafka_over_perf_test = partial(_over_perf_test, _send_with_librdkafka)
+kafka_python_over_perf_test = partial(_over_perf_test, _send_with_kafka_python)

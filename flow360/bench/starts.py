@@ -1,0 +1,253 @@
+"""The figures about starting: one JVM, the stack, and the way from a clone to the first live cell."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from flow360.bench import Round, timer
+from flow360.course import course
+from flow360.errors import FlowError
+from flow360.settings import PORTS, ROOT, settings
+from flow360.stack import artifacts, java, probes
+from flow360.stack.model import read_model
+from flow360.stack.native import NativeEngine
+from flow360.stack.status import Event
+from flow360.stack.supervise import pss_mb
+
+SECONDS = 120  # for one step
+
+
+def _free_ports() -> dict[str, str]:
+    """A port of this moment for each variable."""
+    sockets = {name: socket.socket() for name in PORTS}
+    for one in sockets.values():
+        one.bind(("127.0.0.1", 0))
+    ports = {name: str(one.getsockname()[1]) for name, one in sockets.items()}
+    for one in sockets.values():
+        one.close()
+    return ports
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A state folder of its own, beside the usual one: another user, who runs PostgreSQL for root, may enter there."""
+    folder = settings().state_dir.with_name(f"bench-{uuid.uuid4().hex[:8]}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _engine_of_its_own() -> Iterator[NativeEngine]:
+    """A native engine with its own state folder and ports, beside the learner's; stopped at the end.
+
+    Ports and folder go through the environment, so that the jobs of the stack, which are programs, find them too.
+    """
+    before = dict(os.environ)
+    with _folder() as folder:
+        os.environ |= _free_ports() | {"FLOW360_STATE": str(folder)}
+        settings.cache_clear()
+        engine = NativeEngine(read_model(), folder)
+        try:
+            yield engine
+        finally:
+            engine.down(None, _silent)
+            os.environ.clear()
+            os.environ |= before
+            settings.cache_clear()
+
+
+def _silent(_event: Event) -> None:
+    pass
+
+
+# --- one JVM ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def jvm_with_archive() -> Iterator[Round]:
+    """Seconds until ZooKeeper answers, with the archive of its classes, against without one."""
+    port = int(_free_ports()["ZOOKEEPER_PORT"])
+    jars = artifacts.jars("kafka")
+    spec = java.Java("org.apache.zookeeper.server.quorum.QuorumPeerMain", "96m")
+    with _folder() as folder:
+        config = folder / "zoo.cfg"
+        config.write_text(
+            f"dataDir={folder}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"
+            "4lw.commands.whitelist=ruok\n"
+        )
+
+        def start(cds: bool) -> float:
+            command = java.command("bench", spec, jars, [str(config)], folder, cds)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                with timer() as took:
+                    missing = probes.wait_ready(lambda: probes.zookeeper(port), 30, lambda: None, pause=0.005)
+                if missing:
+                    raise FlowError(f"zookeeper: {missing}")
+            finally:
+                process.terminate()
+                process.wait(30)
+            return took[0]
+
+        start(cds=True)
+        java.keep_archive("bench", jars, folder)
+        archive = java.find_archive("bench", jars)
+        if archive is None:
+            raise FlowError("the JVM wrote no archive")
+        try:
+            yield lambda: (start(cds=True), start(cds=False))
+        finally:
+            archive.unlink()
+
+
+# --- the stack --------------------------------------------------------------------------------------------------------
+
+
+def _names() -> list[str]:
+    """What the written chapters need."""
+    return list(dict.fromkeys(name for chapter in course().chapters if chapter.written for name in chapter.services))
+
+
+def _cpu_seconds(engine: NativeEngine) -> float:
+    total = 0.0
+    for pid in engine.pids().values():
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+@contextmanager
+def stack_over_bound() -> Iterator[Round]:
+    """Seconds to start all services, against the larger of: the slowest one alone, CPU-seconds over cores.
+
+    The data is in place, as it is every morning. Alone means one after another; that round also gives the CPU-seconds.
+    """
+    with _engine_of_its_own() as engine:
+        order = engine.model.closure(_names())
+        engine.up(order, _silent)
+        engine.down(None, _silent)
+
+        def one() -> tuple[float, float]:
+            with timer() as together:
+                engine.up(order, _silent)
+            engine.down(None, _silent)
+            alone: dict[str, float] = {}
+
+            def note(event: Event) -> None:
+                alone[event.service] = max(alone.get(event.service, 0.0), event.seconds or 0.0)
+
+            for name in order:
+                engine.up([name], note)
+            bound = max(*alone.values(), _cpu_seconds(engine) / (os.cpu_count() or 1))
+            engine.down(None, _silent)
+            return together[0], bound
+
+        yield one
+
+
+@contextmanager
+def memory_of_stack() -> Iterator[Round]:
+    """PSS of all that the written chapters need, idle for ten seconds, against the 4 GB that Airflow asks for alone."""
+    with _engine_of_its_own() as engine:
+
+        def one() -> tuple[float, float]:
+            engine.up([*_names(), "jupyterlab"], _silent)
+            time.sleep(10)
+            found = pss_mb(engine.pids().values())
+            engine.down(None, _silent)
+            return found, 4096.0
+
+        yield one
+
+
+# --- from a clone to the first cell -----------------------------------------------------------------------------------
+
+_KERNEL = """
+import jupyter_client
+manager = jupyter_client.KernelManager()
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=60)
+client.execute_interactive("1 + 1", timeout=60)
+client.stop_channels()
+manager.shutdown_kernel(now=True)
+"""
+_FIRST_CELL = """
+import nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read("notebooks/00_welcome.ipynb", as_version=4)
+notebook.cells = [cell for cell in notebook.cells if cell.id in ("start", "parameters", "orders-per-day")]
+NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": "notebooks"}}).execute()
+"""
+
+
+@contextmanager
+def first_cell() -> Iterator[Round]:
+    """Seconds from `git clone` to the first answer of a database in a notebook, with the downloads in their caches.
+
+    The anchor is what nobody can do without: make the environment, start JupyterLab, start a kernel.
+    """
+    uv = shutil.which("uv") or str(settings().cache_dir / "uv" / "bin" / "uv")
+
+    def run(command: list[str], folder: Path, env: dict[str, str]) -> None:
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            raise FlowError(f"{command[0]}: {(done.stderr or done.stdout).strip().splitlines()[-1][:200]}")
+
+    def ours(folder: Path) -> float:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLOW360_", "VIRTUAL_ENV"))}
+        env = clean | _free_ports() | {"FLOW360_STATE": str(folder / "state"), "FLOW360_ENGINE": "native"}
+        env["FLOW360_CACHE"] = str(settings().cache_dir)
+        try:
+            with timer() as took:
+                run(["git", "clone", "--quiet", str(ROOT), str(folder / "course")], folder, env)
+                run(["./scripts/up"], folder / "course", env)
+                run([".venv/bin/python", "-c", _FIRST_CELL], folder / "course", env)
+        finally:
+            if (folder / "course" / ".venv" / "bin" / "flow360").exists():
+                run([".venv/bin/flow360", "down"], folder / "course", env)
+        return took[0]
+
+    def anchor(folder: Path) -> float:
+        port = _free_ports()["JUPYTER_PORT"]
+        python = folder / "venv" / "bin" / "python"
+        env = {**os.environ, "UV_SYSTEM_CERTS": "true"}
+        with timer() as took:
+            run([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], folder, env)
+            sync = [uv, "pip", "sync", "--quiet", "--require-hashes", str(ROOT / "requirements.lock")]
+            run([*sync, "--python", str(python)], folder, env)
+            command = [python, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+            lab = subprocess.Popen(
+                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            try:
+                if missing := probes.wait_ready(lambda: probes.http(int(port), "/api"), SECONDS, lambda: None):
+                    raise FlowError(f"jupyterlab: {missing}")
+                run([str(python), "-c", _KERNEL], folder, env)
+            finally:
+                lab.terminate()
+                lab.wait(30)
+        return took[0]
+
+    def one() -> tuple[float, float]:
+        with _folder() as first, _folder() as second:
+            return ours(first), anchor(second)
+
+    yield one
