@@ -181,6 +181,9 @@ def _complete(path: Path) -> bool:
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
     if "COMPOSE_FILE" not in known:
         lines.append("COMPOSE_FILE=stack/compose.yaml")
+    if "COMPOSE_PROFILES" not in known:
+        # Without it `docker compose down` and `ps` would overlook what was started by name.
+        lines.append("COMPOSE_PROFILES=*")
     lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
     lines += [f"{name}={new_secret()}" for name in SECRETS if name not in known]
     if not lines:
