@@ -27,10 +27,11 @@ from flow360.primeur.api_chaos import Chaos, ChaosSettings, Fault
 from flow360.primeur.api_data import Market
 from flow360.primeur.api_paging import BadCursor, body, etag, matches, page
 from flow360.primeur.api_store import KeyReused, OrderStore
+from flow360.primeur.api_usage import Usage
 from flow360.primeur.records import local
 from flow360.settings import settings
 
-CALM = ("/health", "/chaos", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
+CALM = ("/health", "/chaos", "/usage", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths that are never limited and never fail."""
 DRIPS = 8
 
@@ -104,14 +105,19 @@ async def _drip(response: Response, seconds: float) -> Response:
     return StreamingResponse(parts(), response.status_code, dict(response.headers))
 
 
-def _guard(app: FastAPI, chaos: Chaos) -> None:
-    """Put the rate limit and the faults before every path that is not calm."""
+def _guard(app: FastAPI, chaos: Chaos, usage: Usage) -> None:
+    """Put the rate limit and the faults before every path that is not calm, and count what came of it."""
     posts = itertools.count(1)
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.path.startswith(CALM):
             return await call_next(request)
+        response = await misbehave(request, call_next)
+        usage.count(_client(request), response.status_code)
+        return response
+
+    async def misbehave(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         client = _client(request)
         allowance = chaos.admit(client)
         if allowance.wait:
@@ -214,12 +220,16 @@ def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
         return _answer(request, found)
 
 
-def _service(app: FastAPI, chaos: Chaos, market: Market) -> None:
-    """Health, and the switch for the misbehaviour."""
+def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage) -> None:
+    """Health, the switch for the misbehaviour, and what a client has asked for."""
 
     @app.get("/health", tags=["service"])
     def health() -> dict[str, Any]:
         return {"status": "ok", "orders": len(market.orders)}
+
+    @app.get("/usage", tags=["service"], summary="Your own answers so far, by status")
+    def used(request: Request) -> dict[str, Any]:
+        return {"client": _client(request), "answers": usage.of(_client(request))}
 
     @app.get("/chaos", tags=["service"], summary="How the service misbehaves")
     async def show() -> ChaosSettings:
@@ -243,7 +253,7 @@ def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
         data: folder for placed orders; made if missing.
         chaos: the misbehaviour; None takes the defaults.
     """
-    chaos, market, store = chaos or Chaos(), Market(), OrderStore(data)
+    chaos, market, store, usage = chaos or Chaos(), Market(), OrderStore(data), Usage()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -251,10 +261,10 @@ def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
         store.close()
 
     app = FastAPIOffline(title="Primeur market API", version="1", lifespan=lifespan)
-    _guard(app, chaos)
+    _guard(app, chaos, usage)
     _orders(app, market, store)
     _lists(app, market)
-    _service(app, chaos, market)
+    _service(app, chaos, market, usage)
     return app
 
 

@@ -181,6 +181,17 @@ def test_chaos_can_be_switched(tmp_path: Path) -> None:
         assert client.post("/chaos", json={}).json() == ChaosSettings().model_dump()
 
 
+def test_the_service_tells_a_client_what_it_was_answered(tmp_path: Path) -> None:
+    rough = ChaosSettings(errors=1, slow=0, trickle=0, rate=0.001, burst=3)
+    with TestClient(api.create_app(tmp_path, Chaos(rough))) as client:
+        for _ in range(5):
+            client.get("/stores")
+        client.get("/health")
+        # errors=1 hits the first two attempts, the third is answered well, and then the bucket is empty
+        assert client.get("/usage").json() == {"client": "testclient", "answers": {"200": 1, "429": 2, "500": 2}}
+        assert client.get("/usage", headers={"X-Client-Id": "other"}).json() == {"client": "other", "answers": {}}
+
+
 def test_slow_and_trickling_answers_are_whole(tmp_path: Path) -> None:
     for kind in ("slow", "trickle"):
         settings = CALM.model_copy(update={kind: 1.0, "delay": 0.05})
