@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -259,14 +259,18 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
 # --- MQTT and REST --------------------------------------------------------------------------------
 
 
-def mqtt(client_id: str = "", *, keepalive: int = 30, **kw: Any) -> paho.mqtt.client.Client:
+def mqtt(
+    client_id: str = "", *, on_message: Callable[..., None] | None = None, keepalive: int = 30, **kw: Any
+) -> paho.mqtt.client.Client:
     """A paho (version 2 callbacks) client, connected, with its network thread running.
 
-    Set `client.on_message = f` with `f(client, userdata, message)`, then `client.subscribe(topic, qos=1)`. When done:
+    Pass `on_message=f` with `f(client, userdata, message)`, then `client.subscribe(topic, qos=1)`. When done:
     `client.disconnect(); client.loop_stop()`.
 
     Args:
         client_id: a name makes a session that the broker remembers when `clean_session=False` is passed too.
+        on_message: who gets the messages. It may be set later as an attribute, but what a remembered session has kept
+            comes at once with the connection, and would find nobody.
         keepalive: seconds between signs of life.
         kw: anything else that `paho.mqtt.client.Client` takes.
 
@@ -280,6 +284,7 @@ def mqtt(client_id: str = "", *, keepalive: int = 30, **kw: Any) -> paho.mqtt.cl
 
     client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, **kw)
     client.connect_timeout = CONNECT_SECONDS
+    client.on_message = on_message
     answer: list[Any] = []
     acknowledged = threading.Event()
 
