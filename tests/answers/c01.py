@@ -1,0 +1,454 @@
+"""Answers of 01_sources."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from flow360 import lesson
+from flow360.checks.c01_sources import EXPORT, RULES
+from flow360.clients import postgres
+from tests.answers import near_miss, right
+
+# --- 1 · REST ---------------------------------------------------------------------------------------------------------
+
+
+def patient(session: requests.Session) -> requests.Session:
+    rules = Retry(total=10, status_forcelist=[429, 500], backoff_factor=0.2, respect_retry_after_header=True)
+    session.mount("http://", HTTPAdapter(max_retries=rules))
+    return session
+
+
+def walk(session, day, **params):
+    cursor = None
+    while True:
+        answer = session.get("/deliveries", params={"day": day, "limit": 100, "cursor": cursor, **params})
+        answer.raise_for_status()
+        yield from answer.json()["items"]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            return
+
+
+@right("paged_client")
+def adapter_with_retry():
+    def fetch_deliveries(session, day):
+        return list({item["delivery_id"]: item for item in walk(patient(session), day)}.values())
+
+    return fetch_deliveries
+
+
+@right("paged_client")
+def loop_by_hand_over_small_pages():
+    def fetch_deliveries(session, day):
+        found, cursor = [], None
+        while True:
+            try:
+                answer = session.get("/deliveries", params={"day": day, "limit": 50, "cursor": cursor})
+            except requests.Timeout:
+                continue
+            if answer.status_code != 200:
+                time.sleep(float(answer.headers.get("Retry-After", 0.3)))
+                continue
+            found += [item for item in answer.json()["items"] if item not in found]
+            cursor = answer.json()["next_cursor"]
+            if cursor is None:
+                return found
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="turn every page")
+def only_the_first_page():
+    def fetch_deliveries(session, day):
+        answer = patient(session).get("/deliveries", params={"day": day, "limit": 100})
+        return answer.json()["items"]
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="drop the copies")
+def keeps_the_copies():
+    return lambda session, day: list(walk(patient(session), day))
+
+
+@near_miss("paged_client", says="as long as Retry-After says")
+def asks_again_at_once():
+    def fetch_deliveries(session, day):
+        found, cursor = {}, None
+        while True:
+            try:
+                answer = session.get("/deliveries", params={"day": day, "limit": 100, "cursor": cursor})
+            except requests.Timeout:
+                continue
+            if answer.status_code == 200:
+                found |= {item["delivery_id"]: item for item in answer.json()["items"]}
+                cursor = answer.json()["next_cursor"]
+                if cursor is None:
+                    return list(found.values())
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="it raised")
+def no_second_try():
+    return lambda session, day: list({item["delivery_id"]: item for item in walk(session, day)}.values())
+
+
+@near_miss("paged_client", says="another day")
+def forgets_the_day():
+    return lambda session, day: list({i["delivery_id"]: i for i in walk(patient(session), None)}.values())
+
+
+# --- 2 · MQTT ---------------------------------------------------------------------------------------------------------
+
+
+def subscriber(keep, run_too=True):
+    """A subscribe whose on_message appends what `keep(reading, memory)` lets through."""
+
+    def subscribe(client, run, readings):
+        memory = {}
+
+        def on_message(client, userdata, message):
+            try:
+                reading = json.loads(message.payload)
+            except json.JSONDecodeError:
+                return
+            if (reading["run"] == run or not run_too) and keep(reading, memory):
+                readings.append(reading)
+
+        client.on_message = on_message
+        client.subscribe("primeur/vans/+/temperature", qos=1)
+
+    return subscribe
+
+
+def new(key):
+    def keep(reading, memory):
+        first = key(reading) not in memory
+        memory[key(reading)] = True
+        return first
+
+    return keep
+
+
+@right("sensor_subscriber")
+def by_reading_id():
+    return subscriber(new(lambda r: r["reading_id"]))
+
+
+@right("sensor_subscriber")
+def by_van_and_sequence():
+    return subscriber(new(lambda r: (r["van_id"], r["sequence"])))
+
+
+@near_miss("sensor_subscriber", says="stand in it twice")
+def keeps_doubles():
+    return subscriber(lambda reading, memory: True)
+
+
+@near_miss("sensor_subscriber", says="are missing")
+def by_sequence_alone():
+    return subscriber(new(lambda r: r["sequence"]))
+
+
+@near_miss("sensor_subscriber", says="late is not doubled")
+def only_what_is_newer():
+    def keep(reading, memory):
+        newer = reading["sequence"] > memory.get(reading["van_id"], 0)
+        if newer:
+            memory[reading["van_id"]] = reading["sequence"]
+        return newer
+
+    return subscriber(keep)
+
+
+@near_miss("sensor_subscriber", says="without a value")
+def drops_what_has_no_value():
+    once = new(lambda r: r["reading_id"])
+    return subscriber(lambda reading, memory: reading["value"] is not None and once(reading, memory))
+
+
+@near_miss("sensor_subscriber", says="not of the run")
+def takes_other_runs_too():
+    return subscriber(new(lambda r: (r["run"], r["reading_id"])), run_too=False)
+
+
+@near_miss("sensor_subscriber", says="nothing came")
+def forgets_to_subscribe():
+    return lambda client, run, readings: setattr(client, "on_message", lambda *_: readings.append({}))
+
+
+@near_miss("sensor_subscriber", says="does a cut message end your on_message")
+def falls_over_a_cut_message():
+    def subscribe(client, run, readings):
+        def on_message(client, userdata, message):
+            if message.payload.startswith(f'{{"run": "{run}"'.encode()):
+                try:
+                    reading = json.loads(message.payload)
+                except json.JSONDecodeError:
+                    client.unsubscribe("primeur/vans/+/temperature")
+                    client.on_message = None
+                    return
+                if reading not in readings:
+                    readings.append(reading)
+
+        client.on_message = on_message
+        client.subscribe("primeur/vans/+/temperature", qos=1)
+
+    return subscribe
+
+
+# --- 3 · Files --------------------------------------------------------------------------------------------------------
+
+TYPES = {
+    "order_id": pa.int64(),
+    "ordered_at": pa.timestamp("us", tz="UTC"),
+    "postcode": pa.string(),
+    "newsletter": pa.bool_(),
+    "items": pa.int32(),
+    "total_eur": pa.decimal128(10, 2),
+    "delivery_note": pa.string(),
+}
+
+
+@cache
+def folder() -> Path:
+    return Path(mkdtemp(prefix="flow360-c01-"))
+
+
+def exported() -> Path:
+    path = folder() / "orders.csv"
+    export = f"copy ({EXPORT}) to stdout (format csv, header)"
+    with postgres("source") as db, db.cursor().copy(export) as copy, path.open("wb") as file:
+        file.writelines(copy)
+    return path
+
+
+def converted(name: str, nulls: bool = True, **types: pa.DataType) -> Path:
+    path = folder() / f"{name}.parquet"
+    convert = pacsv.ConvertOptions(
+        column_types=TYPES | types, strings_can_be_null=nulls, true_values=["t"], false_values=["f"]
+    )
+    pq.write_table(pacsv.read_csv(exported(), convert_options=convert), path)
+    return path
+
+
+@right("typed_parquet")
+def with_a_schema():
+    return converted("schema")
+
+
+@right("typed_parquet")
+def by_pandas_with_care():
+    path = folder() / "pandas.parquet"
+    table = pd.read_csv(exported(), dtype={"postcode": str, "total_eur": str, "newsletter": str})
+    table["newsletter"] = table["newsletter"] == "t"
+    table["ordered_at"] = pd.to_datetime(table["ordered_at"])
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    money = arrow["total_eur"].cast(pa.decimal128(12, 2))
+    pq.write_table(arrow.set_column(arrow.schema.get_field_index("total_eur"), "total_eur", money), path)
+    return str(path)
+
+
+@near_miss("typed_parquet", says="postcode")
+def by_pandas_as_it_comes():
+    path = folder() / "plain.parquet"
+    pd.read_csv(exported()).to_parquet(path)
+    return path
+
+
+@near_miss("typed_parquet", says="money is exact")
+def money_as_a_float():
+    return converted("float", total_eur=pa.float64())
+
+
+@near_miss("typed_parquet", says="time zone")
+def moments_as_text():
+    return converted("text", ordered_at=pa.string())
+
+
+@near_miss("typed_parquet", says="not an empty text")
+def empty_notes():
+    return converted("empty", nulls=False)
+
+
+@near_miss("typed_parquet", says="not a Parquet file")
+def the_csv_itself():
+    return exported()
+
+
+@near_miss("typed_parquet", says="rows of the file")
+def half_of_it():
+    path = folder() / "half.parquet"
+    pq.write_table(pq.read_table(converted("whole")).slice(0, 1_000), path)
+    return path
+
+
+# --- 4 · Quality ------------------------------------------------------------------------------------------------------
+
+
+def profile_with(**other):
+    """The right profile, with some of its rules replaced by `rule(line, fields, seen, day)`."""
+    known = set(lesson.sql("select customer_id from customers", db="source")["customer_id"].astype(str))
+    whole = {
+        "encoding": lambda line, f, seen, day: "\ufffd" in line.decode("utf-8", errors="replace"),
+        "bad_row": lambda line, f, seen, day: len(f) != 9,
+    }
+    nine = {
+        "missing_key": lambda line, f, seen, day: f[2] == "",
+        "orphan": lambda line, f, seen, day: f[2] != "" and f[2] not in known,
+        "not_a_number": lambda line, f, seen, day: math.isnan(float(f[7])),
+        "wrong_unit": lambda line, f, seen, day: float(f[7]) > 250,
+        "duplicate": lambda line, f, seen, day: line in seen,
+        "late": lambda line, f, seen, day: f[1][:10] < day,
+    }
+
+    def profile(path):
+        found, seen = {rule: set() for rule in RULES}, set()
+        for line in path.read_bytes().splitlines()[1:]:
+            fields = next(csv.reader([line.decode("utf-8", errors="replace")]))
+            rules = whole | (nine if len(fields) == 9 else {}) | other
+            for rule, broken in rules.items():
+                if broken(line, fields, seen, path.stem[-10:]):
+                    found[rule].add(int(fields[0]))
+            seen.add(line)
+        return found
+
+    return profile
+
+
+@right("quality_profile")
+def line_by_line():
+    return profile_with()
+
+
+@right("quality_profile")
+def lists_instead_of_sets():
+    profile = profile_with()
+    return lambda path: {rule: sorted(orders) for rule, orders in profile(path).items()}
+
+
+@near_miss("quality_profile", says='["orphan"]')
+def an_empty_key_is_an_orphan_too():
+    known = set(lesson.sql("select customer_id from customers", db="source")["customer_id"].astype(str))
+    return profile_with(orphan=lambda line, f, seen, day: len(f) == 9 and f[2] not in known)
+
+
+@near_miss("quality_profile", says='["wrong_unit"]')
+def limit_too_high():
+    return profile_with(wrong_unit=lambda line, f, seen, day: len(f) == 9 and float(f[7]) > 2_500)
+
+
+@near_miss("quality_profile", says='["not_a_number"]')
+def nan_is_a_number_for_float():
+    return profile_with(not_a_number=lambda line, f, seen, day: len(f) == 9 and f[7] == "")
+
+
+@near_miss("quality_profile", says="the rules of")
+def one_rule_forgotten():
+    profile = profile_with()
+    return lambda path: {rule: orders for rule, orders in profile(path).items() if rule != "late"}
+
+
+@near_miss("quality_profile", says="encoding")
+def pandas_that_skips():
+    def profile(path):
+        table = pd.read_csv(path, encoding_errors="replace", on_bad_lines="skip")
+        found = {rule: set() for rule in RULES}
+        found["missing_key"] = set(table.loc[table["customer_id"].isna(), "order_id"])
+        found["not_a_number"] = set(table.loc[table["total_eur"].isna(), "order_id"])
+        found["wrong_unit"] = set(table.loc[table["total_eur"] > 250, "order_id"])
+        found["duplicate"] = set(table.loc[table.duplicated(), "order_id"])
+        return found
+
+    return profile
+
+
+@near_miss("quality_profile", says="expected set")
+def counts_instead_of_orders():
+    profile = profile_with()
+    return lambda path: {rule: len(orders) for rule, orders in profile(path).items()}
+
+
+# --- 5 · Generated ----------------------------------------------------------------------------------------------------
+
+
+def orders_with(change=lambda rows, draw: rows, seeded=True):
+    """The right generator, with a last step that changes its rows."""
+
+    def generate_orders(n, seed):
+        query = "select customer_id, store_id from customers join stores using (city) order by customer_id"
+        parents = lesson.sql(query, db="source")
+        last = lesson.sql("select max(order_id) from orders", db="source").iat[0, 0]
+        draw = np.random.default_rng(seed if seeded else None)
+        rows = parents.iloc[draw.integers(0, len(parents), n)].reset_index(drop=True)
+        rows["order_id"] = last + 1 + np.arange(n)
+        seconds = pd.to_timedelta(draw.integers(0, 7 * 86_400, n), unit="s")
+        rows["ordered_at"] = pd.Timestamp("2026-05-04", tz="Europe/Paris") + seconds
+        rows["channel"] = draw.choice(["web", "app", "phone"], n)
+        rows["status"] = "delivered"
+        rows["items"] = draw.integers(1, 9, n)
+        rows["total_eur"] = draw.integers(100, 15_000, n) / 100
+        return change(rows, draw)
+
+    return generate_orders
+
+
+@right("generated_orders")
+def drawn_from_the_parents():
+    return orders_with()
+
+
+@right("generated_orders")
+def with_a_note_and_another_order_of_columns():
+    return orders_with(lambda rows, draw: rows.assign(delivery_note=None)[sorted([*rows.columns, "delivery_note"])])
+
+
+@near_miss("generated_orders", says="is not present in table")
+def customers_out_of_the_air():
+    return orders_with(lambda rows, draw: rows.assign(customer_id=draw.integers(1, 1_000_000, len(rows))))
+
+
+@near_miss("generated_orders", says="store of their customer's city")
+def any_store():
+    return orders_with(lambda rows, draw: rows.assign(store_id=draw.integers(1, 13, len(rows))))
+
+
+@near_miss("generated_orders", says="same seed")
+def no_seed():
+    return orders_with(seeded=False)
+
+
+@near_miss("generated_orders", says="already exists")
+def numbers_from_the_beginning():
+    return orders_with(lambda rows, draw: rows.assign(order_id=100_001 + np.arange(len(rows))))
+
+
+@near_miss("generated_orders", says="draw from all of them")
+def one_busy_customer():
+    return orders_with(lambda rows, draw: rows.assign(customer_id=rows["customer_id"][0], store_id=rows["store_id"][0]))
+
+
+@near_miss("generated_orders", says="violates check constraint")
+def a_status_of_ones_own():
+    return orders_with(lambda rows, draw: rows.assign(status="new"))
+
+
+@near_miss("generated_orders", says="older than their customer")
+def orders_of_long_ago():
+    return orders_with(lambda rows, draw: rows.assign(ordered_at=rows["ordered_at"] - pd.Timedelta(days=2_000)))
