@@ -1,7 +1,8 @@
-"""Taking data in so that nothing is lost and nothing counted twice: three patterns, each short enough to be read whole.
+"""Taking data in so that nothing is lost and nothing counted twice: four patterns, each short enough to be read whole.
 
 `fetch_all` walks a paged REST list with patience; `consume_with_dead_letters` sets aside what cannot be processed;
-`insert_once` is the table that refuses to store the same thing twice. Chapter 02 shows them, tests/faults breaks them.
+`insert_once` is the table that refuses to store the same thing twice; `merge_by_copy` is the batch that can run again.
+Chapter 02 shows them, tests/faults breaks them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     import psycopg
     import requests
     from kafka import KafkaConsumer, KafkaProducer
@@ -259,3 +261,46 @@ def insert_once(db: psycopg.Connection, table: str, rows: Sequence[Mapping[str, 
 
 
 # [END insert_once]
+
+
+# [START merge_by_copy]
+def merge_by_copy(db: psycopg.Connection, table: str, rows: pd.DataFrame, key: str) -> dict[str, int]:
+    """Bring rows into a table by COPY: new keys are inserted, changed rows replaced, equal ones left alone.
+
+    All or nothing, within the transaction of `db`.
+
+    Args:
+        table: "schema.table", with a primary key or unique constraint on `key` and at least one other column.
+        rows: columns named like the table's, each key once; missing values become null.
+
+    Returns:
+        How many were "new", "changed" and "same".
+    """
+    from psycopg import sql
+
+    target, columns = sql.Identifier(*table.split(".")), [sql.Identifier(name) for name in rows.columns]
+    others = [sql.Identifier(name) for name in rows.columns if name != key]
+    listed, values = sql.SQL(", ").join(columns), rows.astype(object).where(rows.notna(), None)
+    parts = {
+        "target": target,
+        "columns": listed,
+        "key": sql.Identifier(key),
+        "set": sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in others),
+        "old": sql.SQL(", ").join(sql.SQL("t.{}").format(name) for name in others),
+        "new": sql.SQL(", ").join(sql.SQL("excluded.{}").format(name) for name in others),
+    }
+    with db.transaction(), db.cursor() as cursor:
+        cursor.execute("drop table if exists pg_temp.incoming")
+        shape = "create temp table incoming on commit drop as select {columns} from {target} with no data"
+        cursor.execute(sql.SQL(shape).format(**parts))
+        with cursor.copy(sql.SQL("copy incoming ({columns}) from stdin").format(**parts)) as copy:
+            for row in values.itertuples(index=False, name=None):
+                copy.write_row(row)
+        merge = """insert into {target} as t ({columns}) select {columns} from incoming
+            on conflict ({key}) do update set {set} where ({old}) is distinct from ({new})
+            returning xmax = 0"""  # xmax is 0 in a row that was not there before
+        done = [new for (new,) in cursor.execute(sql.SQL(merge).format(**parts))]
+    return {"new": sum(done), "changed": len(done) - sum(done), "same": len(rows) - len(done)}
+
+
+# [END merge_by_copy]

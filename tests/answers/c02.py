@@ -1,0 +1,451 @@
+"""Answers of 02_ingestion. A function that runs in a process of its own names what it needs, as in a notebook."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pandas as pd
+
+from flow360.clients import consumer, kafka_admin, postgres, producer
+from flow360.ingest import BadRecord, decode_json
+from flow360.topics import ends
+from tests.answers import near_miss, right
+
+# --- keyed_producer ---------------------------------------------------------------------------------------------------
+
+
+@right("keyed_producer")
+def van_is_the_key():
+    def send_readings(topic, readings):
+        with producer(acks="all") as out:
+            sent = [out.send(topic, key=r["van_id"].encode(), value=json.dumps(r).encode()) for r in readings]
+            for answer in sent:
+                answer.get(timeout=20)
+
+    return send_readings
+
+
+@right("keyed_producer")
+def with_serializers():
+    def send_readings(topic, readings):
+        out = producer(key_serializer=str.encode, value_serializer=lambda v: json.dumps(v).encode())
+        for reading in readings:
+            out.send(topic, reading, reading["van_id"])
+        out.flush()
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="more than one partition")
+def without_a_key():
+    def send_readings(topic, readings):
+        with producer() as out:
+            for reading in readings:
+                out.send(topic, json.dumps(reading).encode())
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="more than one partition")
+def sequence_is_the_key():
+    def send_readings(topic, readings):
+        with producer() as out:
+            for reading in readings:
+                out.send(topic, json.dumps(reading).encode(), str(reading["sequence"]).encode())
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="one consumer must read all")
+def everything_into_one_partition():
+    def send_readings(topic, readings):
+        with producer() as out:
+            for reading in readings:
+                out.send(topic, json.dumps(reading).encode(), reading["van_id"].encode(), partition=0)
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="behind a later one")
+def newest_first():
+    def send_readings(topic, readings):
+        with producer() as out:
+            for reading in reversed(readings):
+                out.send(topic, json.dumps(reading).encode(), reading["van_id"].encode())
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="no JSON")
+def python_text_instead_of_json():
+    def send_readings(topic, readings):
+        with producer() as out:
+            for reading in readings:
+                out.send(topic, str(reading).encode(), reading["van_id"].encode())
+
+    return send_readings
+
+
+# --- safe_group -------------------------------------------------------------------------------------------------------
+
+INSERT = "insert into {} (order_id, total_eur) values (%(order_id)s, %(total_eur)s)"
+
+
+@right("safe_group")
+def commit_after_the_database():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, enable_auto_commit=False, session_timeout_ms=6000)
+        with postgres() as db:
+            while batches := reader.poll(timeout_ms=8000, max_records=50):
+                rows = [json.loads(record.value) for batch in batches.values() for record in batch]
+                db.cursor().executemany(INSERT.format(table) + " on conflict do nothing", rows)
+                db.commit()
+                reader.commit()
+
+    return take_orders
+
+
+@right("safe_group")
+def one_by_one_and_for_ever():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, enable_auto_commit=False, session_timeout_ms=6000)
+        with postgres(autocommit=True) as db:
+            while True:
+                for batch in reader.poll(timeout_ms=1000).values():
+                    for record in batch:
+                        db.execute(INSERT.format(table) + " on conflict do nothing", json.loads(record.value))
+                reader.commit()
+
+    return take_orders
+
+
+@near_miss("safe_group", says="are lost")
+def commit_first():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, enable_auto_commit=False, session_timeout_ms=6000)
+        with postgres(autocommit=True) as db:
+            while batches := reader.poll(timeout_ms=5000):
+                reader.commit()
+                for record in (record for batch in batches.values() for record in batch):
+                    db.execute(INSERT.format(table) + " on conflict do nothing", json.loads(record.value))
+
+    return take_orders
+
+
+@near_miss("safe_group", says="are lost")
+def automatic_commit_while_rows_pile_up():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, auto_commit_interval_ms=100, session_timeout_ms=6000)
+        rows, quiet = [], 0
+        while quiet < 5:
+            batches = reader.poll(timeout_ms=500, max_records=100)
+            quiet = 0 if batches else quiet + 1
+            rows += [json.loads(record.value) for batch in batches.values() for record in batch]
+        with postgres() as db:
+            db.cursor().executemany(INSERT.format(table) + " on conflict do nothing", rows)
+
+    return take_orders
+
+
+@near_miss("safe_group", says="UniqueViolation")
+def doubles_are_not_expected():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, enable_auto_commit=False, session_timeout_ms=6000)
+        with postgres(autocommit=True) as db:
+            while batches := reader.poll(timeout_ms=5000):
+                for record in (record for batch in batches.values() for record in batch):
+                    db.execute(INSERT.format(table), json.loads(record.value))
+                reader.commit()
+
+    return take_orders
+
+
+@near_miss("safe_group", says="nothing was committed")
+def never_commits():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, enable_auto_commit=False, session_timeout_ms=6000)
+        with postgres() as db:
+            while batches := reader.poll(timeout_ms=5000):
+                rows = [json.loads(record.value) for batch in batches.values() for record in batch]
+                db.cursor().executemany(INSERT.format(table) + " on conflict do nothing", rows)
+                db.commit()
+
+    return take_orders
+
+
+@near_miss("safe_group", says="0 of 600 rows")
+def only_new_records():
+    def take_orders(topic, group, table):
+        reader = consumer(topic, group_id=group, enable_auto_commit=False, auto_offset_reset="latest")
+        while reader.poll(timeout_ms=3000):
+            reader.commit()
+
+    return take_orders
+
+
+# --- dead_letters -----------------------------------------------------------------------------------------------------
+
+FIELDS = {"van_id": str, "celsius": (int, float)}
+
+
+def sorter(read, letter):
+    """A reader that hands what `read` refuses to `letter(out, dead_topic, record, error)`."""
+
+    def sort_readings(topic, dead_topic, group):
+        good = []
+        reader = consumer(topic, group_id=group, enable_auto_commit=False)
+        with producer() as out:
+            while batches := reader.poll(timeout_ms=2500):
+                for record in (record for batch in batches.values() for record in batch):
+                    try:
+                        good.append(read(record))
+                    except Exception as error:  # noqa: BLE001 - what a learner writes
+                        letter(out, dead_topic, record, error)
+                reader.commit()
+        reader.close()
+        return good
+
+    return sort_readings
+
+
+def place(record):
+    return [
+        ("topic", record.topic.encode()),
+        ("partition", str(record.partition).encode()),
+        ("offset", str(record.offset).encode()),
+    ]
+
+
+def as_it_came(out, dead_topic, record, error):
+    headers = [("cause", type(error).__name__.encode()), *place(record)]
+    out.send(dead_topic, record.value, record.key, headers=headers)
+
+
+@right("dead_letters")
+def bytes_cause_and_place():
+    return sorter(lambda record: decode_json(record, FIELDS), as_it_came)
+
+
+@right("dead_letters")
+def by_hand():
+    def read(record):
+        reading = json.loads(record.value.decode())
+        if not isinstance(reading["van_id"], str) or not isinstance(reading["celsius"], float):
+            raise TypeError("celsius")
+        return reading
+
+    return sorter(read, as_it_came)
+
+
+@near_miss("dead_letters", says="good readings in the list")
+def only_json_is_looked_at():
+    return sorter(lambda record: json.loads(record.value), as_it_came)
+
+
+@near_miss("dead_letters", says="byte for byte")
+def text_instead_of_bytes():
+    def letter(out, dead_topic, record, error):
+        headers = [("cause", b"bad"), *place(record)]
+        out.send(dead_topic, str(record.value).encode(), record.key, headers=headers)
+
+    return sorter(lambda record: decode_json(record, FIELDS), letter)
+
+
+@near_miss("dead_letters", says="no header 'cause'")
+def the_cause_is_not_told():
+    def letter(out, dead_topic, record, error):
+        out.send(dead_topic, record.value, record.key, headers=place(record))
+
+    return sorter(lambda record: decode_json(record, FIELDS), letter)
+
+
+@near_miss("dead_letters", says="dead-letter topic")
+def tombstones_are_skipped():
+    def letter(out, dead_topic, record, error):
+        if record.value is not None:
+            as_it_came(out, dead_topic, record, error)
+
+    return sorter(lambda record: decode_json(record, FIELDS), letter)
+
+
+@near_miss("dead_letters", says="it raised")
+def stops_at_the_first():
+    def sort_readings(topic, dead_topic, group):
+        good = []
+        reader = consumer(topic, group_id=group, consumer_timeout_ms=2000)
+        for record in reader:
+            good.append(decode_json(record, FIELDS))
+        return good
+
+    return sort_readings
+
+
+# --- idempotent_load --------------------------------------------------------------------------------------------------
+
+MERGE = """insert into staging.lab02_load values (%(order_id)s, %(status)s, %(total_eur)s)
+           on conflict (order_id) do update set status = excluded.status, total_eur = excluded.total_eur"""
+
+
+@right("idempotent_load")
+def copy_and_merge():
+    def load_orders(path):
+        with postgres() as db, db.cursor() as cursor:
+            cursor.execute("create temp table incoming (like staging.lab02_load) on commit drop")
+            with cursor.copy("copy incoming from stdin (format csv, header)") as copy:
+                copy.write(path.read_bytes())
+            cursor.execute("""
+                insert into staging.lab02_load select * from incoming
+                on conflict (order_id) do update set status = excluded.status, total_eur = excluded.total_eur
+            """)
+
+    return load_orders
+
+
+@right("idempotent_load")
+def row_by_row_in_one_transaction():
+    def load_orders(path):
+        with postgres() as db, path.open() as file:
+            db.cursor().executemany(MERGE, list(csv.DictReader(file)))
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="UniqueViolation")
+def plain_copy():
+    def load_orders(path):
+        with postgres() as db, db.cursor().copy("copy staging.lab02_load from stdin (format csv, header)") as copy:
+            copy.write(path.read_bytes())
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="last file that named them")
+def corrections_are_ignored():
+    def load_orders(path):
+        statement = MERGE.split("on conflict")[0] + "on conflict do nothing"
+        with postgres() as db, path.open() as file:
+            db.cursor().executemany(statement, list(csv.DictReader(file)))
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="expected 205, found 15")
+def empties_the_table_first():
+    def load_orders(path):
+        with postgres() as db, db.cursor() as cursor:
+            cursor.execute("truncate staging.lab02_load")
+            with cursor.copy("copy staging.lab02_load from stdin (format csv, header)") as copy:
+                copy.write(path.read_bytes())
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="all or nothing")
+def every_row_is_its_own_transaction():
+    def load_orders(path):
+        with postgres(autocommit=True) as db, path.open() as file:
+            for row in csv.DictReader(file):
+                db.execute(MERGE, row)
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="without an error")
+def bad_lines_end_the_load_in_silence():
+    def load_orders(path):
+        rows = pd.read_csv(path)
+        if rows.isna().any().any():
+            return
+        with postgres() as db:
+            db.cursor().executemany(MERGE, rows.to_dict("records"))
+
+    return load_orders
+
+
+# --- lag_by_hand ------------------------------------------------------------------------------------------------------
+
+
+def committed(group, topic):
+    with kafka_admin() as admin:
+        return {p.partition: at.offset for p, at in admin.list_group_offsets(group)[group].items() if p.topic == topic}
+
+
+@right("lag_by_hand")
+def end_less_committed():
+    def lag_of(group, topic):
+        done = committed(group, topic)
+        return {number: end - done.get(number, first) for number, (first, end) in ends(topic).items()}
+
+    return lag_of
+
+
+@right("lag_by_hand")
+def with_a_consumer():
+    def lag_of(group, topic):
+        from kafka import TopicPartition
+
+        reader = consumer(group_id=group)
+        parts = [TopicPartition(topic, number) for number in sorted(reader.partitions_for_topic(topic))]
+        first, last = reader.beginning_offsets(parts), reader.end_offsets(parts)
+        found = {}
+        for part in parts:
+            at = reader.committed(part)
+            found[part.partition] = last[part] - (first[part] if at is None else at)
+        reader.close()
+        return found
+
+    return lag_of
+
+
+@near_miss("lag_by_hand", says="never committed")
+def never_committed_counts_from_zero():
+    def lag_of(group, topic):
+        done = committed(group, topic)
+        return {number: end - done.get(number, 0) for number, (_, end) in ends(topic).items()}
+
+    return lag_of
+
+
+@near_miss("lag_by_hand", says="kafka-consumer-groups")
+def what_the_topic_holds():
+    def lag_of(group, topic):
+        return {number: end - first for number, (first, end) in ends(topic).items()}
+
+    return lag_of
+
+
+@near_miss("lag_by_hand", says="expected the partitions [0, 1, 2, 3]")
+def only_what_was_committed():
+    def lag_of(group, topic):
+        last = ends(topic)
+        return {number: last[number][1] - at for number, at in committed(group, topic).items()}
+
+    return lag_of
+
+
+@near_miss("lag_by_hand", says="dict")
+def the_sum():
+    def lag_of(group, topic):
+        done = committed(group, topic)
+        return sum(end - done.get(number, first) for number, (first, end) in ends(topic).items())
+
+    return lag_of
+
+
+@near_miss("dead_letters", says="list")
+def forgets_to_return():
+    def sort_readings(topic, dead_topic, group):
+        sorter(lambda record: decode_json(record, FIELDS), as_it_came)(topic, dead_topic, group)
+
+    return sort_readings
+
+
+@near_miss("dead_letters", says="no bad record stands")
+def the_offset_of_the_letter():
+    def letter(out, dead_topic, record, error):
+        where = [("topic", record.topic.encode()), ("partition", b"0"), ("offset", b"0")]
+        cause = error.cause if isinstance(error, BadRecord) else "bad"
+        out.send(dead_topic, record.value, record.key, headers=[("cause", cause.encode()), *where])
+
+    return sorter(lambda record: decode_json(record, FIELDS), letter)
