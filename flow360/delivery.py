@@ -47,7 +47,7 @@ def read_orders(topic: str, table: str, commit: str, on_conflict: str, at: int, 
     done, patience = 0, 15_000  # a group first waits until the session of a dead member has ended
     with clients.postgres(autocommit=True) as db:
         while batches := consumer.poll(timeout_ms=patience):
-            patience = 1000
+            patience = 3000
             if commit == "before":
                 consumer.commit()
             for record in (record for batch in batches.values() for record in batch):

@@ -1,0 +1,88 @@
+"""What chapter 02 shows of delivery: the kill falls into the gap, the answer gets lost, a merge can be repeated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+
+from flow360 import clients, delivery, lesson, topics
+from flow360.errors import FlowError
+from flow360.ingest import merge_by_copy
+
+TABLE = "staging.test_delivery"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def services() -> None:
+    lesson.start("02_ingestion")
+
+
+@pytest.fixture
+def table(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty table; with the parameter "key", orders are unique in it."""
+    key = "primary key" if getattr(request, "param", "") == "key" else ""
+    lesson.sql(f"drop table if exists {TABLE}")
+    lesson.sql(f"create table {TABLE} (order_id bigint {key}, total_eur numeric(10,2))")
+    yield TABLE
+    lesson.sql(f"drop table {TABLE}")
+
+
+def test_commit_first_loses_and_doubles_nothing(table: str) -> None:
+    found = delivery.delivery_trial(n=300, commit="before", kill_at=120, table=table)
+    assert found.sent == 300
+    assert found.lost > 0
+    assert found.doubled == 0
+    assert found.rows == found.written == 300 - found.lost
+
+
+def test_commit_last_doubles_and_loses_nothing(table: str) -> None:
+    found = delivery.delivery_trial(n=300, commit="after", kill_at=120, table=table)
+    assert found.lost == 0
+    assert found.doubled > 0
+    assert found.rows == found.written == 300 + found.doubled
+
+
+@pytest.mark.parametrize("table", ["key"], indirect=True)
+def test_an_idempotent_sink_holds_each_order_once(table: str) -> None:
+    found = delivery.delivery_trial(300, "after", 120, "on conflict do nothing", table)
+    assert (found.rows, found.lost, found.doubled) == (300, 0, 0)
+    assert found.written > 300
+
+
+def test_a_reader_that_never_reaches_the_gap_is_one_line(table: str) -> None:
+    with pytest.raises(FlowError, match="did not come to the gap"):
+        delivery.delivery_trial(n=20, kill_at=500, table=table)
+    with clients.kafka_admin() as admin:
+        assert not [name for name in admin.list_topics() if name.startswith("delivery-trial-")]
+
+
+@pytest.mark.parametrize(("idempotent", "doubled"), [(False, True), (True, False)])
+def test_a_lost_answer(idempotent: bool, doubled: bool) -> None:
+    topic = topics.fresh_topic("test-lost-answer")
+    try:
+        with delivery.losing_cable() as line, clients.producer(proxy_url=line, enable_idempotence=idempotent) as out:
+            for number in range(100):
+                out.send(topic, str(number).encode())
+        held = Counter(int(record.value) for record in topics.read_all(topic))
+    finally:
+        topics.drop_topics(topic)
+    assert held.keys() == set(range(100))
+    assert (held.total() > 100) == doubled
+
+
+@pytest.mark.parametrize("table", ["key"], indirect=True)
+def test_a_merge_says_what_it_did_and_is_all_or_nothing(table: str) -> None:
+    rows = pd.DataFrame({"order_id": [1, 2, 3], "total_eur": [1.5, None, 2.25]})
+    with clients.postgres() as db:
+        assert merge_by_copy(db, table, rows, "order_id") == {"new": 3, "changed": 0, "same": 0}
+        assert merge_by_copy(db, table, rows, "order_id") == {"new": 0, "changed": 0, "same": 3}
+    rows.loc[1, "total_eur"] = 7
+    rows.loc[3] = [4, 9.75]
+    with clients.postgres() as db:
+        assert merge_by_copy(db, table, rows, "order_id") == {"new": 1, "changed": 1, "same": 2}
+    with pytest.raises(Exception, match="cannot affect row a second time"), clients.postgres() as db:
+        merge_by_copy(db, table, pd.concat([rows.assign(total_eur=0), rows]), "order_id")
+    assert lesson.sql(f"select sum(total_eur) from {table}").iat[0, 0] == 1.5 + 7 + 2.25 + 9.75
