@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,9 @@ def use_test_environment() -> None:
     os.environ["FLOW360_ENGINE"] = "native"
     settings.settings.cache_clear()
     if not file.exists():
-        ports = {name: _port(port + 10000) for name, port in settings.PORTS.items()}
+        # Each checkout has a shift of its own, so that two of them can be tested at once.
+        shift = 10000 + 7 * (zlib.crc32(str(ROOT).encode()) % 97)
+        ports = {name: _port(port + shift) for name, port in settings.PORTS.items()}
         file.touch(mode=0o600)
         file.write_text("".join(f"{name}={port}\n" for name, port in ports.items()), "utf-8")
     settings.ensure_env()

@@ -51,16 +51,33 @@ def zookeeper(port: int) -> str | None:
 
 
 def kafka(port: int) -> str | None:
-    """A metadata request, version 1: the broker must name itself and a controller."""
-    client = b"flow360"
-    body = struct.pack(">hhih", 3, 1, 1, len(client)) + client + struct.pack(">i", 0)
+    """The broker must name a controller (metadata, version 1) and a coordinator of groups (version 0).
+
+    The second question makes a new broker create the topic in which it keeps the groups' offsets, so that the first
+    consumer of a course does not meet a broker that cannot serve it yet.
+    """
+    name = b"flow360"
     try:
-        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
-            sock.settimeout(TIMEOUT)
-            sock.sendall(struct.pack(">i", len(body)) + body)
-            answer = _exactly(sock, struct.unpack(">i", _exactly(sock, 4))[0])
-    except (OSError, EOFError) as error:
+        answer = _ask_kafka(port, 3, 1, struct.pack(">i", 0))
+        if not _has_controller(answer):
+            return "metadata: no controller yet"
+        answer = _ask_kafka(port, 10, 0, struct.pack(">h", len(name)) + name)
+    except (OSError, EOFError, struct.error) as error:
         return f"metadata: {error}"
+    return "no coordinator of groups yet" if struct.unpack_from(">h", answer, 4)[0] else None
+
+
+def _ask_kafka(port: int, key: int, version: int, body: bytes) -> bytes:
+    """One request of Kafka's protocol; the answer from its correlation number on."""
+    client = b"flow360"
+    body = struct.pack(">hhih", key, version, 1, len(client)) + client + body
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+        sock.settimeout(TIMEOUT)
+        sock.sendall(struct.pack(">i", len(body)) + body)
+        return _exactly(sock, struct.unpack(">i", _exactly(sock, 4))[0])
+
+
+def _has_controller(answer: bytes) -> bool:
     brokers = struct.unpack_from(">i", answer, 4)[0]
     offset = 8
     for _ in range(brokers):
@@ -68,8 +85,7 @@ def kafka(port: int) -> str | None:
         offset += 2 + struct.unpack_from(">h", answer, offset)[0] + 4
         rack = struct.unpack_from(">h", answer, offset)[0]
         offset += 2 + max(rack, 0)
-    controller = struct.unpack_from(">i", answer, offset)[0]
-    return None if brokers and controller >= 0 else "metadata: no controller yet"
+    return bool(brokers) and struct.unpack_from(">i", answer, offset)[0] >= 0
 
 
 def _exactly(sock: socket.socket, count: int) -> bytes:
