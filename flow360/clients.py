@@ -32,6 +32,7 @@ _PORT_SETTING = {
     "postgres-dwh": "postgres_dwh_port",
     "mosquitto": "mqtt_port",
     "market-api": "market_api_port",
+    "kafka-streams": "streams_port",
     "jupyterlab": "jupyter_port",
 }
 # service, and what the database, its role and the settings of its password are called

@@ -33,6 +33,7 @@ PORTS = {
     "POSTGRES_DWH_PORT": 15433,
     "MQTT_PORT": 11883,
     "MARKET_API_PORT": 18000,
+    "STREAMS_PORT": 17070,
     "JUPYTER_PORT": 18888,
 }
 SECRETS = (
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     postgres_dwh_port: int = PORTS["POSTGRES_DWH_PORT"]
     mqtt_port: int = PORTS["MQTT_PORT"]
     market_api_port: int = PORTS["MARKET_API_PORT"]
+    streams_port: int = PORTS["STREAMS_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
 
     postgres_source_user: str = "shop"
@@ -122,6 +124,10 @@ class Settings(BaseSettings):
     @property
     def market_api_url(self) -> str:
         return f"http://127.0.0.1:{self.market_api_port}"
+
+    @property
+    def streams_url(self) -> str:
+        return f"http://127.0.0.1:{self.streams_port}"
 
     @property
     def jupyter_url(self) -> str:

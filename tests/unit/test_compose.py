@@ -142,12 +142,15 @@ def test_the_build_is_one_dockerfile_with_a_pinned_base():
     assert re.search(r"^USER \d+$", text, re.MULTILINE)
 
 
-def test_the_image_takes_its_packages_from_the_lock_and_its_files_through_dockerignore():
+def test_the_images_take_their_packages_from_the_lock_and_their_files_through_dockerignore():
     lock = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE))
-    wanted = (ROOT / "stack" / "images" / "primeur.txt").read_text("utf-8").splitlines()
-    names = [line.partition("[")[0] for line in wanted if not line.startswith("#")]
-    assert set(names) <= lock
-    assert names == sorted(names)
+    lists = sorted((ROOT / "stack" / "images").glob("*.txt"))
+    assert lists
+    for wanted in lists:
+        lines = wanted.read_text("utf-8").splitlines()
+        names = [line.partition("[")[0] for line in lines if not line.startswith("#")]
+        assert set(names) <= lock
+        assert names == sorted(names)
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert ignored[1] == "*"
     for entry in docker.INPUTS:

@@ -1,0 +1,118 @@
+"""Kafka Streams' own names, to be used from Python; importing this module starts the JVM.
+
+    def topology(builder):
+        readings = builder.stream("readings", Consumed.with_(TEXT, JSON))
+        readings.filter(lambda van, r: r["celsius"] > 8.0).to("warm", Produced.with_(TEXT, JSON))
+
+Everything here is Java's and does what Kafka's documentation says, but for two things. A name that is a Python keyword
+gets an underscore (`with_`, `as_`, `not_`). And `JSON` is a serde of ours: JSON text in the topic, plain dict, list,
+number or str in your functions; no record value (a tombstone) is None.
+
+A function of yours is called with as many arguments as it names, and that number decides which Java method is meant:
+`lambda value:` or `lambda key, value:`. A condition must return a real bool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jpype
+
+from flow360.streams import jvm
+
+jvm.start()
+
+from java.time import Duration, Instant  # noqa: E402
+from org.apache.kafka.common.serialization import Deserializer, Serdes, Serializer  # noqa: E402
+from org.apache.kafka.streams import KeyValue, StreamsBuilder, Topology  # noqa: E402
+from org.apache.kafka.streams.kstream import (  # noqa: E402
+    Branched,
+    Consumed,
+    GlobalKTable,
+    Grouped,
+    Joined,
+    JoinWindows,
+    Materialized,
+    Named,
+    Produced,
+    Repartitioned,
+    SessionWindows,
+    SlidingWindows,
+    StreamJoined,
+    Suppressed,
+    TimeWindows,
+)
+from org.apache.kafka.streams.state import Stores  # noqa: E402
+
+__all__ = [
+    "JSON", "TEXT", "Branched", "Consumed", "Duration", "GlobalKTable", "Grouped", "Instant", "JoinWindows", "Joined",
+    "KeyValue", "Materialized", "Named", "Produced", "Repartitioned", "Serdes", "SessionWindows", "SlidingWindows",
+    "Stores", "StreamJoined", "StreamsBuilder", "Suppressed", "TimeWindows", "Topology", "build", "iso",
+]  # fmt: skip
+
+_HOLDER = jpype.JClass("java.io.Serializable")  # an interface without methods: the cheapest wrapping
+
+
+def _held(_java_class: Any, value: Any) -> Any:
+    """A Python object as Java carries it from step to step; on the way back to Python it is the same object again."""
+    return jpype.JProxy(_HOLDER, inst=value, convert=True)
+
+
+# What a lambda returns becomes a Java object: dicts and lists may do so, too.
+for _kind in (dict, list):
+    jpype.JConversion("java.lang.Object", instanceof=_kind)(_held)
+
+
+@jpype.JImplements(Serializer)
+class _ToJson:
+    @jpype.JOverride
+    def configure(self, *_: Any) -> None:
+        """Nothing to set."""
+
+    @jpype.JOverride
+    def serialize(self, _topic: str, *rest: Any) -> Any:
+        value = rest[-1]  # (value) or (headers, value)
+        if value is None:
+            return None
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return jpype.JArray(jpype.JByte)(text.encode())
+
+    @jpype.JOverride
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@jpype.JImplements(Deserializer)
+class _FromJson:
+    @jpype.JOverride
+    def configure(self, *_: Any) -> None:
+        """Nothing to set."""
+
+    @jpype.JOverride
+    def deserialize(self, _topic: str, *rest: Any) -> Any:
+        data = rest[-1]
+        return None if data is None else json.loads(bytes(data))
+
+    @jpype.JOverride
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+JSON = Serdes.serdeFrom(_ToJson(), _FromJson())
+"""JSON text in the topic, Python objects in your functions."""
+TEXT = Serdes.String()
+"""UTF-8 text: the keys, and values that are not parsed yet."""
+
+
+def build(topology: Callable[[Any], None]) -> Any:
+    """Let the function add its steps to a new builder; the finished Java `Topology`."""
+    builder = StreamsBuilder()
+    topology(builder)
+    return builder.build()
+
+
+def iso(millis: int) -> str:
+    """Milliseconds since 1970 as text in UTC: 2026-05-07T15:32:00Z."""
+    return str(Instant.ofEpochMilli(int(millis)))
