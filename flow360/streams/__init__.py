@@ -7,7 +7,8 @@
     queries.py  its HTTP endpoint: is it well, and what does its state say now
     live.py     such a program as a process of its own that a notebook starts, kills and asks
     cold_chain.py  Primeur's alarm, the topology behind the service `kafka-streams`
-    readings.py    the vans' readings of the known day, into a topic
+    readings.py    the vans' readings and tours of a day, as records
+    topics.py      records into a topic and out of it
 
 A **topology** here is a Python function that takes a `StreamsBuilder` and adds to it. Nothing is imported until it is
 needed: importing `flow360.streams` starts no JVM.

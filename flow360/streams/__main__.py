@@ -18,6 +18,8 @@ import typer
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 
+GUARANTEES = ("exactly_once_v2", "at_least_once")
+
 
 def load(source: str) -> Callable[[Any], None]:
     """The function `topology` of a module (`package.module`) or of a Python file (`.py`), or a pickled function.
@@ -76,12 +78,12 @@ def _run(
 ) -> int:
     from flow360.streams import jvm
 
-    jvm.start(heap=heap, log="warn")
-    from flow360.streams.app import GUARANTEES, Application
-    from flow360.streams.queries import Endpoint
-
     if guarantee not in GUARANTEES:
         raise FlowError(f"--guarantee: {' or '.join(GUARANTEES)}", Exit.USAGE)
+    jvm.start(heap=heap, log="warn")
+    from flow360.streams.app import Application
+    from flow360.streams.queries import Endpoint
+
     # A signal handler must take no lock: it only hands the signal on to the thread below.
     reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,6 +25,7 @@ from flow360.streams import jvm
 jvm.start()
 
 from java.time import Duration, Instant  # noqa: E402
+from java.util import ArrayList  # noqa: E402
 from org.apache.kafka.common.serialization import Deserializer, Serdes, Serializer  # noqa: E402
 from org.apache.kafka.streams import KeyValue, StreamsBuilder, Topology  # noqa: E402
 from org.apache.kafka.streams.kstream import (  # noqa: E402
@@ -49,20 +50,33 @@ from org.apache.kafka.streams.state import Stores  # noqa: E402
 __all__ = [
     "JSON", "TEXT", "Branched", "Consumed", "Duration", "GlobalKTable", "Grouped", "Instant", "JoinWindows", "Joined",
     "KeyValue", "Materialized", "Named", "Produced", "Repartitioned", "Serdes", "SessionWindows", "SlidingWindows",
-    "Stores", "StreamJoined", "StreamsBuilder", "Suppressed", "TimeWindows", "Topology", "build", "iso",
+    "Stores", "StreamJoined", "StreamsBuilder", "Suppressed", "TimeWindows", "Topology", "build",
 ]  # fmt: skip
 
-_HOLDER = jpype.JClass("java.io.Serializable")  # an interface without methods: the cheapest wrapping
+_OBJECT = jpype.JClass("java.io.Serializable")  # an interface without methods: the cheapest wrapping
+_ITERABLE = jpype.JClass("java.lang.Iterable")
 
 
-def _held(_java_class: Any, value: Any) -> Any:
-    """A Python object as Java carries it from step to step; on the way back to Python it is the same object again."""
-    return jpype.JProxy(_HOLDER, inst=value, convert=True)
+class _Rows(list):
+    """A list that Java can walk through: what a function for `flatMapValues` returns."""
+
+    def iterator(self) -> Any:
+        rows = ArrayList()
+        for row in self:
+            rows.add(row)
+        return rows.iterator()
 
 
-# What a lambda returns becomes a Java object: dicts and lists may do so, too.
-for _kind in (dict, list):
-    jpype.JConversion("java.lang.Object", instanceof=_kind)(_held)
+# What a lambda returns becomes a Java object: dicts and lists may do so, too. Java carries them from step to step, and
+# on the way back to Python they are the same objects again.
+@jpype.JConversion("java.lang.Object", instanceof=dict)
+def _held(_java_class: Any, value: dict) -> Any:
+    return jpype.JProxy(_OBJECT, inst=value, convert=True)
+
+
+@jpype.JConversion("java.lang.Object", instanceof=list)
+def _held_list(_java_class: Any, value: list) -> Any:
+    return jpype.JProxy(_ITERABLE, inst=_Rows(value), convert=True)
 
 
 @jpype.JImplements(Serializer)
@@ -111,8 +125,3 @@ def build(topology: Callable[[Any], None]) -> Any:
     builder = StreamsBuilder()
     topology(builder)
     return builder.build()
-
-
-def iso(millis: int) -> str:
-    """Milliseconds since 1970 as text in UTC: 2026-05-07T15:32:00Z."""
-    return str(Instant.ofEpochMilli(int(millis)))

@@ -14,7 +14,6 @@ import jpype
 from flow360.errors import Exit, FlowError
 from flow360.streams import api, driver, jvm
 
-GUARANTEES = ("exactly_once_v2", "at_least_once")
 PARTITIONS = 3
 # The readings of a course lie in the past. The broker compares a record's own time with its clock and would delete them
 # as old; so the topics that we make keep everything, and a window's changelog keeps ten years.
@@ -59,7 +58,7 @@ class Application:
         application: str,
         bootstrap: str,
         state: Path,
-        guarantee: str = GUARANTEES[0],
+        guarantee: str = "exactly_once_v2",
     ) -> None:
         from java.util import Properties
         from org.apache.kafka.streams import KafkaStreams
@@ -92,8 +91,12 @@ class Application:
         return str(self.streams.state())
 
     def close(self, seconds: float = 10) -> bool:
-        """Commit and end; False when it took longer than that."""
-        return bool(self.streams.close(api.Duration.ofMillis(int(seconds * 1000))))
+        """Commit, leave the group and end; False when it took longer than that."""
+        from org.apache.kafka.streams.KafkaStreams import CloseOptions
+
+        wait = api.Duration.ofMillis(int(seconds * 1000))
+        # A member with a fixed name would else be kept, with its tasks, until its session ends.
+        return bool(self.streams.close(CloseOptions().timeout(wait).leaveGroup(True)))
 
     def _failed(self, error: Any) -> Any:
         from org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler import StreamThreadExceptionResponse
@@ -148,8 +151,8 @@ def make_topics(bootstrap: str, names: list[str]) -> None:
     config = HashMap()
     for name, value in {
         "bootstrap.servers": bootstrap,
-        "request.timeout.ms": "10000",
-        "default.api.timeout.ms": "20000",
+        "request.timeout.ms": "5000",
+        "default.api.timeout.ms": "10000",
     }.items():
         config.put(name, value)
     options = HashMap()

@@ -14,21 +14,24 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from flow360.errors import FlowError
 from flow360.streams import api, jvm
+from flow360.streams.topics import Record, iso, millis, parsed
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record of a topic: `at` is its timestamp in UTC, value is parsed JSON, text, or None."""
+class StepFailed(FlowError):
+    """A function of the topology raised while a record passed: its name and message in one line.
 
-    key: str | None
-    value: Any
-    at: str
+    Attributes:
+        cause: the exception itself.
+    """
+
+    def __init__(self, topic: str, cause: BaseException) -> None:
+        super().__init__(f"{type(cause).__name__}: {cause} (raised in the topology by a record of {topic!r})")
+        self.cause = cause
 
 
 class Driver:
@@ -59,6 +62,8 @@ class Driver:
         }.items():
             config.put(name, value)
         self.topology = api.build(topology)
+        if not sources(self.topology):
+            raise FlowError("the topology reads no topic: builder.stream(…) or builder.table(…) is its first step")
         self._driver = TopologyTestDriver(self.topology, config)
         self._now = 0
         self._inputs: dict[str, Any] = {}
@@ -79,7 +84,7 @@ class Driver:
 
         Raises:
             FlowError: the topology does not read this topic.
-            Whatever a function of the topology raised.
+            StepFailed: a function of the topology raised.
         """
         import jpype
 
@@ -95,7 +100,7 @@ class Driver:
         try:
             self._inputs[topic].pipeInput(key, data, api.Instant.ofEpochMilli(self._now))
         except jpype.JException as error:
-            raise jvm.python_error(error) from None
+            raise StepFailed(topic, jvm.python_error(error)) from None
 
     def read(self, topic: str) -> list[Record]:
         """The records that came out on a topic since the last call."""
@@ -105,7 +110,7 @@ class Driver:
                 raise FlowError(f"the topology does not write the topic {topic!r}; it writes: {writes}")
             self._outputs[topic] = self._driver.createOutputTopic(topic, self._texts, self._texts)
         found = self._outputs[topic].readRecordsToList()
-        return [Record(r.key(), _parsed(r.value()), api.iso(r.timestamp())) for r in found]
+        return [Record(r.key(), parsed(r.value()), iso(r.timestamp())) for r in found]
 
     def values(self, topic: str) -> list[Any]:
         """Only the values of `read`."""
@@ -126,26 +131,15 @@ class Driver:
         finally:
             rows.close()
 
+    def dropped(self) -> int:
+        """How many records came too late for their window, or had no key where one is needed."""
+        counted = [v for k, v in dict(self._driver.metrics()).items() if str(k.name()) == "dropped-records-total"]
+        return int(sum(float(metric.metricValue()) for metric in counted))
+
     def close(self) -> None:
         """End it and remove its state."""
         self._driver.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def millis(at: str | datetime | int) -> int:
-    """A moment in milliseconds since 1970; a text or datetime without a zone is UTC."""
-    if isinstance(at, str):
-        at = datetime.fromisoformat(at)
-    if isinstance(at, datetime):
-        at = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    return int(at)
-
-
-def _parsed(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
 
 
 def _nodes(topology: Any, kind: str) -> list[Any]:

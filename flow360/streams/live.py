@@ -227,6 +227,10 @@ def run(topology: Callable[[Any], None] | str | Path, application: str, guarante
     if before := _running.pop(application, None):
         before.stop()
     live = Live(topology, application, guarantee)
+    if not clients.answers("kafka"):
+        raise clients.is_down("kafka")
+    # A program that was killed is still a member, with its tasks; another topology would be given these, and not fit.
+    _empty_group(_admin(), application)
     _running[application] = live
     return live.start()
 
@@ -234,31 +238,59 @@ def run(topology: Callable[[Any], None] | str | Path, application: str, guarante
 def reset(application: str, *topics: str) -> None:
     """Forget an application: end its process, remove its state, its group, its own topics, and the topics named here.
 
-    Nothing happens to what is not there. Afterwards it begins with the first record again.
+    Nothing happens to what is not there. Afterwards it begins with the first record again. After a kill it takes until
+    the end of the dead member's session, ten seconds.
 
     Raises:
-        FlowError: the broker is down.
+        FlowError: the broker is down, or a program of this name runs somewhere else.
     """
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
 
     if before := _running.pop(application, None):
         before.stop()
     shutil.rmtree(settings().state_dir / "streams" / application, ignore_errors=True)
-    admin = AdminClient(clients.confluent())
-    own = re.compile(re.escape(application) + r"-.*-(changelog|repartition)")
-    there = set(admin.list_topics(timeout=10).topics)
-    gone = [name for name in there if own.fullmatch(name) or name in topics]
-    futures = list(admin.delete_topics(gone, operation_timeout=20).values()) if gone else []
-    groups = [group.group_id for group in admin.list_consumer_groups(request_timeout=20).result(30).valid]
-    if application in groups:
-        futures += admin.delete_consumer_groups([application], request_timeout=20).values()
-    for future in futures:
-        try:
-            future.result(30)
-        except KafkaException as error:
-            if error.args[0].name() not in ("GROUP_ID_NOT_FOUND", "UNKNOWN_TOPIC_OR_PART", "NON_EMPTY_GROUP"):
-                raise FlowError(f"{application}: {error.args[0].str()}") from None
+    admin = _admin()
+    try:
+        if _empty_group(admin, application):
+            admin.delete_consumer_groups([application], request_timeout=20)[application].result(30)
+        own = re.compile(re.escape(application) + r"-.*-(changelog|repartition)")
+
+        def there() -> list[str]:
+            return [name for name in admin.list_topics(timeout=10).topics if own.fullmatch(name) or name in topics]
+
+        if gone := there():
+            for future in admin.delete_topics(gone, operation_timeout=20).values():
+                future.result(30)
+        _wait(lambda: not there(), 20, f"{application}: its topics are still being removed: try again")
+    except KafkaException as error:
+        raise FlowError(f"{application}: {error.args[0].str()}", Exit.SERVICE) from None
+
+
+def _admin() -> Any:
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient(clients.confluent())
+
+
+def _empty_group(admin: Any, application: str) -> bool:
+    """Wait until the group has no member any more; False when there is no such group."""
+    groups = admin.list_consumer_groups(request_timeout=20).result(30).valid
+    if application not in [group.group_id for group in groups]:
+        return False
+
+    def left() -> bool:
+        return not admin.describe_consumer_groups([application], request_timeout=20)[application].result(30).members
+
+    _wait(left, 20, f"a program called {application} runs somewhere else: stop it, or take another name")
+    return True
+
+
+def _wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise FlowError(otherwise, Exit.SERVICE)
+        time.sleep(0.2)
 
 
 def _pickled(function: Callable[[Any], None]) -> bytes:

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import jpype
 
 from flow360.streams import api
+from flow360.streams.topics import iso
 
 if TYPE_CHECKING:
     from flow360.streams.app import Application
@@ -129,7 +130,7 @@ def _one(store: Any, windowed: bool, key: str) -> Any:
         return value
     rows = store.fetch(key, api.Instant.EPOCH, api.Instant.ofEpochMilli(2**52))
     try:
-        return [{"from": api.iso(row.key), "value": row.value} for row in rows]
+        return [{"from": iso(row.key), "value": row.value} for row in rows]
     finally:
         rows.close()
 
@@ -140,6 +141,6 @@ def _all(store: Any, windowed: bool, limit: int) -> Any:
         some = islice(iter(rows), limit)
         if not windowed:
             return {str(row.key): row.value for row in some}
-        return [{"key": str(r.key.key()), "from": api.iso(r.key.window().start()), "value": r.value} for r in some]
+        return [{"key": str(r.key.key()), "from": iso(r.key.window().start()), "value": r.value} for r in some]
     finally:
         rows.close()
