@@ -59,8 +59,12 @@ class Live:
 
     # --- its life
 
-    def start(self, seconds: float = DEADLINE) -> Live:
+    def start(self, seconds: float = DEADLINE, wait: bool = True) -> Live:
         """Start the process and wait until it is RUNNING. Nothing happens when it lives already.
+
+        Args:
+            seconds: how long it may take.
+            wait: False returns at once, whatever becomes of it.
 
         Raises:
             FlowError: Kafka is down, or the process ended or was not RUNNING in time; with the end of its log.
@@ -79,6 +83,8 @@ class Live:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
             )
+        if not wait:
+            return self
         try:
             self._until_running(seconds)
         except BaseException:  # also when the learner presses stop
@@ -163,6 +169,11 @@ class Live:
             text = file.read().decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:])
 
+    def problem(self) -> str | None:
+        """Why it ended, in one line; None while nothing has gone wrong."""
+        failed = [line for line in self.log(1000).splitlines() if line.startswith("failed: ")]
+        return failed[-1].removeprefix("failed: ") if failed else None
+
     @property
     def log_file(self) -> Path:
         return self._folder / "log"
@@ -199,8 +210,7 @@ class Live:
 
     def _last_words(self) -> str:
         lines = [line for line in self.log(200).splitlines() if not line.startswith("\tat ")]
-        failed = [line for line in lines if line.startswith("failed:")]
-        return "\n".join(f"  {line[:200]}" for line in (failed or lines)[-3:])
+        return "\n".join(f"  {line[:200]}" for line in ([self.problem()] if self.problem() else lines[-3:]))
 
     def _get(self, path: str, also: tuple[int, ...] = ()) -> Any:
         import requests
@@ -269,7 +279,7 @@ def reset(application: str, *topics: str) -> None:
 def _admin() -> Any:
     from confluent_kafka.admin import AdminClient
 
-    return AdminClient(clients.confluent())
+    return AdminClient(clients.confluent() | {"log_level": 4})  # no news about its own queues
 
 
 def _empty_group(admin: Any, application: str) -> bool:
