@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     flow360_state: Path | None = None
     flow360_cache: Path | None = None
     flow360_progress: Path | None = None
+    flow360_dbt: Path | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -112,6 +113,11 @@ class Settings(BaseSettings):
     def progress_file(self) -> Path:
         """The learner's own record of passed exercises."""
         return self.flow360_progress or ROOT / "progress.json"
+
+    @property
+    def dbt_dir(self) -> Path:
+        """Where dbt keeps what it writes (target/, logs/), and where the learner's own models stand (lab/)."""
+        return self.flow360_dbt or ROOT / "dbt"
 
     @property
     def kafka_bootstrap(self) -> str:

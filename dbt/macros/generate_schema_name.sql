@@ -1,0 +1,14 @@
+{#- In prod a schema has the name that people read (`marts`); every other
+    target puts its own name before it, so that nothing is ever built over
+    what others use. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+
+    {%- if custom_schema_name is none -%}
+        {{ target.schema }}
+    {%- elif target.name == 'prod' -%}
+        {{ custom_schema_name | trim }}
+    {%- else -%}
+        {{ target.schema }}_{{ custom_schema_name | trim }}
+    {%- endif -%}
+
+{%- endmacro %}
