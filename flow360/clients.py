@@ -17,6 +17,7 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 
 if TYPE_CHECKING:
+    import adbc_driver_postgresql.dbapi
     import paho.mqtt.client
     import psycopg
     import requests
@@ -125,7 +126,8 @@ def _postgres_error(service: str, text: str) -> FlowError:
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return FlowError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`", Exit.SERVICE)
     if "does not exist" in text or "too many clients" in text or "permission denied" in text:
-        return FlowError(f"{service}: {text.strip().splitlines()[-1].strip()}", Exit.SERVICE)
+        said = next((line for line in text.splitlines() if "FATAL:" in line), text.strip().splitlines()[-1])
+        return FlowError(f"{service}: {said.rpartition('FATAL:')[2].strip()}", Exit.SERVICE)
     return is_down(service)
 
 
@@ -148,6 +150,24 @@ def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
         database=at.pop("dbname"),
     )
     return sqlalchemy.create_engine(url, **{"pool_pre_ping": True, "connect_args": at, **kw})
+
+
+def adbc(which: str = "warehouse") -> adbc_driver_postgresql.dbapi.Connection:
+    """An ADBC connection, which takes and gives Arrow tables: `cursor.adbc_ingest("t", table, mode="append")`.
+
+    Used as `with adbc() as db:` it closes at the end; commit yourself.
+
+    Raises:
+        FlowError: as `postgres`.
+    """
+    from urllib.parse import quote
+
+    from adbc_driver_postgresql import dbapi
+
+    postgres(which).close()
+    _, at = _postgres_service(which)
+    who = f"{quote(at['user'])}:{quote(at['password'])}"
+    return dbapi.connect(f"postgresql://{who}@{at['host']}:{at['port']}/{at['dbname']}")
 
 
 # --- Kafka and ZooKeeper --------------------------------------------------------------------------
