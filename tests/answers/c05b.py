@@ -137,7 +137,7 @@ def without_the_versions_of_now():
 
 @near_miss("as_of", says="customers with")
 def always_the_versions_of_now():
-    return AS_OF.format("valid_to is null and %(at)s is not null")
+    return AS_OF.format("valid_to is null and %(at)s::timestamptz is not null")
 
 
 @near_miss("as_of", says="%(at)s")
