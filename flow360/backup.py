@@ -24,11 +24,13 @@ from flow360.stack.prepare import ordinary_user, postgres_home
 SECONDS = 300
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """The path of one of PostgreSQL's own programs: psql, pg_dump …"""
     return postgres_home() / "bin" / name
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The variables by which these programs find the warehouse."""
     s = settings()
     return {
         "PGHOST": "127.0.0.1",
@@ -45,8 +47,8 @@ def dump(schema: str, file: Path) -> Path:
     Raises:
         FlowError: pg_dump failed; the line is its own.
     """
-    command = [_program("pg_dump"), "--format=custom", "--no-password", f"--schema={schema}", f"--file={file}"]
-    lesson.run([*command, settings().postgres_dwh_db], seconds=SECONDS, env=_environment())
+    command = [program("pg_dump"), "--format=custom", "--no-password", f"--schema={schema}", f"--file={file}"]
+    lesson.run([*command, settings().postgres_dwh_db], seconds=SECONDS, env=environment())
     return file
 
 
@@ -65,8 +67,8 @@ def restore(file: Path, database: str) -> None:
         except errors.DuplicateDatabase:
             raise FlowError(f"there is a database {database} already: drop it first, or take another name") from None
         try:
-            command = [_program("pg_restore"), "--no-password", "--exit-on-error", "--single-transaction"]
-            lesson.run([*command, f"--dbname={database}", file], seconds=SECONDS, env=_environment())
+            command = [program("pg_restore"), "--no-password", "--exit-on-error", "--single-transaction"]
+            lesson.run([*command, f"--dbname={database}", file], seconds=SECONDS, env=environment())
         except FlowError:
             db.execute(sql.SQL("drop database {} with (force)").format(name))
             raise
@@ -82,9 +84,9 @@ def base() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="flow360-base-"))
     try:
         target = folder / "data"
-        command = [_program("pg_basebackup"), "--no-password", "--checkpoint=fast", "--wal-method=stream", "-D", target]
+        command = [program("pg_basebackup"), "--no-password", "--checkpoint=fast", "--wal-method=stream", "-D", target]
         try:
-            lesson.run(command, seconds=SECONDS, env=_environment())
+            lesson.run(command, seconds=SECONDS, env=environment())
         except FlowError as error:
             if "no pg_hba.conf entry" in error.message:
                 said = "postgres-dwh in its container allows no base backup from outside: run this with --engine native"
@@ -118,7 +120,7 @@ def serve(data: Path) -> Iterator[dict[str, Any]]:
     log = data.parent / "copy.log"
     # The original's settings stand outside its data folder; the copy takes the defaults that came with initdb.
     command = [
-        _program("postgres"), "-D", data, "-c", f"port={port}", "-c", "listen_addresses=127.0.0.1",
+        program("postgres"), "-D", data, "-c", f"port={port}", "-c", "listen_addresses=127.0.0.1",
         "-c", "unix_socket_directories=", "-c", "max_replication_slots=8", "-c", "max_connections=100",
     ]  # fmt: skip
     with log.open("wb") as out:

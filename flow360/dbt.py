@@ -43,6 +43,7 @@ def build(
     lab: bool = False,
     full_refresh: bool = False,
     at: str | None = None,
+    keep_failures: bool | None = None,
     check: bool = False,
     command: str = "build",
 ) -> pd.DataFrame:
@@ -58,6 +59,7 @@ def build(
         lab: with the learner's own models, from `lab_dir()`.
         full_refresh: incremental models from the beginning.
         at: the moment for which the snapshot of the customers is taken, ISO; None is now.
+        keep_failures: failing rows go into schema `test_failures`, a table for each test; None: landing's do.
         check: raise when something failed (for a scheduler), instead of only saying so in the table.
         command: dbt's command: "build", "run", "test", "snapshot", "seed", "compile".
 
@@ -78,7 +80,8 @@ def build(
     if target == "sandbox" and command in ("build", "test"):
         # A sandbox holds what was built there, so a test must not ask for what was not.
         arguments += ["--indirect-selection", "buildable"]
-    if channel == "landing" and command in ("build", "test"):
+    keep = channel == "landing" if keep_failures is None else keep_failures
+    if keep and command in ("build", "test"):
         arguments.append("--store-failures")
     result = _invoke(arguments, target, channel, lab, at)
     frame = _frame(result.result.results if result.result else [])

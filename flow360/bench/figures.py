@@ -3,7 +3,7 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import Figure, data, notebooks, starts
+from flow360.bench import Figure, data, notebooks, sql, starts
 
 FIGURES = (
     Figure(
@@ -23,6 +23,7 @@ FIGURES = (
     ),
     Figure("generator-tpchgen", "generator, CSV", "tpchgen-cli", "MB/s", 1.0, True, data.generator_over_tpchgen),
     Figure("postgres-load", "Arrow into PostgreSQL", "server-side COPY", "rows/s", 0.8, True, data.load_over_copy),
+    Figure("dbt-build", "dbt build, 100,000 orders", "the same SQL by psql", "s", 2.2, False, sql.dbt_over_psql),
     Figure(
         "kafka-produce", "C client, 200 B", "kafka-producer-perf-test", "rec/s", 0.5, True, data.kafka_over_perf_test
     ),
