@@ -126,8 +126,9 @@ def _postgres_error(service: str, text: str) -> FlowError:
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return FlowError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`", Exit.SERVICE)
     if "does not exist" in text or "too many clients" in text or "permission denied" in text:
+        # The driver adds where it connected to, and sometimes a DETAIL: the line that matters is the server's own.
         said = next((line for line in text.splitlines() if "FATAL:" in line), text.strip().splitlines()[-1])
-        return FlowError(f"{service}: {said.rpartition('FATAL:')[2].strip()}", Exit.SERVICE)
+        return FlowError(f"{service}: {said[max(0, said.find('FATAL:')) :].strip()}", Exit.SERVICE)
     return is_down(service)
 
 
