@@ -124,7 +124,7 @@ def _frame(results: Sequence[Any]) -> pd.DataFrame:
 def _one_line(text: Any, longest: int = 600) -> str:
     """dbt's message without its colours, rules and line ends, and with paths as they stand in the project."""
     plain = re.sub(r"\x1b\[[0-9;]*m|-{3,}", "", str(text or "")).replace(f"{PROJECT}/", "")
-    line = re.sub(r"(\| )+\|", "|", " ".join(plain.split())).partition(" > in macro ")[0]
+    line = re.split(r" > in macro | compiled code at ", re.sub(r"(\| )+\|", "|", " ".join(plain.split())))[0]
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
