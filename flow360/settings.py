@@ -33,6 +33,14 @@ PORTS = {
     "POSTGRES_DWH_PORT": 15433,
     "MQTT_PORT": 11883,
     "MARKET_API_PORT": 18000,
+    "PROMETHEUS_PORT": 19090,
+    "ALERTMANAGER_PORT": 19093,
+    "PUSHGATEWAY_PORT": 19091,
+    "NODE_EXPORTER_PORT": 19100,
+    "POSTGRES_EXPORTER_PORT": 19187,
+    "KAFKA_EXPORTER_PORT": 19308,
+    "KAFKA_METRICS_PORT": 19404,
+    "GRAFANA_PORT": 13000,
     "JUPYTER_PORT": 18888,
 }
 SECRETS = (
@@ -40,6 +48,8 @@ SECRETS = (
     "POSTGRES_DWH_PASSWORD",
     "AIRFLOW_DB_PASSWORD",
     "HIVE_DB_PASSWORD",
+    "MONITOR_DB_PASSWORD",
+    "GRAFANA_PASSWORD",
     "JUPYTER_TOKEN",
 )
 
@@ -65,6 +75,14 @@ class Settings(BaseSettings):
     postgres_dwh_port: int = PORTS["POSTGRES_DWH_PORT"]
     mqtt_port: int = PORTS["MQTT_PORT"]
     market_api_port: int = PORTS["MARKET_API_PORT"]
+    prometheus_port: int = PORTS["PROMETHEUS_PORT"]
+    alertmanager_port: int = PORTS["ALERTMANAGER_PORT"]
+    pushgateway_port: int = PORTS["PUSHGATEWAY_PORT"]
+    node_exporter_port: int = PORTS["NODE_EXPORTER_PORT"]
+    postgres_exporter_port: int = PORTS["POSTGRES_EXPORTER_PORT"]
+    kafka_exporter_port: int = PORTS["KAFKA_EXPORTER_PORT"]
+    kafka_metrics_port: int = PORTS["KAFKA_METRICS_PORT"]
+    grafana_port: int = PORTS["GRAFANA_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
 
     postgres_source_user: str = "shop"
@@ -75,12 +93,15 @@ class Settings(BaseSettings):
     postgres_dwh_password: str = Field("", repr=False)
     airflow_db_password: str = Field("", repr=False)
     hive_db_password: str = Field("", repr=False)
+    monitor_db_password: str = Field("", repr=False)
+    grafana_password: str = Field("", repr=False)
     jupyter_token: str = Field("", repr=False)
 
     flow360_engine: str = "auto"
     flow360_state: Path | None = None
     flow360_cache: Path | None = None
     flow360_progress: Path | None = None
+    flow360_rules: Path | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -112,6 +133,11 @@ class Settings(BaseSettings):
         return self.flow360_progress or ROOT / "progress.json"
 
     @property
+    def rules_dir(self) -> Path:
+        """The learner's own rule files, which Prometheus reads."""
+        return self.flow360_rules or ROOT / "stack" / "prometheus" / "learner"
+
+    @property
     def kafka_bootstrap(self) -> str:
         return f"127.0.0.1:{self.kafka_port}"
 
@@ -122,6 +148,10 @@ class Settings(BaseSettings):
     @property
     def market_api_url(self) -> str:
         return f"http://127.0.0.1:{self.market_api_port}"
+
+    @property
+    def prometheus_url(self) -> str:
+        return f"http://127.0.0.1:{self.prometheus_port}"
 
     @property
     def jupyter_url(self) -> str:

@@ -25,12 +25,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flow360.primeur.api_chaos import Chaos, ChaosSettings, Fault
 from flow360.primeur.api_data import Market
+from flow360.primeur.api_metrics import Measure, metrics
 from flow360.primeur.api_paging import BadCursor, body, etag, matches, page
 from flow360.primeur.api_store import KeyReused, OrderStore
 from flow360.primeur.records import local
 from flow360.settings import settings
 
-CALM = ("/health", "/chaos", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
+CALM = ("/health", "/metrics", "/chaos", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths that are never limited and never fail."""
 DRIPS = 8
 
@@ -221,6 +222,10 @@ def _service(app: FastAPI, chaos: Chaos, market: Market) -> None:
     def health() -> dict[str, Any]:
         return {"status": "ok", "orders": len(market.orders)}
 
+    @app.get("/metrics", tags=["service"], summary="What Prometheus asks for")
+    def show_metrics() -> Response:
+        return metrics()
+
     @app.get("/chaos", tags=["service"], summary="How the service misbehaves")
     async def show() -> ChaosSettings:
         return chaos.settings
@@ -255,6 +260,7 @@ def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
     _orders(app, market, store)
     _lists(app, market)
     _service(app, chaos, market)
+    app.add_middleware(Measure, routes=app.routes)  # the last one added is the first to see a request
     return app
 
 
