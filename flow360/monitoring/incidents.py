@@ -1,0 +1,127 @@
+"""Something is overloaded: one service of three, chosen by chance, under a load that is real. The learner finds it.
+
+incident = Incident()      it has begun; it ends by itself after ten minutes
+incident.stop()
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from flow360 import clients
+from flow360.errors import FlowError
+from flow360.monitoring.traffic import Traffic
+
+LONGEST = 600.0
+TOPIC, GROUP = "primeur.incident", "incident-billing"
+SESSIONS = 15  # that wait for one lock
+
+
+class Incident:
+    """A load on one of SERVICES.
+
+    Args:
+        service: which; by default chance decides.
+        settle: seconds to wait until the numbers show it.
+
+    Attributes:
+        began, ended: seconds since 1970; `ended` is None while it lasts.
+    """
+
+    def __init__(self, service: str | None = None, settle: float = 12) -> None:
+        self._service = service or secrets.choice(list(SERVICES))
+        self._stop, self._ready = threading.Event(), threading.Event()
+        self._error: Exception | None = None
+        # Asked first: an incident that cannot be made should say so in the learner's cell, not in a thread.
+        for name in SERVICES:
+            if not clients.answers(name):
+                raise clients.is_down(name)
+        self.began, self.ended = time.time(), None
+        self._thread = threading.Thread(target=self._run, name="incident", daemon=True)
+        self._thread.start()
+        self._stop.wait(settle)
+        if self._error:
+            raise FlowError(f"the incident could not be made: {self._error}")
+
+    def __repr__(self) -> str:
+        began = time.strftime("%H:%M:%S", time.gmtime(self.began))
+        return f"Incident({'over' if self.ended else 'it lasts'}, began {began} UTC)"
+
+    def stop(self) -> None:
+        """Take the load away."""
+        if self.ended is None:
+            self.ended = time.time()
+        self._stop.set()
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        try:
+            SERVICES[self._service](self._stop)
+        except Exception as error:  # noqa: BLE001 - it is raised again where somebody reads it
+            self._error = error
+            self._stop.set()
+
+
+def _slow_api(stop: threading.Event) -> None:
+    """Every answer takes two seconds, and the customers keep coming."""
+    api = clients.api()
+    api.post("/chaos", json={"slow": 1.0, "errors": 0.0, "trickle": 0.0, "delay": 2.0}).raise_for_status()
+    try:
+        with Traffic(per_second=200, workers=25):
+            stop.wait(LONGEST)
+    finally:
+        api.post("/chaos", json={}).raise_for_status()
+
+
+def _locked_warehouse(stop: threading.Event) -> None:
+    """A forgotten transaction holds a lock, and one session after another waits for it."""
+    lock = "select pg_advisory_lock(360606)"
+    threads = []
+
+    def wait() -> None:
+        with clients.postgres(options="-c lock_timeout=0") as db:
+            db.execute(lock)
+
+    with clients.postgres() as holder:
+        holder.execute(lock)
+        for _ in range(SESSIONS):
+            threads.append(threading.Thread(target=wait, daemon=True))
+            threads[-1].start()
+        stop.wait(LONGEST)
+    for thread in threads:  # the lock goes with its holder's connection
+        thread.join(10)
+
+
+def _slow_consumer(stop: threading.Event) -> None:
+    """Records come, and the group that should read them commits nothing."""
+    from confluent_kafka import Consumer, Producer, TopicPartition
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient(clients.confluent())
+    if TOPIC not in admin.list_topics(timeout=10).topics:
+        admin.create_topics([NewTopic(TOPIC, 3, 1)])[TOPIC].result(15)
+    producer = Producer(clients.confluent())
+    group = Consumer(clients.confluent(group_id=GROUP, enable_auto_commit="false"))
+    try:
+        ends = [group.get_watermark_offsets(TopicPartition(TOPIC, n), timeout=10)[1] for n in range(3)]
+        group.commit(offsets=[TopicPartition(TOPIC, n, end) for n, end in enumerate(ends)], asynchronous=False)
+        until = time.monotonic() + LONGEST
+        while not stop.wait(0.5) and time.monotonic() < until:
+            for number in range(100):
+                producer.produce(TOPIC, str(number).encode(), partition=number % 3)
+            producer.poll(0)
+        producer.flush(10)
+        ends = [group.get_watermark_offsets(TopicPartition(TOPIC, n), timeout=10)[1] for n in range(3)]
+        group.commit(offsets=[TopicPartition(TOPIC, n, end) for n, end in enumerate(ends)], asynchronous=False)
+    finally:
+        group.close()
+
+
+SERVICES: dict[str, Callable[[threading.Event], None]] = {
+    "market-api": _slow_api,
+    "postgres-dwh": _locked_warehouse,
+    "kafka": _slow_consumer,
+}
