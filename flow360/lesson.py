@@ -90,9 +90,8 @@ def start(*names: str) -> None:
     if not wanted:
         raise FlowError('name a chapter or a service: lesson.start("01_sources")', Exit.USAGE)
     stack = _stack()
-    # What only the other engine runs is shown as such in the table, and no error.
-    settled = {s.name for s in stack.status() if s.state in UP or s.runs == "compose only"}
-    if missing := [name for name in wanted if name not in settled]:
+    running = {s.name for s in stack.status() if s.state in UP}
+    if missing := [name for name in wanted if name not in running]:
         stack.up(missing, progress=_progress())
     table = status_table(stack)
     rows = table[table["service"].isin(wanted)]

@@ -29,10 +29,11 @@ class Incident:
 
     Attributes:
         began, ended: seconds since 1970; `ended` is None while it lasts.
+        answer: the service, for the check of the lab. Do not look.
     """
 
     def __init__(self, service: str | None = None, settle: float = 12) -> None:
-        self._service = service or secrets.choice(list(SERVICES))
+        self.answer = service or secrets.choice(list(SERVICES))
         self._stop, self._ready = threading.Event(), threading.Event()
         self._error: Exception | None = None
         # Asked first: an incident that cannot be made should say so in the learner's cell, not in a thread.
@@ -59,7 +60,7 @@ class Incident:
 
     def _run(self) -> None:
         try:
-            SERVICES[self._service](self._stop)
+            SERVICES[self.answer](self._stop)
         except Exception as error:  # noqa: BLE001 - it is raised again where somebody reads it
             self._error = error
             self._stop.set()
