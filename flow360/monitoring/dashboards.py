@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "stack" / "grafana" / "dashboards"
 COLUMNS = 24  # Grafana's grid
+STEP = 2  # seconds between two points of a line
 ROW = 0.36  # inches that one row of it is high here
 # unit in Grafana's JSON -> (factor, what is written behind the number)
 UNITS = {
@@ -99,6 +100,7 @@ def _timeseries(axes: Axes, panel: Panel, minutes: float, unit: str) -> None:
     drawn = 0
     for target in panel["targets"]:
         for name, values in _range(target, minutes):
+            values = values.asfreq(pd.Timedelta(seconds=STEP))  # a time without samples is a gap, and no straight line
             axes.plot(values.index, values * factor, linewidth=1.5, label=name)
             drawn += 1
     for step in panel.get("fieldConfig", {}).get("defaults", {}).get("thresholds", {}).get("steps", ())[1:]:
@@ -114,7 +116,7 @@ def _timeseries(axes: Axes, panel: Panel, minutes: float, unit: str) -> None:
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
     axes.tick_params(labelsize=8)
     if 0 < drawn <= 8:
-        axes.legend(fontsize=7, loc="upper left")
+        axes.legend(fontsize=7, loc="upper left", framealpha=0.5)
 
 
 def _stat(axes: Axes, panel: Panel, _minutes: float, unit: str) -> None:
@@ -150,7 +152,7 @@ DRAWERS = {"timeseries": _timeseries, "stat": _stat, "bargauge": _bargauge}
 
 def _range(target: Mapping[str, Any], minutes: float) -> list[tuple[str, Any]]:
     form = target.get("legendFormat", "")
-    return [(_legend(form, labels), values) for labels, values in prometheus().series(target["expr"], minutes)]
+    return [(_legend(form, labels), values) for labels, values in prometheus().series(target["expr"], minutes, STEP)]
 
 
 def _now(target: Mapping[str, Any]) -> list[tuple[str, float]]:

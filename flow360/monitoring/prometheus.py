@@ -82,7 +82,7 @@ class Prometheus:
                 one["metric"],
                 pd.Series(
                     [float(value) for _, value in one["values"]],
-                    index=pd.to_datetime([moment for moment, _ in one["values"]], unit="s", utc=True),
+                    index=pd.to_datetime([moment for moment, _ in one["values"]], unit="s", utc=True).round("ms"),
                 ),
             )
             for one in found
