@@ -14,6 +14,7 @@ from flow360.monitoring import dashboards, prometheus
 from flow360.monitoring.incidents import SERVICES
 from flow360.primeur.api import create_app
 from flow360.settings import ROOT
+from flow360.stack.facade import Stack
 from flow360.stack.model import model
 
 BOARDS = sorted(dashboards.FOLDER.glob("*.json"))
@@ -114,3 +115,12 @@ def test_the_exporter_subtracts_and_says_when_the_broker_is_away():
     collector = KafkaCollector("127.0.0.1:1")
     (only,) = collector.collect()
     assert [(sample.name, sample.value) for sample in only.samples] == [("kafka_up", 0)]
+
+
+def test_a_profile_leaves_out_what_this_engine_cannot_run_and_says_so(tmp_path):
+    events, stack = [], Stack("native", model(), tmp_path)
+    found = stack._possible(["minimal"], events.append)
+    assert "prometheus" in found
+    assert "grafana" not in found
+    assert [(event.service, event.detail.partition(":")[0]) for event in events] == [("grafana", "compose only")]
+    assert stack._possible(["grafana"], events.append) == ["grafana"], "who asks for it by name is told by an error"
