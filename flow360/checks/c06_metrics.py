@@ -240,7 +240,9 @@ def saturated_service(incident: Any, saturated: Any, evidence: Any) -> None:
         for name, promql in QUEUES.items()
     }
     if saturated != incident.answer:
-        raise NotYet(f"saturated: the queue of {saturated} grew by {grown[saturated]:,.0f}; look at the other two")
+        raise NotYet(
+            f"saturated: the queue of {saturated} grew by {max(0, grown[saturated]):,.0f}; look at the other two"
+        )
     before, now = _one("evidence", evidence, incident.began), _one("evidence", evidence, at)
     expect(
         now >= 5 and now >= 3 * before,

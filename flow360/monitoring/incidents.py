@@ -16,6 +16,7 @@ from flow360.errors import FlowError
 from flow360.monitoring.traffic import Traffic
 
 LONGEST = 600.0
+TWO_SCRAPES = 4.0
 TOPIC, GROUP = "primeur.incident", "incident-billing"
 SESSIONS = 15  # that wait for one lock
 
@@ -52,11 +53,13 @@ class Incident:
         return f"Incident({'over' if self.ended else 'it lasts'}, began {began} UTC)"
 
     def stop(self) -> None:
-        """Take the load away."""
-        if self.ended is None:
-            self.ended = time.time()
+        """Take the load away, and wait until Prometheus has seen that it is gone."""
+        if self.ended is not None:
+            return
+        self.ended = time.time()
         self._stop.set()
         self._thread.join(20)
+        threading.Event().wait(TWO_SCRAPES)
 
     def _run(self) -> None:
         try:

@@ -36,24 +36,33 @@ class KafkaCollector(Collector):
     def __init__(self, bootstrap: str) -> None:
         quiet = {"log_level": 0, "socket.timeout.ms": 3000, "reconnect.backoff.max.ms": 1000}
         self._admin = AdminClient({"bootstrap.servers": bootstrap, **quiet})
-        # One scrape at a time: two Prometheus servers must not double the broker's work.
         self._lock = threading.Lock()
+        self._last: list[Metric] = []
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is asked while the collector is registered: the broker may be away."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        with self._lock:
-            up = GaugeMetricFamily("kafka_up", "1 when the broker answered this scrape")
+        # Who comes while another one is being answered gets that one's predecessor: while the broker hangs, a queue of
+        # scrapes would only grow.
+        if self._lock.acquire(blocking=not self._last):
             try:
-                found = [*self._topics(), *self._groups()]
-            except KafkaException:
-                found = []
-                up.add_metric([], 0)
-            else:
-                up.add_metric([], 1)
-            return [up, *found]
+                self._last = self._ask()
+            finally:
+                self._lock.release()
+        return self._last
+
+    def _ask(self) -> list[Metric]:
+        up = GaugeMetricFamily("kafka_up", "1 when the broker answered this scrape")
+        try:
+            found = [*self._topics(), *self._groups()]
+        except (KafkaException, TimeoutError):
+            found = []
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        return [up, *found]
 
     def _topics(self) -> list[Metric]:
         meta = self._admin.list_topics(timeout=SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -268,6 +269,8 @@ def main(host: str = "127.0.0.1", port: int | None = None, data: Path | None = N
     """Run the service until SIGTERM."""
     s = settings()
     app = create_app(data or s.state_dir / "market-api")
+    # Prometheus comes by every two seconds, for ever: its lines would bury everybody else's.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: "/metrics" not in record.getMessage())
     uvicorn.run(app, host=host, port=port or s.market_api_port, log_level="info", timeout_graceful_shutdown=5)
 
 

@@ -244,7 +244,7 @@ def records_not_read():
     return incident("kafka"), "kafka", 'max(kafka_consumergroup_lag{consumergroup="incident-billing"})'
 
 
-@near_miss("saturated_service", says="the queue of kafka grew by 0")
+@near_miss("saturated_service", says="look at the other two")
 def the_wrong_one():
     return incident("postgres-dwh"), "kafka", QUEUES["kafka"]
 

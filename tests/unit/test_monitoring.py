@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
 import pytest
 import yaml
@@ -88,7 +89,7 @@ def test_series_are_named_by_the_labels_in_which_they_differ():
 
 def test_the_api_counts_its_answers_by_route_and_not_by_path(tmp_path):
     with TestClient(create_app(tmp_path)) as client:
-        client.post("/chaos", json={"errors": 0, "slow": 0, "trickle": 0, "rate": 1, "burst": 3})
+        client.post("/chaos", json={"errors": 0, "slow": 0, "trickle": 0, "rate": 0.001, "burst": 3})
         for number in (100001, 100002, 100003, 100004):
             client.get(f"/orders/{number}")
         client.get("/nowhere")
@@ -115,6 +116,28 @@ def test_the_exporter_subtracts_and_says_when_the_broker_is_away():
     collector = KafkaCollector("127.0.0.1:1")
     (only,) = collector.collect()
     assert [(sample.name, sample.value) for sample in only.samples] == [("kafka_up", 0)]
+
+
+def test_scrapes_do_not_queue_up_behind_a_broker_that_hangs(monkeypatch):
+    from flow360.monitoring.kafka_exporter import KafkaCollector
+
+    collector, asked, go = KafkaCollector("127.0.0.1:1"), [], threading.Event()
+
+    def ask() -> list[str]:
+        asked.append(len(asked))
+        assert go.wait(10)
+        return [f"answer {len(asked)}"]
+
+    monkeypatch.setattr(collector, "_ask", ask)
+    collector._last = ["the answer before"]
+    hanging = threading.Thread(target=collector.collect)
+    hanging.start()
+    while not asked:
+        go.wait(0.01)
+    assert collector.collect() == ["the answer before"]
+    go.set()
+    hanging.join(10)
+    assert collector.collect() == ["answer 2"]
 
 
 def test_a_profile_leaves_out_what_this_engine_cannot_run_and_says_so(tmp_path):
