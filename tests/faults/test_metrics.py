@@ -84,7 +84,9 @@ def test_prometheus_killed_loses_no_sample_that_it_had_shown(stack, started):
     killed = kill(stack, "prometheus")
     recovery = recovered(stack, "prometheus", killed)
     after = samples(moment)
-    first = until(lambda: clients.prometheus().value("min(timestamp(up))"), "the first sample after the restart", 30)
+    first = until(
+        lambda: clients.prometheus().value(f"min(timestamp(up) > {moment})"), "the first sample after the restart", 30
+    )
     report(
         "Prometheus killed",
         shown_before=len(before),
