@@ -6,6 +6,7 @@ incident.stop()
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import threading
 import time
@@ -46,6 +47,7 @@ class Incident:
         self.began, self.ended = time.time(), None
         self._thread = threading.Thread(target=self._run, name="incident", daemon=True)
         self._thread.start()
+        atexit.register(self.stop)  # a notebook that is closed in the middle leaves no slow service behind
         self._stop.wait(settle)
         if self._error:
             raise FlowError(f"the incident could not be made: {self._error}")
@@ -61,6 +63,7 @@ class Incident:
         self.ended = time.time()
         self._stop.set()
         self._thread.join(20)
+        atexit.unregister(self.stop)
         threading.Event().wait(TWO_SCRAPES)
 
     def _run(self) -> None:
