@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kazoo.client import KazooClient
 
+    from flow360.monitoring.prometheus import Prometheus
+
 CONNECT_SECONDS = 5
 _PORT_SETTING = {
     "zookeeper": "zookeeper_port",
@@ -34,6 +36,13 @@ _PORT_SETTING = {
     "mosquitto": "mqtt_port",
     "market-api": "market_api_port",
     "kafka-streams": "streams_port",
+    "prometheus": "prometheus_port",
+    "alertmanager": "alertmanager_port",
+    "pushgateway": "pushgateway_port",
+    "node-exporter": "node_exporter_port",
+    "postgres-exporter": "postgres_exporter_port",
+    "kafka-exporter": "kafka_exporter_port",
+    "grafana": "grafana_port",
     "jupyterlab": "jupyter_port",
 }
 # service, and what the database, its role and the settings of its password are called
@@ -357,3 +366,19 @@ def api(seconds: float = 10.0) -> requests.Session:
     session = Session()
     session.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
     return session
+
+
+# --- Metrics --------------------------------------------------------------------------------------
+
+
+def prometheus() -> Prometheus:
+    """Prometheus: `prom = prometheus()`, then `prom.query("up")` gives a DataFrame; also alerts, targets, rules.
+
+    Raises:
+        FlowError: it is down.
+    """
+    from flow360.monitoring.prometheus import Prometheus
+
+    if not answers("prometheus"):
+        raise is_down("prometheus")
+    return Prometheus()

@@ -34,6 +34,14 @@ PORTS = {
     "MQTT_PORT": 11883,
     "MARKET_API_PORT": 18000,
     "STREAMS_PORT": 17070,
+    "PROMETHEUS_PORT": 19090,
+    "ALERTMANAGER_PORT": 19093,
+    "PUSHGATEWAY_PORT": 19091,
+    "NODE_EXPORTER_PORT": 19100,
+    "POSTGRES_EXPORTER_PORT": 19187,
+    "KAFKA_EXPORTER_PORT": 19308,
+    "KAFKA_METRICS_PORT": 19404,
+    "GRAFANA_PORT": 13000,
     "JUPYTER_PORT": 18888,
 }
 SECRETS = (
@@ -41,6 +49,8 @@ SECRETS = (
     "POSTGRES_DWH_PASSWORD",
     "AIRFLOW_DB_PASSWORD",
     "HIVE_DB_PASSWORD",
+    "MONITOR_DB_PASSWORD",
+    "GRAFANA_PASSWORD",
     "JUPYTER_TOKEN",
 )
 
@@ -67,6 +77,14 @@ class Settings(BaseSettings):
     mqtt_port: int = PORTS["MQTT_PORT"]
     market_api_port: int = PORTS["MARKET_API_PORT"]
     streams_port: int = PORTS["STREAMS_PORT"]
+    prometheus_port: int = PORTS["PROMETHEUS_PORT"]
+    alertmanager_port: int = PORTS["ALERTMANAGER_PORT"]
+    pushgateway_port: int = PORTS["PUSHGATEWAY_PORT"]
+    node_exporter_port: int = PORTS["NODE_EXPORTER_PORT"]
+    postgres_exporter_port: int = PORTS["POSTGRES_EXPORTER_PORT"]
+    kafka_exporter_port: int = PORTS["KAFKA_EXPORTER_PORT"]
+    kafka_metrics_port: int = PORTS["KAFKA_METRICS_PORT"]
+    grafana_port: int = PORTS["GRAFANA_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
 
     postgres_source_user: str = "shop"
@@ -77,6 +95,8 @@ class Settings(BaseSettings):
     postgres_dwh_password: str = Field("", repr=False)
     airflow_db_password: str = Field("", repr=False)
     hive_db_password: str = Field("", repr=False)
+    monitor_db_password: str = Field("", repr=False)
+    grafana_password: str = Field("", repr=False)
     jupyter_token: str = Field("", repr=False)
 
     flow360_engine: str = "auto"
@@ -84,6 +104,7 @@ class Settings(BaseSettings):
     flow360_cache: Path | None = None
     flow360_progress: Path | None = None
     flow360_dbt: Path | None = None
+    flow360_rules: Path | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -119,6 +140,10 @@ class Settings(BaseSettings):
         """Where dbt keeps what it writes (target/, logs/), and where the learner's own models stand (lab/)."""
         return self.flow360_dbt or ROOT / "dbt"
 
+    def rules_dir(self) -> Path:
+        """The learner's own rule files, which Prometheus reads."""
+        return self.flow360_rules or ROOT / "stack" / "prometheus" / "learner"
+
     @property
     def kafka_bootstrap(self) -> str:
         return f"127.0.0.1:{self.kafka_port}"
@@ -134,6 +159,9 @@ class Settings(BaseSettings):
     @property
     def streams_url(self) -> str:
         return f"http://127.0.0.1:{self.streams_port}"
+
+    def prometheus_url(self) -> str:
+        return f"http://127.0.0.1:{self.prometheus_port}"
 
     @property
     def jupyter_url(self) -> str:

@@ -26,6 +26,7 @@ def use_test_environment() -> None:
     os.environ["FLOW360_ENV_FILE"] = str(file)
     os.environ["FLOW360_PROGRESS"] = str(BUILD / "progress.json")
     os.environ["FLOW360_DBT"] = str(BUILD / "dbt")
+    os.environ["FLOW360_RULES"] = str(BUILD / "rules")
     os.environ["FLOW360_ENGINE"] = "native"
     settings.settings.cache_clear()
     if not file.exists():

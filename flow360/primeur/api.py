@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -25,13 +26,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flow360.primeur.api_chaos import Chaos, ChaosSettings, Fault
 from flow360.primeur.api_data import Market
+from flow360.primeur.api_metrics import Measure, metrics
 from flow360.primeur.api_paging import BadCursor, body, etag, matches, page
 from flow360.primeur.api_store import KeyReused, OrderStore
 from flow360.primeur.api_usage import Usage
 from flow360.primeur.records import local
 from flow360.settings import settings
 
-CALM = ("/health", "/chaos", "/usage", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
+CALM = ("/health", "/metrics", "/chaos", "/usage", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths that are never limited and never fail."""
 DRIPS = 8
 
@@ -231,6 +233,10 @@ def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage) -> None:
     def used(request: Request) -> dict[str, Any]:
         return {"client": _client(request), "answers": usage.of(_client(request))}
 
+    @app.get("/metrics", tags=["service"], summary="What Prometheus asks for")
+    def show_metrics() -> Response:
+        return metrics()
+
     @app.get("/chaos", tags=["service"], summary="How the service misbehaves")
     async def show() -> ChaosSettings:
         return chaos.settings
@@ -265,6 +271,7 @@ def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
     _orders(app, market, store)
     _lists(app, market)
     _service(app, chaos, market, usage)
+    app.add_middleware(Measure, routes=app.routes)  # the last one added is the first to see a request
     return app
 
 
@@ -272,6 +279,8 @@ def main(host: str = "127.0.0.1", port: int | None = None, data: Path | None = N
     """Run the service until SIGTERM."""
     s = settings()
     app = create_app(data or s.state_dir / "market-api")
+    # Prometheus comes by every two seconds, for ever: its lines would bury everybody else's.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: "/metrics" not in record.getMessage())
     uvicorn.run(app, host=host, port=port or s.market_api_port, log_level="info", timeout_graceful_shutdown=5)
 
 

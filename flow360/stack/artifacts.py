@@ -208,22 +208,23 @@ def debian_root(name: str) -> Path:
     return settings().cache_dir / "debian" / name
 
 
-def debian_present(name: str, packages: Sequence[str]) -> bool:
+def debian_present(name: str, packages: Sequence[str], relocate: str = "") -> bool:
     """Are exactly these packages unpacked?"""
     note = debian_root(name) / ".packages"
-    return note.exists() and note.read_text("utf-8").split() == list(packages)
+    return note.exists() and note.read_text("utf-8").split() == [*packages, *relocate.split()]
 
 
-def fetch_debian(name: str, packages: Sequence[str]) -> None:
+def fetch_debian(name: str, packages: Sequence[str], relocate: str = "") -> None:
     """Download packages with apt, as an ordinary user, and unpack them; apt checks the archive's signatures.
 
     Args:
         packages: names; `one|other` where a library is called differently in different releases.
+        relocate: an absolute folder that stands in the programs themselves, e.g. /usr/share/prometheus.
 
     Raises:
         FlowError: no apt on this system, no network, or apt's own complaint.
     """
-    if debian_present(name, packages):
+    if debian_present(name, packages, relocate):
         return
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise FlowError(f"{name} comes as Debian packages, and this system has no apt: run it with --engine docker")
@@ -249,11 +250,23 @@ def fetch_debian(name: str, packages: Sequence[str]) -> None:
         _apt(name, ["apt-get", *options, "-qq", "download", *names], work)
         for package in sorted(work.glob("*.deb")):
             _apt(name, ["dpkg", "-x", str(package), str(work / "root")], work)
-        (work / "root" / ".packages").write_text(" ".join(packages) + "\n", "utf-8")
+        if relocate:
+            relocate_programs(work / "root" / "usr" / "bin", relocate)
+        (work / "root" / ".packages").write_text(" ".join([*packages, *relocate.split()]) + "\n", "utf-8")
         shutil.rmtree(root, ignore_errors=True)
         (work / "root").replace(root)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def relocate_programs(folder: Path, place: str) -> None:
+    """Let programs look for their files below the folder that they are started in, instead of an absolute one.
+
+    A path inside a program can only be replaced by one of the same length, so it becomes `./././.`: as conda does it.
+    """
+    here = ("./" * len(place))[: len(place)]
+    for program in folder.iterdir():
+        program.write_bytes(program.read_bytes().replace(place.encode(), here.encode()))
 
 
 def _known(name: str, alternatives: str, options: list[str], folder: Path) -> str:

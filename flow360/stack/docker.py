@@ -32,8 +32,9 @@ STAND_IN = "org.flow360.stand-in"  # the label of an image that is not what its 
 SOURCE = "org.flow360.source"  # the label that ties our own image to the files it was built from
 # What stack/images/Dockerfile reads. An image built from other contents is built again.
 INPUTS = (
-    *("stack/images", "requirements.lock", "flow360/__init__.py", "flow360/errors.py", "flow360/settings.py"),
-    *("flow360/primeur", "data/seed", "flow360/clients.py", "flow360/stack", "flow360/streams", "stack/jars.lock"),
+    *("stack/images", "stack/jars.lock", "requirements.lock", "flow360/__init__.py", "flow360/errors.py"),
+    *("flow360/settings.py", "flow360/clients.py", "flow360/monitoring", "flow360/primeur", "flow360/stack"),
+    *("flow360/streams", "data/seed"),
 )
 
 

@@ -76,7 +76,7 @@ class Stack:
         """
         from flow360.stack import doctor
 
-        wanted = self.resolve(names)
+        wanted = self._possible(list(names), progress)
         with self._lock():
             for name in self.host.supervisor.end_orphans():
                 progress(Event(name, "stopped", "left over by a killed run"))
@@ -85,9 +85,19 @@ class Stack:
             for engine, part in self._split(wanted):
                 engine.up(part, progress)
 
+    def _possible(self, names: list[str], progress: Progress) -> list[str]:
+        """The services behind names; what a profile or chapter has and this engine cannot run is told and left out."""
+        wanted = self.resolve(names)
+        if self.engine is not self.host:
+            return wanted
+        for name in [n for n in wanted if self.model[n].native.runs == "compose only" and n not in names]:
+            progress(Event(name, "stopped", f"compose only: {self.model[name].native.why}"))
+            wanted.remove(name)
+        return wanted
+
     def fetch(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Bring the programs and images of services without starting them."""
-        order = self.model.closure(self.resolve(names))
+        order = self.model.closure(self._possible(list(names), progress))
         for engine, part in self._split(order):
             engine.fetch(part, progress)
 

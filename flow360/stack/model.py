@@ -30,11 +30,15 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\}|(\w+))")
 
 @dataclass(frozen=True)
 class Java:
-    """How a JVM service starts: main class, heap (-Xmx), further options, and folders in front of the class path."""
+    """How a JVM service starts: main class, heap (-Xmx), further options, and folders in front of the class path.
+
+    `agents` are jars that the JVM loads beside the program: a group of jars.lock, and what the agent is told.
+    """
 
     main: str
     heap: str
     options: tuple[str, ...] = ()
+    agents: Mapping[str, str] = field(default_factory=dict)
     classpath: tuple[str, ...] = ()
 
 
@@ -43,13 +47,14 @@ class Config:
     """A config file below stack/ and the keys that the native engine sets in its copy.
 
     In a `.xml` file the keys are Hadoop's properties; elsewhere a key stands before the separator. With `secret`, the
-    copy is readable by its owner only.
+    copy is readable by its owner only. With `addresses`, `kafka:9092` becomes 127.0.0.1 and the published port.
     """
 
     file: str
     set: Mapping[str, str] = field(default_factory=dict)
     separator: str = "="
     secret: bool = False
+    addresses: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Native:
     java: Java | None = None
     jars: str | None = None
     debian: tuple[str, ...] = ()
+    relocate: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     config: tuple[Config, ...] = ()
     prepare: str | None = None
@@ -72,6 +78,11 @@ class Native:
     ready: Mapping[str, Any] | None = None
     ordinary_user: bool = False
     stop_seconds: int = 20
+
+    @property
+    def jar_groups(self) -> tuple[str, ...]:
+        """The groups of jars.lock that it needs: its class path and its agents."""
+        return (*([self.jars] if self.jars else []), *(self.java.agents if self.java else []))
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ class Service:
     profiles: tuple[str, ...] = ()
     depends_on: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[int, ...] = ()
+    published: Mapping[int, int] = field(default_factory=dict)  # the port inside the container -> ours
     link: str | None = None
     host: bool = False
 
@@ -173,18 +185,19 @@ def _deep(value: Any, values: Mapping[str, str | None]) -> Any:
     return value
 
 
-def _ports(name: str, specs: Iterable[str]) -> tuple[int, ...]:
-    ports = []
+def _ports(name: str, specs: Iterable[str]) -> dict[int, int]:
+    """The published ports, in the order of the file: inside the container -> on 127.0.0.1."""
+    ports = {}
     for spec in specs:
         # Anything else (another address, no address, the long form) could be reached from outside this machine.
-        match = re.fullmatch(r"127\.0\.0\.1:([^:]*):\d+", str(spec))
+        match = re.fullmatch(r"127\.0\.0\.1:([^:]*):(\d+)", str(spec))
         if not match:
             raise FlowError(f"stack/compose.yaml: {name}: port {spec!r} must start with 127.0.0.1:")
         published = match[1]
         if not published.isdigit() or not 0 < int(published) < 65536:
             raise FlowError(f"{env_file().name}: {name}: {published!r} is not a port number")
-        ports.append(int(published))
-    return tuple(ports)
+        ports[int(match[2])] = int(published)
+    return ports
 
 
 def _native(name: str, table: Mapping[str, Any]) -> Native:
@@ -238,6 +251,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
         spec = _deep(spec, env)
         about = spec.get("x-flow360", {})
         depends = spec.get("depends_on", {})
+        published = _ports(name, spec.get("ports", ()))
         services[name] = Service(
             name=name,
             layer=about["layer"],
@@ -247,7 +261,8 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
             image=spec.get("image"),
             profiles=tuple(spec.get("profiles", ())),
             depends_on={key: value["condition"] for key, value in depends.items()},
-            ports=_ports(name, spec.get("ports", ())),
+            ports=tuple(published.values()),
+            published=published,
         )
     return Model(services, roots)
 

@@ -7,6 +7,7 @@ readiness with a deadline, artifacts, config files, memory.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ class NativeEngine:
     def fetch(self, names: Iterable[str], progress: Progress) -> None:
         """Bring the programs that are not Python: jars and Debian packages."""
         services = [self.model[name] for name in names]
-        groups = dict.fromkeys(s.native.jars for s in services if s.native.jars)
+        groups = dict.fromkeys(group for s in services for group in s.native.jar_groups)
         wanted = artifacts.missing(groups)
         if wanted:
             artifacts.fetch(
@@ -74,11 +75,15 @@ class NativeEngine:
                 lambda done, of, name: progress(Event("jars", "fetching", f"{done} of {of}: {name}", done / of)),
             )
             progress(Event("jars", "ready", f"{len(wanted)} files"))
-        for service in services:
-            packages = service.native.debian
-            if packages and not artifacts.debian_present(service.name, packages):
-                progress(Event(service.name, "fetching", f"{len(packages)} Debian packages"))
-                artifacts.fetch_debian(service.name, packages)
+        with ThreadPoolExecutor(4) as pool:
+            futures = []
+            for service in services:
+                needs = (service.name, service.native.debian, service.native.relocate)
+                if service.native.debian and not artifacts.debian_present(*needs):
+                    progress(Event(service.name, "fetching", f"{len(service.native.debian)} Debian packages"))
+                    futures.append(pool.submit(artifacts.fetch_debian, *needs))
+        for future in futures:
+            future.result()
 
     def _bring_up(self, service: Service, before: list[Future], progress: Progress) -> None:
         for future in before:
@@ -275,6 +280,11 @@ class NativeEngine:
         if native.java is None:
             return [part.format(**values) for part in native.command]
         options = tuple(option.format(**values) for option in native.java.options)
+        for group, told in native.java.agents.items():
+            (jar,) = artifacts.jars(group)
+            # Without the two switches, the JVM would refuse to start with an agent while it records its class archive.
+            options += ("-XX:+UnlockDiagnosticVMOptions", "-XX:+AllowArchivingWithJavaAgent")
+            options += (f"-javaagent:{jar}={told.format(**values)}",)
         spec = java.Java(native.java.main, native.java.heap, options)
         args = [part.format(**values) for part in native.args]
         # The JVM makes no archive for a class path with folders in it.
@@ -310,6 +320,8 @@ class NativeEngine:
                 command.append("--allow-root")
             user = prepare.ordinary_user() if service.native.ordinary_user and os.geteuid() == 0 else None
             folder = data.parent if user else ROOT
+            if service.native.relocate:
+                folder = artifacts.debian_root(name) / service.native.relocate.lstrip("/")
             programs.append(Program(name, command, folder, self._log(service), own, user, service.native.stop_seconds))
         return programs
 
@@ -322,6 +334,8 @@ class NativeEngine:
             text = (
                 overlay_xml(text, changes) if config.file.endswith(".xml") else overlay(text, changes, config.separator)
             )
+            if config.addresses:
+                text = local_addresses(text, self.model)
             target = self._conf(service) / Path(config.file).name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
@@ -357,6 +371,17 @@ def overlay(text: str, changes: Mapping[str, str], separator: str) -> str:
         lines.append(line)
     lines += [f"{key}{separator}{value}" for key, value in changes.items() if key not in found]
     return "\n".join(lines) + "\n"
+
+
+def local_addresses(text: str, services: Model) -> str:
+    """Where containers say `kafka:9092`, plain processes say 127.0.0.1 and the port that the service publishes."""
+
+    def one(match: re.Match[str]) -> str:
+        service = services.services.get(match[1])
+        port = service.published.get(int(match[2])) if service else None
+        return f"127.0.0.1:{port}" if port else match[0]
+
+    return re.sub(r"(?<![\w.-])([a-z][a-z0-9-]*):(\d+)\b", one, text)
 
 
 def overlay_xml(text: str, changes: Mapping[str, str]) -> str:

@@ -99,3 +99,13 @@ def postgres(service: Service, data: Path) -> None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
         raise FlowError(f"{service.name}: initdb failed: {last[0][:200]}", Exit.SERVICE)
     part.replace(data)
+
+
+def learner_rules(_service: Service, data: Path) -> None:
+    """A link to the learner's rule files, where Prometheus looks for them: beside its configuration."""
+    rules = settings().rules_dir
+    rules.mkdir(parents=True, exist_ok=True)
+    link = data.with_name("conf") / "learner"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(rules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import tomllib
 from pathlib import Path
@@ -292,3 +293,22 @@ def test_the_locked_broker_is_the_one_that_the_table_names():
     versions = {one.parts[1]: one.parts[2] for one in read_lock()["kafka"]}
     assert f"Kafka {versions['kafka_2.13']}" in model()["kafka"].native.what
     assert f"ZooKeeper {versions['zookeeper']}" in model()["zookeeper"].native.what
+
+
+def test_programs_are_told_to_look_below_the_folder_they_start_in(tmp_path):
+    for place in ("/usr/share/prometheus", "/usr/share/even"):
+        program = tmp_path / "program"
+        program.write_bytes(b"\x7fELF\0" + place.encode() + b"/web\0" + place.encode() + b"\0rest")
+        before = program.stat().st_size
+        artifacts.relocate_programs(tmp_path, place)
+        text = program.read_bytes()
+        assert len(text) == before
+        assert place.encode() not in text
+        assert os.path.normpath(text.split(b"\0")[1].decode()) == "web"
+
+
+def test_packages_that_were_relocated_are_others_than_those_that_were_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(artifacts, "debian_root", lambda _name: tmp_path)
+    (tmp_path / ".packages").write_text("prometheus\n", "utf-8")
+    assert artifacts.debian_present("prometheus", ["prometheus"])
+    assert not artifacts.debian_present("prometheus", ["prometheus"], "/usr/share/prometheus")

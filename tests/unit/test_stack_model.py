@@ -11,7 +11,7 @@ import yaml
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT
 from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, model, read_model
-from flow360.stack.native import overlay, overlay_xml
+from flow360.stack.native import local_addresses, overlay, overlay_xml
 
 
 def small(folder: Path, compose: dict | None = None, native: str = "", env: dict | None = None) -> Model:
@@ -203,8 +203,8 @@ def test_every_service_says_what_runs_and_can_be_asked():
             assert callable(getattr(prepare, native.prepare)), service.name
         for config in native.config:
             assert (ROOT / "stack" / config.file).is_file(), service.name
-        if native.jars:
-            assert native.jars in model().jar_roots, service.name
+        for group in native.jar_groups:
+            assert group in model().jar_roots, service.name
 
 
 def test_the_sources_start_commands_name_known_services():
@@ -238,6 +238,26 @@ def test_overlay_with_nothing_to_change_keeps_the_text():
 
 def test_overlay_sets_a_key_that_stands_there_twice_in_both_places():
     assert overlay("a=1\na=2\n", {"a": "3"}, "=") == "a=3\na=3\n"
+
+
+def test_addresses_of_containers_become_published_ports(tmp_path):
+    services = small(tmp_path, env={"BASE_PORT": "4321"})
+    text = "- targets: [base:1, base:2, other:1, 'top:1']  # base: 1, at 12:30, http://base:1/x, database:1, base:11\n"
+    got = local_addresses(text, services)
+    assert got == (
+        "- targets: [127.0.0.1:4321, base:2, other:1, 'top:1']"
+        "  # base: 1, at 12:30, http://127.0.0.1:4321/x, database:1, base:11\n"
+    )
+
+
+def test_what_prometheus_asks_is_published_by_the_service_of_that_name():
+    """So a target needs one line, in prometheus.yml, for both engines."""
+    config = yaml.safe_load((ROOT / "stack" / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    for job in config["scrape_configs"]:
+        (target,) = [target for group in job["static_configs"] for target in group["targets"]]
+        service, port = target.split(":")
+        assert int(port) in model()[service].published, target
+        assert job["job_name"] in model().services, "an alert's `flow360 up {{ $labels.job }}` must work"
 
 
 def test_config_defaults():

@@ -1,0 +1,256 @@
+"""Checks of 06_metrics: each asks Prometheus, and compares with what the services themselves say."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from flow360 import clients, lesson
+from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.errors import Exit, FlowError
+from flow360.monitoring.dashboards import DRAWERS
+from flow360.monitoring.incidents import SERVICES, Incident
+
+ORDERS, GAUGE = "lab06_orders_total", "lab06_largest_order_euros"
+TOPIC, GROUP = "primeur.lab06", "lab06-billing"
+QUEUES = {
+    "market-api": "sum(market_api_requests_in_progress)",
+    "postgres-dwh": 'sum(pg_stat_activity_count{state="active"})',
+    "kafka": "sum(kafka_consumergroup_lag)",
+}
+
+
+def _asked(name: str, promql: str, at: float | None = None) -> pd.DataFrame:
+    """The learner's expression; what Prometheus says against it is the verdict."""
+    try:
+        return clients.prometheus().query(promql, at)
+    except FlowError as error:
+        if error.code == Exit.SERVICE:
+            raise
+        raise NotYet(f"{name}: {error}") from None
+
+
+@exercise
+def own_metric(registry: Any) -> None:
+    """A counter by channel and a gauge, pushed, with the warehouse's own numbers in Prometheus."""
+    mine = {metric.name: metric for metric in registry.collect()}
+    counter = mine.get(ORDERS.removesuffix("_total")) or mine.get(ORDERS)
+    if counter is None:
+        raise NotYet(f"registry: expected a metric {ORDERS}, found {', '.join(mine) or 'none'}")
+    expect_equal("registry", found=counter.type, expected="counter", why=f"{ORDERS} only ever rises")
+    labels = {key for sample in counter.samples for key in sample.labels}
+    expect_equal("registry", found=labels, expected={"channel"}, why="each label with its values multiplies the series")
+    gauge = mine.get(GAUGE)
+    if gauge is None or gauge.type != "gauge":
+        raise NotYet(f"registry: expected a gauge {GAUGE}, found {gauge.type if gauge else 'none of that name'}")
+    truth = lesson.sql("select channel, count(*) as orders, max(total_eur) as top from primeur.orders group by channel")
+    prom = clients.prometheus()
+    job = '{job="lab06"}'
+    with contextlib.suppress(FlowError):  # a push just now needs a scrape to be seen; what is there then is judged
+        lesson.wait_for(lambda: len(prom.query(ORDERS + job)) == len(truth), 8)
+    expect(not prom.query(f"push_time_seconds{job}").empty, 'registry: nothing was pushed under the job "lab06"')
+    found = prom.query(ORDERS + job).set_index("channel")["value"].astype(int).to_dict()
+    expected = truth.set_index("channel")["orders"].to_dict()
+    expect_equal(ORDERS, found=found, expected=expected, why="orders of primeur.orders by channel, in Prometheus")
+    largest = prom.value(GAUGE + job)
+    expect_equal(GAUGE, found=largest, expected=float(truth["top"].max()), why="the largest total_eur of the week")
+
+
+@exercise
+def slow_routes(p95: Any) -> None:
+    """The PromQL of p95 by route, over the last minute."""
+    expect_type("p95", p95, str)
+    at = time.time()
+    pieces = "sum by (le, route) (rate(market_api_request_seconds_bucket[1m]))"
+    truth = _values(_asked("p95", f"histogram_quantile(0.95, {pieces}) > 0", at), "route")
+    expect(truth, "p95: nobody asked the API in the last minute: run the cell with Traffic again, then this one")
+    rows = _asked("p95", p95, at)
+    if rows.empty:
+        raise NotYet("p95: the expression gives nothing: is a name or a label misspelt?")
+    if "route" not in rows:
+        raise NotYet("p95: expected one value for each route, found no label route: what does sum by (…) keep?")
+    found = _values(rows, "route")
+    if len(found) < len(rows.dropna(subset="value")):
+        raise NotYet("p95: expected one value for each route, found several: sum by (le, route) first")
+    wrong = {
+        "since the service started, not over the last minute": f"histogram_quantile(0.95, {_all(pieces)})",
+        "the median": f"histogram_quantile(0.5, {pieces})",
+        "p99": f"histogram_quantile(0.99, {pieces})",
+        "the average": "sum by (route) (rate(market_api_request_seconds_sum[1m]))"
+        " / sum by (route) (rate(market_api_request_seconds_count[1m]))",
+    }
+    if not _close(found, truth):
+        for what, promql in wrong.items():
+            if _close(found, {k: v for k, v in _values(_asked("p95", promql, at), "route").items() if k in truth}):
+                raise NotYet(f"p95: this is {what}")
+        route = next(key for key in truth if not _close({key: found.get(key)}, {key: truth[key]}))
+        raise NotYet(f"p95: expected {truth[route]:.3f} s for {route} over the last minute, found {found.get(route)}")
+
+
+def _all(pieces: str) -> str:
+    return pieces.replace("rate(", "(").replace("[1m]", "")
+
+
+def _values(rows: pd.DataFrame, label: str) -> dict[str, float]:
+    if label not in rows:
+        return {}
+    return rows.dropna(subset="value").set_index(label)["value"].to_dict()
+
+
+def _close(found: dict[str, Any], truth: dict[str, float]) -> bool:
+    """The same within a thousandth, for all that the truth holds."""
+    return all(
+        found.get(key) is not None and abs(found[key] - value) <= 1e-3 * abs(value) for key, value in truth.items()
+    )
+
+
+@exercise
+def backlog_alert(rules: Any) -> None:
+    """The rule is loaded, a backlog is made, the alert fires within 30 s, the backlog is read, the alert ends."""
+    expect_type("rules", rules, str)
+    try:
+        read = [rule for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise NotYet("rules: expected YAML with groups, each with a name and rules") from None
+    rule = next((one for one in read if one.get("alert") == "LabBacklog"), None)
+    expect(
+        rule, f"rules: expected an alert LabBacklog, found {', '.join(str(one.get('alert')) for one in read) or 'none'}"
+    )
+    expect_equal("rules: labels.severity", found=rule.get("labels", {}).get("severity"), expected="page")
+    prom = clients.prometheus()
+    try:
+        prom.rules("lab06", rules)
+    except FlowError as error:
+        if error.code == Exit.SERVICE:
+            raise
+        raise NotYet(f"rules: {error}") from None
+    try:
+        _backlog_alert(prom)
+    finally:
+        _backlog(0)
+        prom.rules("lab06", None)
+
+
+def _backlog_alert(prom: Any) -> None:
+    def firing() -> bool:
+        return "firing" in set(prom.alerts("LabBacklog")["state"])
+
+    lag = f'sum(kafka_consumergroup_lag{{consumergroup="{GROUP}"}})'
+    _backlog(300)
+    lesson.wait_for(lambda: prom.value(lag) == 300, 20, "the exporter to see the group")
+    began = time.monotonic()
+    with contextlib.suppress(FlowError):
+        lesson.wait_for(firing, 8)
+        raise NotYet("rules: LabBacklog fires although the group is only 300 records behind; the limit is 500")
+    _backlog(600)
+    began = time.monotonic()
+    try:
+        lesson.wait_for(firing, 30)
+    except FlowError:
+        raise NotYet(
+            "rules: 600 records behind (200 in each of 3 partitions) for 30 s, and LabBacklog does not fire: "
+            f"it is {', '.join(prom.alerts('LabBacklog')['state']) or 'not even pending'}"
+        ) from None
+    print(f"fired {time.monotonic() - began:.1f} s after the backlog was made")
+    _backlog(0)
+    try:
+        lesson.wait_for(lambda: not firing(), 20)
+    except FlowError:
+        raise NotYet("rules: the group has read everything for 20 s, and LabBacklog still fires") from None
+
+
+def _backlog(records: int) -> None:
+    """Let the group be this many records behind, evenly over three partitions."""
+    from confluent_kafka import Consumer, Producer, TopicPartition
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient(clients.confluent())
+    if TOPIC not in admin.list_topics(timeout=10).topics:
+        admin.create_topics([NewTopic(TOPIC, 3, 1)])[TOPIC].result(15)
+    group = Consumer(clients.confluent(group_id=GROUP, enable_auto_commit="false"))
+    try:
+        ends = [group.get_watermark_offsets(TopicPartition(TOPIC, number), timeout=10)[1] for number in range(3)]
+        if min(ends) < 200:
+            producer = Producer(clients.confluent())
+            for number in range(900):
+                producer.produce(TOPIC, b"bill", partition=number % 3)
+            expect(producer.flush(20) == 0, "kafka did not take the records of this check: try again")
+            ends = [end + 300 for end in ends]
+        offsets = [TopicPartition(TOPIC, number, end - records // 3) for number, end in enumerate(ends)]
+        group.commit(offsets=offsets, asynchronous=False)
+    finally:
+        group.close()
+
+
+@exercise
+def error_panel(panel: Any) -> None:
+    """A panel in Grafana's JSON: the share of errors by route, over the last minute."""
+    expect_type("panel", panel, dict)
+    missing = [key for key in ("title", "type", "targets", "fieldConfig") if key not in panel]
+    expect(not missing, f"panel: {', '.join(missing)} is missing")
+    expect(panel["type"] in DRAWERS, f"panel: type must be one of {', '.join(DRAWERS)}, found {panel['type']!r}")
+    expect(str(panel["title"]).strip(), "panel: it has no title, and nobody can guess the question")
+    unit = panel["fieldConfig"].get("defaults", {}).get("unit")
+    expect_equal("panel: unit", found=unit, expected="percentunit", why="a share between 0 and 1, shown in percent")
+    expect(len(panel["targets"]) == 1, f"panel: expected one target, found {len(panel['targets'])}")
+    (target,) = panel["targets"]
+    expect(
+        "{{route}}" in target.get("legendFormat", "").replace(" ", ""), "panel: legendFormat does not name {{route}}"
+    )
+    at = time.time()
+    errors, everything = (
+        _values(_asked("panel", f"sum by (route) (rate(market_api_requests_total{which}[1m]))", at), "route")
+        for which in ('{status=~"5.."}', "")
+    )
+    truth = {route: errors[route] / everything[route] for route in errors if everything.get(route)}
+    expect(any(truth.values()), "panel: no errors in the last minute: run the cell with Traffic again, then this one")
+    rows = _asked("panel", target["expr"], at)
+    expect("route" in rows, "panel: expected one value for each route; does the expression keep the label?")
+    found = _values(rows, "route")
+    expect(len(found) == len(rows), "panel: several series for one route: what does by (…) keep on both sides?")
+    if _close({k: (v or 0) / 100 for k, v in found.items()}, truth):
+        raise NotYet("panel: the expression gives percent, and percentunit multiplies by 100 again")
+    if _close(found, {route: errors[route] for route in truth}):
+        raise NotYet("panel: these are errors a second; a share is errors over all answers of the route")
+    whole = sum(everything.values())
+    if _close(found, {route: errors[route] / whole for route in truth}):
+        raise NotYet("panel: divided by the answers of all routes; the question is about each route's own")
+    expect(_close(found, truth), f"panel: expected {_shares(truth)}, found {_shares({k: found.get(k) for k in truth})}")
+
+
+def _shares(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value:.3f}" if value is not None else f"{key} none" for key, value in values.items())
+
+
+@exercise
+def saturated_service(incident: Any, saturated: Any, evidence: Any) -> None:
+    """Which service has a queue that grew, and the PromQL that shows it."""
+    expect_type("incident", incident, Incident)
+    expect_type("saturated", saturated, str)
+    expect_type("evidence", evidence, str)
+    expect(saturated in SERVICES, f"saturated: expected one of {', '.join(SERVICES)}, found {saturated!r}")
+    at = min(incident.ended or time.time(), time.time())
+    # What waits in each service, before and now: the truth is measured, too, and not only remembered.
+    grown = {
+        name: _one("the queue", promql, at) - _one("the queue", promql, incident.began)
+        for name, promql in QUEUES.items()
+    }
+    if saturated != incident.answer:
+        raise NotYet(
+            f"saturated: the queue of {saturated} grew by {max(0, grown[saturated]):,.0f}; look at the other two"
+        )
+    before, now = _one("evidence", evidence, incident.began), _one("evidence", evidence, at)
+    expect(
+        now >= 5 and now >= 3 * before,
+        f"evidence: {before:,.3g} before and {now:,.3g} in the incident: that is no queue",
+    )
+
+
+def _one(name: str, promql: str, at: float) -> float:
+    rows = _asked(name, promql, at)
+    expect(len(rows) <= 1, f"{name}: expected one number, found {len(rows)} series: sum() them")
+    return 0.0 if rows.empty else float(rows["value"].iat[0])

@@ -1,0 +1,129 @@
+"""kafka-exporter: how far each consumer group is behind, for Prometheus.
+
+`python -m flow360.monitoring.kafka_exporter --host 127.0.0.1 --port 19308 --kafka 127.0.0.1:19092`
+
+The broker does not tell lag of itself: it is the end of a partition less the offset that a group has committed, and
+only somebody who asks for both can subtract. Here that is done at each scrape, so that the numbers are as old as the
+answer. The names are those of the exporter that most people use (danielqsj/kafka_exporter), so that dashboards fit.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable
+
+import typer
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from prometheus_client import start_http_server
+from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+SECONDS = 1.5
+"""How long one question to the broker may take; a scrape has two seconds."""
+
+Partition = tuple[str, int]
+
+
+class KafkaCollector(Collector):
+    """Asks the broker for topics, groups, members and offsets whenever it is scraped.
+
+    Args:
+        bootstrap: the broker's address, host:port.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        quiet = {"log_level": 0, "socket.timeout.ms": 3000, "reconnect.backoff.max.ms": 1000}
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, **quiet})
+        self._lock = threading.Lock()
+        self._last: list[Metric] = []
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is asked while the collector is registered: the broker may be away."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        # Who comes while another one is being answered gets that one's predecessor: while the broker hangs, a queue of
+        # scrapes would only grow.
+        if self._lock.acquire(blocking=not self._last):
+            try:
+                self._last = self._ask()
+            finally:
+                self._lock.release()
+        return self._last
+
+    def _ask(self) -> list[Metric]:
+        up = GaugeMetricFamily("kafka_up", "1 when the broker answered this scrape")
+        try:
+            found = [*self._topics(), *self._groups()]
+        except (KafkaException, TimeoutError):
+            found = []
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        return [up, *found]
+
+    def _topics(self) -> list[Metric]:
+        meta = self._admin.list_topics(timeout=SECONDS)
+        brokers = GaugeMetricFamily("kafka_brokers", "brokers of the cluster")
+        brokers.add_metric([], len(meta.brokers))
+        self._partitions = [(t.topic, p) for t in meta.topics.values() if not _internal(t.topic) for p in t.partitions]
+        self._ends = self._offsets(self._partitions, OffsetSpec.latest())
+        begins = self._offsets(self._partitions, OffsetSpec.earliest())
+        labels = ["topic", "partition"]
+        end = GaugeMetricFamily("kafka_topic_partition_current_offset", "end of the partition's log", labels=labels)
+        begin = GaugeMetricFamily("kafka_topic_partition_oldest_offset", "its beginning", labels=labels)
+        for family, offsets in ((end, self._ends), (begin, begins)):
+            for (topic, number), offset in offsets.items():
+                family.add_metric([topic, str(number)], offset)
+        return [brokers, end, begin]
+
+    def _groups(self) -> list[Metric]:
+        labels = ["consumergroup", "topic", "partition"]
+        committed = GaugeMetricFamily("kafka_consumergroup_current_offset", "what the group committed", labels=labels)
+        lag = GaugeMetricFamily("kafka_consumergroup_lag", "records that the group has not committed", labels=labels)
+        members = GaugeMetricFamily("kafka_consumergroup_members", "consumers in the group", labels=["consumergroup"])
+        names = [
+            g.group_id for g in self._admin.list_consumer_groups(request_timeout=SECONDS).result(SECONDS * 2).valid
+        ]
+        described = self._admin.describe_consumer_groups(names, request_timeout=SECONDS) if names else {}
+        for name in names:
+            members.add_metric([name], len(described[name].result(SECONDS * 2).members))
+            question = [ConsumerGroupTopicPartitions(name)]
+            answer = self._admin.list_consumer_group_offsets(question, request_timeout=SECONDS)[name]
+            for part in answer.result(SECONDS * 2).topic_partitions or ():
+                end = self._ends.get((part.topic, part.partition))
+                if part.offset < 0 or end is None:
+                    continue
+                committed.add_metric([name, part.topic, str(part.partition)], part.offset)
+                lag.add_metric([name, part.topic, str(part.partition)], max(0, end - part.offset))
+        return [committed, lag, members]
+
+    def _offsets(self, partitions: list[Partition], which: OffsetSpec) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        asked = {TopicPartition(topic, number): which for topic, number in partitions}
+        futures = self._admin.list_offsets(asked, request_timeout=SECONDS)
+        return {(part.topic, part.partition): future.result(SECONDS * 2).offset for part, future in futures.items()}
+
+
+def _internal(topic: str) -> bool:
+    return topic.startswith("__")
+
+
+def main(host: str = "127.0.0.1", port: int = 19308, kafka: str = "127.0.0.1:19092") -> None:
+    """Answer /metrics until SIGTERM. A broker that is away is told as kafka_up 0, and is no reason to end."""
+    REGISTRY.register(KafkaCollector(kafka))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server, thread = start_http_server(port, addr=host)
+    print(f"asks {kafka}, answers on {host}:{port}", flush=True)
+    stop.wait()
+    server.shutdown()
+    thread.join(5)
+
+
+if __name__ == "__main__":
+    typer.run(main)

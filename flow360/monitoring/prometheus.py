@@ -1,0 +1,268 @@
+"""Prometheus and Alertmanager from a notebook: `prom = clients.prometheus()`, then `prom.query("up")`.
+
+Every answer is a DataFrame; every error is one line. Times are in UTC.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import requests
+import yaml
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+SECONDS = 10
+
+
+class Prometheus:
+    """One Prometheus with its Alertmanager and its Pushgateway, on the ports of `settings()`."""
+
+    def __init__(self) -> None:
+        s = settings()
+        self.url = f"http://127.0.0.1:{s.prometheus_port}"
+        self._http = requests.Session()
+        self._http.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
+
+    # --- questions
+
+    def query(self, promql: str, at: float | None = None) -> pd.DataFrame:
+        """What an expression is worth now, or `at` a moment (seconds since 1970): one row for each series.
+
+        Returns:
+            The labels as columns, and `value`; a range such as `up[10s]` gives `time` beside it, a row a sample.
+
+        Raises:
+            FlowError: Prometheus is down, or does not understand the expression: its own words.
+        """
+        found = self._ask("query", query=promql, **({"time": at} if at else {}))
+        if found["resultType"] == "matrix":
+            return _samples(found["result"])
+        if found["resultType"] in ("scalar", "string"):
+            return pd.DataFrame({"value": [float(found["result"][1])]})
+        rows = [{**_labels(one["metric"]), "value": float(one["value"][1])} for one in found["result"]]
+        return pd.DataFrame(rows, columns=None if rows else ["value"])
+
+    def value(self, promql: str, at: float | None = None) -> float | None:
+        """The one number of an expression, or None where there is none yet.
+
+        Raises:
+            FlowError: as `query`; or the expression has several series.
+        """
+        rows = self.query(promql, at)
+        if len(rows) > 1:
+            raise FlowError(f"`{promql}` has {len(rows)} series, not one: sum() them, or name labels", Exit.USAGE)
+        return None if rows.empty else float(rows["value"].iat[0])
+
+    def query_range(self, promql: str, minutes: float = 5, step: float = 2, end: float | None = None) -> pd.DataFrame:
+        """An expression over the last minutes, every `step` seconds.
+
+        Returns:
+            One column for each series, named by the labels in which they differ; the index is the time (UTC).
+        """
+        found = self.series(promql, minutes, step, end)
+        names = _names([labels for labels, _ in found])
+        return pd.DataFrame({name: values for name, (_, values) in zip(names, found, strict=True)}).sort_index()
+
+    def series(
+        self, promql: str, minutes: float = 5, step: float = 2, end: float | None = None
+    ) -> list[tuple[dict[str, str], pd.Series]]:
+        """The same with all labels: (labels, values by time) for each series, as a drawing needs it."""
+        end = end or time.time()
+        found = self._ask("query_range", query=promql, start=end - 60 * minutes, end=end, step=step)["result"]
+        return [
+            (
+                one["metric"],
+                pd.Series(
+                    [float(value) for _, value in one["values"]],
+                    index=pd.to_datetime([moment for moment, _ in one["values"]], unit="s", utc=True).round("ms"),
+                ),
+            )
+            for one in found
+        ]
+
+    def targets(self) -> pd.DataFrame:
+        """Whom Prometheus asks: job, address, health (up, down, unknown), how long an answer takes, the last error."""
+        rows = [
+            {
+                "job": one["labels"]["job"],
+                "asked": one["scrapeUrl"],
+                "health": one["health"],
+                "milliseconds": round(one["lastScrapeDuration"] * 1000, 1),
+                "error": one["lastError"],
+            }
+            for one in self._ask("targets", state="active")["activeTargets"]
+        ]
+        return pd.DataFrame(rows, columns=["job", "asked", "health", "milliseconds", "error"])
+
+    def alerts(self, name: str | None = None) -> pd.DataFrame:
+        """What Prometheus finds: alert, state (pending, firing), since, value, labels; one alert's only, if named."""
+        rows = [
+            {
+                "alert": one["labels"]["alertname"],
+                "state": one["state"],
+                "since": pd.Timestamp(one["activeAt"]),
+                "value": float(one["value"]),
+                "labels": {key: value for key, value in one["labels"].items() if key != "alertname"},
+            }
+            for one in self._ask("alerts")["alerts"]
+            if name in (None, one["labels"]["alertname"])
+        ]
+        return pd.DataFrame(rows, columns=["alert", "state", "since", "value", "labels"])
+
+    def told(self, name: str | None = None) -> pd.DataFrame:
+        """What Alertmanager would tell people now: alert, state (active, suppressed), since, summary."""
+        port = settings().alertmanager_port
+        found = self._get(f"http://127.0.0.1:{port}/api/v2/alerts", "alertmanager").json()
+        rows = [
+            {
+                "alert": one["labels"]["alertname"],
+                "state": one["status"]["state"],
+                "since": pd.Timestamp(one["startsAt"]),
+                "summary": one["annotations"].get("summary", ""),
+            }
+            for one in found
+            if name in (None, one["labels"]["alertname"])
+        ]
+        return pd.DataFrame(rows, columns=["alert", "state", "since", "summary"])
+
+    # --- what the learner adds
+
+    def push(self, registry: CollectorRegistry, job: str) -> None:
+        """Leave a program's metrics at the Pushgateway, in place of what it left there before.
+
+        Raises:
+            FlowError: the Pushgateway is down.
+        """
+        from prometheus_client import push_to_gateway
+
+        try:
+            push_to_gateway(f"127.0.0.1:{settings().pushgateway_port}", job=job, registry=registry, timeout=SECONDS)
+        except OSError:
+            raise _down("pushgateway") from None
+
+    def forget(self, job: str) -> None:
+        """Take away what a job left at the Pushgateway, which would show it for ever."""
+        from prometheus_client import delete_from_gateway
+
+        try:
+            delete_from_gateway(f"127.0.0.1:{settings().pushgateway_port}", job=job, timeout=SECONDS)
+        except OSError:
+            raise _down("pushgateway") from None
+
+    def rules(self, name: str, text: str | None) -> None:
+        """Put a rule file of your own into force, or with None take it out again.
+
+        Args:
+            name: the file's name, without `.yml`.
+            text: the file: `groups`, each with `rules`.
+
+        Raises:
+            FlowError: it is no YAML, or Prometheus refuses an expression; the rules in force stay as they were.
+        """
+        file = settings().rules_dir / f"{name}.yml"
+        before = file.read_text("utf-8") if file.exists() else None
+        if text is not None:
+            for expression in _expressions(text):
+                self.query(expression)
+        if text == before:
+            return
+        _write(file, text)
+        try:
+            self.reload()
+        except FlowError:
+            _write(file, before)
+            self.reload()
+            raise
+
+    def reload(self) -> None:
+        """Let Prometheus read its configuration and rules again.
+
+        Raises:
+            FlowError: it refuses them, and goes on with the old ones.
+        """
+        try:
+            answer = self._http.post(f"{self.url}/-/reload", timeout=SECONDS)
+        except requests.RequestException:
+            raise _down("prometheus") from None
+        if answer.status_code != 200:
+            last = answer.text.strip().splitlines()[-1][:200]
+            raise FlowError(f"prometheus keeps its old rules: {last}; `flow360 logs prometheus` says more")
+
+    # ---
+
+    def _ask(self, path: str, **parameters: Any) -> Any:
+        answer = self._get(f"{self.url}/api/v1/{path}", "prometheus", parameters)
+        try:
+            body = answer.json()
+        except ValueError:
+            raise FlowError(f"prometheus: {answer.status_code} {answer.text[:200].strip()}", Exit.SERVICE) from None
+        if body["status"] != "success":
+            raise FlowError(f"prometheus: {' '.join(body['error'].split())}", Exit.USAGE)
+        return body["data"]
+
+    def _get(self, url: str, service: str, parameters: dict[str, Any] | None = None) -> requests.Response:
+        try:
+            return self._http.get(url, params=parameters, timeout=SECONDS)
+        except requests.Timeout:
+            raise FlowError(f"{service} did not answer within {SECONDS} s", Exit.SERVICE) from None
+        except requests.RequestException:
+            raise _down(service) from None
+
+
+def _down(service: str) -> FlowError:
+    from flow360.clients import is_down
+
+    return is_down(service)
+
+
+def _labels(metric: dict[str, str]) -> dict[str, str]:
+    # The name is the same in every row, and the address says nothing that the job does not say here.
+    return {key: value for key, value in metric.items() if key not in ("__name__", "instance")}
+
+
+def _names(metrics: list[dict[str, str]]) -> list[str]:
+    """A short, different name for each series: the labels that are not the same in all of them."""
+    keys = {key for metric in metrics for key in metric}
+    differing = sorted(key for key in keys if len({metric.get(key) for metric in metrics}) > 1)
+    if len(metrics) == 1:
+        return [metrics[0].get("__name__") or " ".join(_labels(metrics[0]).values()) or "value"]
+    return [" ".join(metric[key] for key in differing if key in metric) for metric in metrics]
+
+
+def _samples(series: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = [
+        {**_labels(one["metric"]), "time": pd.Timestamp(moment, unit="s", tz="UTC"), "value": float(value)}
+        for one in series
+        for moment, value in one["values"]
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["time", "value"])
+
+
+def _expressions(text: str) -> Iterable[str]:
+    """The `expr` of each rule in a rule file."""
+    try:
+        groups = yaml.safe_load(text)["groups"]
+        found = [str(rule["expr"]) for group in groups for rule in group["rules"]]
+    except yaml.YAMLError as error:
+        raise FlowError(f"the rules are no YAML: {' '.join(str(error).split())[:200]}", Exit.USAGE) from None
+    except (KeyError, TypeError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else "the form is another one"
+        raise FlowError(f"the rules need groups: [{{name, rules: [{{alert, expr}}]}}]: {said}", Exit.USAGE) from None
+    return found
+
+
+def _write(file: Any, text: str | None) -> None:
+    if text is None:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+    file.chmod(0o644)  # the container's Prometheus is another user

@@ -1,0 +1,264 @@
+"""Answers of 06_metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from flow360 import lesson
+from flow360.clients import prometheus
+from flow360.monitoring.incidents import Incident
+from flow360.monitoring.traffic import Traffic
+from tests.answers import near_miss, right
+
+BUCKETS = "market_api_request_seconds_bucket"
+QUEUES = {
+    "market-api": "sum(market_api_requests_in_progress)",
+    "postgres-dwh": 'sum(pg_stat_activity_count{state="active"})',
+    "kafka": "sum(kafka_consumergroup_lag)",
+}
+_incidents: list[Incident] = []
+
+
+def reset(exercise: str) -> None:
+    """What the answer before pushed is gone, its incident over, and the API has customers of the last minute."""
+    while _incidents:
+        _incidents.pop().stop()
+    prom = prometheus()
+    if exercise == "own_metric":
+        prom.forget("lab06")
+        lesson.wait_for(lambda: prom.query('lab06_orders_total{job="lab06"}').empty, 20, "the last push to be gone")
+    if exercise in ("slow_routes", "error_panel"):
+        errors = 'count(rate(market_api_requests_total{status="500"}[30s]) > 0) > 2'
+        if prom.query(errors).empty:
+            with Traffic(25) as traffic:
+                lesson.wait_for(lambda: len(traffic.seen) >= 250, 60, "250 answers")
+
+
+def orders():
+    return lesson.sql("select order_id, channel, total_eur from primeur.orders")
+
+
+def registry_of(kind=Counter, name: str = "lab06_orders", labels=("channel",), rows=None, push: bool = True):
+    rows = orders() if rows is None else rows
+    registry = CollectorRegistry()
+    metric = kind(name, "Orders of the week", list(labels), registry=registry)
+    for values, group in rows.groupby(list(labels)):
+        metric.labels(*values).inc(len(group))
+    largest = Gauge("lab06_largest_order_euros", "The largest order", registry=registry)
+    largest.set(rows["total_eur"].max())
+    if push:
+        prometheus().push(registry, job="lab06")
+    return registry
+
+
+@right("own_metric")
+def counted_and_pushed():
+    return registry_of()
+
+
+@right("own_metric")
+def counted_one_by_one():
+    rows, registry = orders(), CollectorRegistry()
+    placed = Counter("lab06_orders_total", "Orders", ["channel"], registry=registry)
+    largest = Gauge("lab06_largest_order_euros", "Largest", registry=registry)
+    top = 0
+    for row in rows.itertuples():
+        placed.labels(channel=row.channel).inc()
+        top = max(top, row.total_eur)
+    largest.set(top)
+    prometheus().push(registry, job="lab06")
+    return registry
+
+
+@near_miss("own_metric", says="nothing was pushed")
+def built_and_kept_at_home():
+    return registry_of(push=False)
+
+
+@near_miss("own_metric", says="expected 'counter'")
+def a_gauge_that_looks_like_a_counter():
+    return registry_of(Gauge, "lab06_orders_total")
+
+
+@near_miss("own_metric", says="multiplies the series")
+def a_label_for_each_order():
+    return registry_of(labels=("channel", "order_id"), rows=orders().head(200))
+
+
+@near_miss("own_metric", says="lab06_orders_total: expected")
+def the_first_page_only():
+    return registry_of(rows=orders().head(100))
+
+
+@right("slow_routes")
+def rate_sum_quantile():
+    return f"histogram_quantile(0.95, sum by (le, route) (rate({BUCKETS}[1m])))"
+
+
+@right("slow_routes")
+def with_increase():
+    return f"histogram_quantile(0.95, sum(increase({BUCKETS}[1m])) by (route, le))"
+
+
+@near_miss("slow_routes", says="since the service started")
+def without_rate():
+    return f"histogram_quantile(0.95, sum by (le, route) ({BUCKETS}))"
+
+
+@near_miss("slow_routes", says="gives nothing")
+def without_le():
+    return f"histogram_quantile(0.95, sum by (route) (rate({BUCKETS}[1m])))"
+
+
+@near_miss("slow_routes", says="no label route")
+def of_all_routes():
+    return f"histogram_quantile(0.95, sum by (le) (rate({BUCKETS}[1m])))"
+
+
+@near_miss("slow_routes", says="the average")
+def the_average():
+    seconds = "market_api_request_seconds"
+    return f"sum by (route) (rate({seconds}_sum[1m])) / sum by (route) (rate({seconds}_count[1m]))"
+
+
+@near_miss("slow_routes", says="parse error")
+def a_bracket_too_few():
+    return f"histogram_quantile(0.95, sum by (le, route) (rate({BUCKETS}[1m]))"
+
+
+def rule(expr: str, hold: str = "4s", name: str = "LabBacklog", severity: str = "page") -> str:
+    return f"""
+groups:
+  - name: lab06
+    rules:
+      - alert: {name}
+        expr: {expr}
+        for: {hold}
+        labels: {{severity: {severity}}}
+"""
+
+
+LAG = 'kafka_consumergroup_lag{consumergroup="lab06-billing"}'
+
+
+@right("backlog_alert")
+def the_sum_of_the_group():
+    return rule(f"sum by (consumergroup) ({LAG}) > 500")
+
+
+@right("backlog_alert")
+def every_group_no_wait():
+    return rule("sum(" + LAG + ") > 500", hold="0s")
+
+
+@near_miss("backlog_alert", says="not even pending")
+def each_partition_for_itself():
+    return rule(f"{LAG} > 500")
+
+
+@near_miss("backlog_alert", says="it is pending")
+def too_patient():
+    return rule(f"sum({LAG}) > 500", hold="1m")
+
+
+@near_miss("backlog_alert", says="only 300 records behind")
+def too_nervous():
+    return rule(f"sum({LAG}) > 100")
+
+
+@near_miss("backlog_alert", says="severity")
+def nobody_is_called():
+    return rule(f"sum({LAG}) > 500", severity="ticket")
+
+
+@near_miss("backlog_alert", says="expected an alert LabBacklog")
+def another_name():
+    return rule(f"sum({LAG}) > 500", name="Backlog")
+
+
+ERRORS = 'sum by (route) (rate(market_api_requests_total{status=~"5.."}[1m]))'
+ANSWERS = "sum by (route) (rate(market_api_requests_total[1m]))"
+
+
+def panel(expr: str, unit: str = "percentunit", legend: str = "{{route}}", kind: str = "bargauge"):
+    return {
+        "title": "Errors by route",
+        "type": kind,
+        "fieldConfig": {"defaults": {"unit": unit}},
+        "targets": [{"expr": expr, "legendFormat": legend}],
+    }
+
+
+@right("error_panel")
+def share_by_route():
+    return panel(f"{ERRORS} / {ANSWERS}")
+
+
+@right("error_panel")
+def share_as_a_timeseries():
+    return panel(f"{ERRORS} / on (route) {ANSWERS}", legend="errors of {{ route }}", kind="timeseries")
+
+
+@near_miss("error_panel", says="unit")
+def without_a_unit():
+    return panel(f"{ERRORS} / {ANSWERS}", unit="none")
+
+
+@near_miss("error_panel", says="multiplies by 100 again")
+def percent_twice():
+    return panel(f"100 * {ERRORS} / {ANSWERS}")
+
+
+@near_miss("error_panel", says="errors a second")
+def no_share():
+    return panel(ERRORS)
+
+
+@near_miss("error_panel", says="answers of all routes")
+def share_of_the_whole():
+    return panel(f"{ERRORS} / scalar(sum(rate(market_api_requests_total[1m])))")
+
+
+@near_miss("error_panel", says="legendFormat")
+def nameless_bars():
+    return panel(f"{ERRORS} / {ANSWERS}", legend="errors")
+
+
+def incident(service: str) -> Incident:
+    _incidents.append(Incident(service))
+    return _incidents[-1]
+
+
+@right("saturated_service")
+def requests_in_progress():
+    return incident("market-api"), "market-api", QUEUES["market-api"]
+
+
+@right("saturated_service")
+def sessions_that_wait():
+    return incident("postgres-dwh"), "postgres-dwh", QUEUES["postgres-dwh"]
+
+
+@right("saturated_service")
+def records_not_read():
+    return incident("kafka"), "kafka", 'max(kafka_consumergroup_lag{consumergroup="incident-billing"})'
+
+
+@near_miss("saturated_service", says="look at the other two")
+def the_wrong_one():
+    return incident("postgres-dwh"), "kafka", QUEUES["kafka"]
+
+
+@near_miss("saturated_service", says="that is no queue")
+def it_answers():
+    return incident("postgres-dwh"), "postgres-dwh", 'up{job="postgres-exporter"}'
+
+
+@near_miss("saturated_service", says="sum() them")
+def every_partition():
+    return incident("kafka"), "kafka", 'kafka_consumergroup_lag{consumergroup="incident-billing"}'
+
+
+@near_miss("saturated_service", says="expected one of")
+def an_exporter():
+    return incident("kafka"), "kafka-exporter", QUEUES["kafka"]

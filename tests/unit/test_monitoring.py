@@ -1,0 +1,149 @@
+"""Layer 6 without services: the exporter's arithmetic, the dashboard's file, the rules, the API's own metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from flow360.errors import FlowError
+from flow360.monitoring import dashboards, prometheus
+from flow360.monitoring.incidents import SERVICES
+from flow360.primeur.api import create_app
+from flow360.settings import ROOT
+from flow360.stack.facade import Stack
+from flow360.stack.model import model
+
+BOARDS = sorted(dashboards.FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("file", BOARDS, ids=lambda file: file.stem)
+def test_a_dashboard_is_one_that_both_can_show(file):
+    board = json.loads(file.read_text("utf-8"))
+    assert board["uid"] == file.stem
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        assert panel["type"] in dashboards.DRAWERS, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in dashboards.UNITS, panel["title"]
+        assert panel["datasource"]["uid"] == "prometheus"
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= dashboards.COLUMNS
+        cells = {(x + place["x"], y + place["y"]) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, f"{panel['title']} lies over another one"
+        taken |= cells
+
+
+def test_grafana_finds_prometheus_and_the_dashboards_where_compose_puts_them():
+    folder = ROOT / "stack" / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text("utf-8"))["datasources"]
+    host, port = re.fullmatch(r"http://([\w-]+):(\d+)", source["url"]).groups()
+    assert int(port) in model()[host].published
+    assert source["uid"] == "prometheus"
+    (provider,) = yaml.safe_load((folder / "dashboards" / "course.yml").read_text("utf-8"))["providers"]
+    mounts = yaml.safe_load((ROOT / "stack" / "compose.yaml").read_text("utf-8"))["services"]["grafana"]["volumes"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in mounts
+
+
+def test_each_alert_says_how_bad_it_is_and_what_it_is_about():
+    groups = yaml.safe_load((ROOT / "stack" / "prometheus" / "rules.yml").read_text("utf-8"))["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    assert alerts
+    for rule in alerts:
+        assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
+        assert rule["annotations"]["summary"], rule["alert"]
+
+
+def test_an_unknown_dashboard_and_panel_are_one_line():
+    with pytest.raises(FlowError, match="no dashboard 'nothing'. There are: primeur"):
+        dashboards.read("nothing")
+    with pytest.raises(FlowError, match="panel 'X': type 'pie' is not drawn here, only timeseries, stat, bargauge"):
+        dashboards.draw({"title": "X", "type": "pie"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "no YAML"),
+        ("groups: 1", "the form is another one"),
+        ("rules: []", "'groups' is missing"),
+        ("groups: [{name: a, rules: [{alert: X}]}]", "'expr' is missing"),
+    ],
+)
+def test_rules_that_are_none_are_refused_in_one_line(text, expected):
+    with pytest.raises(FlowError, match=expected) as caught:
+        list(prometheus._expressions(text))
+    assert "\n" not in caught.value.message
+
+
+def test_series_are_named_by_the_labels_in_which_they_differ():
+    metrics = [{"__name__": "up", "job": job, "instance": f"i{job}", "env": "x"} for job in ("a", "b")]
+    assert prometheus._names(metrics) == ["ia a", "ib b"]
+    assert prometheus._names([{"__name__": "up", "job": "a"}]) == ["up"]
+    assert prometheus._names([{"route": "/orders"}]) == ["/orders"]
+
+
+def test_the_api_counts_its_answers_by_route_and_not_by_path(tmp_path):
+    with TestClient(create_app(tmp_path)) as client:
+        client.post("/chaos", json={"errors": 0, "slow": 0, "trickle": 0, "rate": 0.001, "burst": 3})
+        for number in (100001, 100002, 100003, 100004):
+            client.get(f"/orders/{number}")
+        client.get("/nowhere")
+        page = client.get("/metrics").text
+    orders = 'market_api_requests_total{method="GET",route="/orders/{order_id}",status="%s"} %s'
+    assert orders % (200, "3.0") in page
+    assert orders % (429, "1.0") in page, "what the limit refuses is an answer, too"
+    assert "100001" not in page
+    assert 'route="other"' in page
+    assert "market_api_requests_in_progress 0.0" in page
+    assert 'market_api_request_seconds_bucket{le="+Inf",route="/orders/{order_id}"} 4.0' in page
+
+
+def test_incidents_are_about_services_that_prometheus_watches():
+    config = yaml.safe_load((ROOT / "stack" / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    jobs = {job["job_name"] for job in config["scrape_configs"]}
+    assert {"market-api", "kafka", "postgres-exporter"} <= jobs
+    assert set(SERVICES) <= set(model().services)
+
+
+def test_the_exporter_subtracts_and_says_when_the_broker_is_away():
+    from flow360.monitoring.kafka_exporter import KafkaCollector
+
+    collector = KafkaCollector("127.0.0.1:1")
+    (only,) = collector.collect()
+    assert [(sample.name, sample.value) for sample in only.samples] == [("kafka_up", 0)]
+
+
+def test_scrapes_do_not_queue_up_behind_a_broker_that_hangs(monkeypatch):
+    from flow360.monitoring.kafka_exporter import KafkaCollector
+
+    collector, asked, go = KafkaCollector("127.0.0.1:1"), [], threading.Event()
+
+    def ask() -> list[str]:
+        asked.append(len(asked))
+        assert go.wait(10)
+        return [f"answer {len(asked)}"]
+
+    monkeypatch.setattr(collector, "_ask", ask)
+    collector._last = ["the answer before"]
+    hanging = threading.Thread(target=collector.collect)
+    hanging.start()
+    while not asked:
+        go.wait(0.01)
+    assert collector.collect() == ["the answer before"]
+    go.set()
+    hanging.join(10)
+    assert collector.collect() == ["answer 2"]
+
+
+def test_a_profile_leaves_out_what_this_engine_cannot_run_and_says_so(tmp_path):
+    events, stack = [], Stack("native", model(), tmp_path)
+    found = stack._possible(["minimal"], events.append)
+    assert "prometheus" in found
+    assert "grafana" not in found
+    assert [(event.service, event.detail.partition(":")[0]) for event in events] == [("grafana", "compose only")]
+    assert stack._possible(["grafana"], events.append) == ["grafana"], "who asks for it by name is told by an error"
