@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flow360 import linters
 from tests.environment import BUILD, ROOT, use_test_environment
 
 BIN = Path(sys.executable).parent
@@ -88,6 +89,11 @@ def lint(result: Result) -> None:
     )
     command(result, BIN / "hadolint", *sorted((ROOT / "stack" / "images").glob("*Dockerfile*")))
     command(result, BIN / "flow360", "labs", "--check")
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        found = linters.workflow(path.read_text("utf-8"))
+        print(f"{path.name}: {len(found)} findings ({linters.judge()})", *found, sep="\n  ", flush=True)
+        result.passed += not found
+        result.failed += bool(found)
 
 
 def unit(result: Result) -> None:
