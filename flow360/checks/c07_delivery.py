@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from flow360 import layers, lesson, linters
-from flow360.checks import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
 from flow360.stack.model import COMPOSE
 
 
