@@ -34,6 +34,7 @@ PORTS = {
     "MQTT_PORT": 11883,
     "MARKET_API_PORT": 18000,
     "JUPYTER_PORT": 18888,
+    "AIRFLOW_PORT": 18080,
 }
 SECRETS = (
     "POSTGRES_SOURCE_PASSWORD",
@@ -41,7 +42,13 @@ SECRETS = (
     "AIRFLOW_DB_PASSWORD",
     "HIVE_DB_PASSWORD",
     "JUPYTER_TOKEN",
+    "AIRFLOW_PASSWORD",
+    "AIRFLOW_JWT_SECRET",
+    "AIRFLOW_API_SECRET",
+    "AIRFLOW_FERNET_KEY",
 )
+# HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
+SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
 
 
 def env_file() -> Path:
@@ -66,6 +73,7 @@ class Settings(BaseSettings):
     mqtt_port: int = PORTS["MQTT_PORT"]
     market_api_port: int = PORTS["MARKET_API_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
+    airflow_port: int = PORTS["AIRFLOW_PORT"]
 
     postgres_source_user: str = "shop"
     postgres_source_db: str = "shop"
@@ -76,6 +84,10 @@ class Settings(BaseSettings):
     airflow_db_password: str = Field("", repr=False)
     hive_db_password: str = Field("", repr=False)
     jupyter_token: str = Field("", repr=False)
+    airflow_password: str = Field("", repr=False)
+    airflow_jwt_secret: str = Field("", repr=False)
+    airflow_api_secret: str = Field("", repr=False)
+    airflow_fernet_key: str = Field("", repr=False)
 
     flow360_engine: str = "auto"
     flow360_state: Path | None = None
@@ -122,6 +134,10 @@ class Settings(BaseSettings):
     @property
     def market_api_url(self) -> str:
         return f"http://127.0.0.1:{self.market_api_port}"
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.airflow_port}"
 
     @property
     def jupyter_url(self) -> str:
@@ -182,7 +198,7 @@ def _complete(path: Path) -> bool:
     if "COMPOSE_FILE" not in known:
         lines.append("COMPOSE_FILE=stack/compose.yaml")
     lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
-    lines += [f"{name}={new_secret()}" for name in SECRETS if name not in known]
+    lines += [f"{name}={new_secret(SECRET_LENGTHS.get(name, 24))}" for name in SECRETS if name not in known]
     if not lines:
         return False
     text = old + ("\n" if old and not old.endswith("\n") else "") + "\n".join(lines) + "\n"

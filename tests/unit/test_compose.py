@@ -95,14 +95,15 @@ def test_profiles_are_one_a_layer_and_the_two_of_all():
         "complete",
         "sources",
         "ingestion",
+        "orchestration",
     }
 
 
 def test_no_secret_stands_in_the_file():
     for name, spec in SERVICES.items():
         for key, value in spec.get("environment", {}).items():
-            if "PASSWORD" in key or "TOKEN" in key or "SECRET" in key:
-                match = re.fullmatch(r"\$\{(\w+):\?.+\}", value)
+            if re.search("PASSWORD$|TOKEN|SECRET|_KEY$", key):
+                match = re.fullmatch(r"\$\{(\w+):\?.+\}=?", value)
                 assert match, f"{name}: {key}"
                 assert match.group(1) in SECRETS
 
@@ -118,7 +119,7 @@ def test_volumes_are_named_declared_and_used():
         for mount in spec.get("volumes", ()):
             source, target, *mode = mount.split(":")
             assert target.startswith("/")
-            if source.startswith("./"):
+            if source.startswith(("./", "../")):
                 assert (COMPOSE.parent / source).exists(), f"{name}: {source}"
                 assert mode == ["ro"], f"{name}: {source}"
             else:
@@ -144,10 +145,11 @@ def test_the_build_is_one_dockerfile_with_a_pinned_base():
 
 def test_the_image_takes_its_packages_from_the_lock_and_its_files_through_dockerignore():
     lock = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE))
-    wanted = (ROOT / "stack" / "images" / "primeur.txt").read_text("utf-8").splitlines()
-    names = [line.partition("[")[0] for line in wanted if not line.startswith("#")]
-    assert set(names) <= lock
-    assert names == sorted(names)
+    for file in (ROOT / "stack" / "images").glob("*.txt"):
+        wanted = file.read_text("utf-8").splitlines()
+        names = [line.partition("[")[0] for line in wanted if not line.startswith("#")]
+        assert set(names) <= lock
+        assert names == sorted(names)
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert ignored[1] == "*"
     for entry in docker.INPUTS:
