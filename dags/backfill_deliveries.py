@@ -23,12 +23,11 @@ def backfill_deliveries():
     def load_day(data_interval_start=None, data_interval_end=None) -> int:
         from include.connections import connect
         from include.deliveries import TABLE, punctuality
-        from include.interval import replace_day
+        from include.interval import create, replace_day
 
         day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
         with connect("shop") as shop, connect("warehouse") as warehouse:
-            warehouse.execute("select pg_advisory_xact_lock(hashtext('staging'))")
-            warehouse.execute(TABLE)
+            create(warehouse, TABLE)
             rows = punctuality(shop, data_interval_start, data_interval_end)
             return replace_day(warehouse, "staging.punctuality", day, rows)
 

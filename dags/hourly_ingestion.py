@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Metadata, dag, task
 
-orders = Asset("staging.orders")
+orders = Asset("staging.shop_orders")
 
 
 # [START dag]
@@ -23,11 +23,11 @@ def hourly_ingestion():
     @task
     def create_tables() -> None:
         from include.connections import connect
+        from include.interval import create
         from include.orders import TABLES
 
         with connect("warehouse") as db:
-            db.execute("select pg_advisory_xact_lock(hashtext('staging'))")
-            db.execute(TABLES)
+            create(db, TABLES)
 
     @task
     def load(table: str, data_interval_start=None, data_interval_end=None) -> int:
@@ -35,9 +35,9 @@ def hourly_ingestion():
         from include.connections import connect
         from include.interval import replace_interval
 
-        query = {"staging.orders": orders.ORDERS, "staging.order_lines": orders.LINES}[table]
+        within = data_interval_start, data_interval_end
         with connect("shop") as shop, connect("warehouse") as warehouse:
-            return replace_interval(shop, warehouse, query, table, "ordered_at", data_interval_start, data_interval_end)
+            return replace_interval(shop, warehouse, orders.QUERIES[table], table, "ordered_at", *within)
 
     @task(outlets=[orders])
     def reconcile(data_interval_start=None, data_interval_end=None):
@@ -49,7 +49,7 @@ def hourly_ingestion():
         start, end = data_interval_start.isoformat(), data_interval_end.isoformat()
         yield Metadata(orders, {"start": start, "end": end, "orders": count})
 
-    loads = [load.override(task_id=f"load_{name}")(f"staging.{name}") for name in ("orders", "order_lines")]
+    loads = [load.override(task_id=f"load_{name}")(f"staging.shop_{name}") for name in ("orders", "order_lines")]
     create_tables() >> loads >> reconcile()
 
 

@@ -22,14 +22,13 @@ def nightly_quality():
     @task
     def profile(data_interval_start=None) -> dict:
         from include.connections import connect
-        from include.interval import replace_day
+        from include.interval import create, replace_day
         from include.quality import TABLES, judge_day
 
         day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
         with connect("warehouse") as db:
+            create(db, TABLES)
             judged = judge_day(db, day)
-            db.execute("select pg_advisory_xact_lock(hashtext('staging'))")
-            db.execute(TABLES)
             # The bad lines are kept, whatever becomes of the good ones.
             replace_day(db, "staging.file_quarantine", day, judged.bad)
         return {"day": day, "share": judged.share, "good": len(judged.good), "defects": judged.defects}

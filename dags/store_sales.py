@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, dag, task
 
-orders, sales = Asset("staging.orders"), Asset("staging.store_sales")
+orders, sales = Asset("staging.shop_orders"), Asset("staging.store_sales")
 
 
 # [START dag]

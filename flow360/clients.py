@@ -344,8 +344,9 @@ def _refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
         detail = answer.text[:200]
     if isinstance(detail, list):  # what was wrong with which field
         detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in detail)
-    elif isinstance(detail, dict):
-        detail = detail.get("reason") or detail.get("message") or str(detail)
+    elif isinstance(detail, dict):  # the database said no
+        said = str(detail.get("orig_error", "")).partition("DETAIL:")[2].strip()
+        detail = said or detail.get("reason") or detail.get("message") or str(detail)
     method, path = answer.request.method, answer.request.path_url.removeprefix("/api/v2")
     if answer.status_code == 401:
         detail = f"{detail}: is .env the one that airflow-webserver was started with?"

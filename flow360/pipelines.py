@@ -102,14 +102,28 @@ def remove(*names: str) -> None:
     for name in names:
         (LAB / f"{name}.py").unlink(missing_ok=True)
         if loaded(name):
-            for run in runs(name, state="running") + runs(name, state="queued"):
-                _api().patch(path(name, run["dag_run_id"]), json={"state": "failed"})
-            lesson.wait_for(lambda name=name: not _busy(name), 60, f"the last task of {name}")
+            forget(name)
             _api().delete(path(name))
 
 
+def forget(*dag_ids: str) -> None:
+    """Pause DAGs and delete their runs, so that each date can be started anew; what the runs wrote stays."""
+    pause(*dag_ids)
+    for dag_id in dag_ids:
+        for one in _api().get("/backfills", params={"dag_id": dag_id, "limit": 100}).json()["backfills"]:
+            if not one["completed_at"]:
+                _api().put(f"/backfills/{one['id']}/cancel")
+        for one in runs(dag_id):
+            if one["state"] not in OVER:
+                _api().patch(path(dag_id, one["dag_run_id"]), json={"state": "failed"})
+        lesson.wait_for(lambda dag_id=dag_id: not _busy(dag_id), 60, f"the last task of {dag_id} to end")
+        while rows := runs(dag_id):
+            for one in rows:
+                _api().delete(path(dag_id, one["dag_run_id"]))
+
+
 def _busy(dag_id: str) -> bool:
-    rows = _api().get(f"{path(dag_id, '~')}/taskInstances", params={"state": "running"})
+    rows = _api().get(path(dag_id, "~", "taskInstances"), params={"state": "running"})
     return bool(rows.json()["total_entries"])
 
 
@@ -126,6 +140,17 @@ def start(dag_id: str, logical_date: str | None = None, conf: Mapping[str, Any] 
     _api().patch(path(dag_id), json={"is_paused": False})
     body = {"logical_date": logical_date, "conf": dict(conf or {})}
     return _api().post(path(dag_id) + "/dagRuns", json=body).json()["dag_run_id"]
+
+
+def rerun(dag_id: str, logical_date: str, conf: Mapping[str, Any] | None = None) -> str:
+    """The run of that date, started, or cleared if there is one (which keeps its conf); its id."""
+    wanted = _moment(logical_date)
+    for one in runs(dag_id, order_by="-id"):
+        if one["logical_date"] and _moment(one["logical_date"]) == wanted:
+            _api().patch(path(dag_id), json={"is_paused": False})
+            repeat(dag_id, one["dag_run_id"])
+            return one["dag_run_id"]
+    return start(dag_id, logical_date, conf)
 
 
 def pause(*dag_ids: str) -> None:
@@ -220,6 +245,12 @@ def backfill(dag_id: str, first: str, last: str, **options: Any) -> int:
 
 
 def await_backfill(backfill_id: int, seconds: float = 240) -> None:
-    """Wait until all runs of a backfill are over."""
-    what = f"backfill {backfill_id} to end"
-    lesson.wait_for(lambda: _api().get(f"/backfills/{backfill_id}").json()["completed_at"], seconds, what, every=0.5)
+    """Wait until no run of a backfill is queued or running. (The API says so up to half a minute later.)"""
+    left = "select count(*) from dag_run where backfill_id = %s and state in ('queued', 'running')"
+    what = f"the runs of backfill {backfill_id} to end"
+    lesson.wait_for(lambda: lesson.sql(left, (backfill_id,), db="airflow").iat[0, 0] == 0, seconds, what, every=0.5)
+
+
+def slots(count: int, pool: str = "default_pool") -> None:
+    """Set how many tasks a pool lets run at a time, over all DAGs. Airflow's own number for the default one is 128."""
+    _api().patch(f"/pools/{pool}", json={"slots": count}, params={"update_mask": "slots"})

@@ -10,6 +10,13 @@ import psycopg
 from psycopg import sql
 
 
+def create(db: psycopg.Connection, tables: str) -> None:
+    """Run `create table if not exists ...` and commit. Two at the same moment would meet in PostgreSQL's catalogue."""
+    db.execute("select pg_advisory_xact_lock(hashtext('staging'))")
+    db.execute(tables)
+    db.commit()
+
+
 # [START replace_interval]
 def replace_interval(
     source: psycopg.Connection,

@@ -7,21 +7,24 @@ from decimal import Decimal
 
 import psycopg
 
-ORDERS = """
-    select order_id, customer_id, store_id, ordered_at, channel, status, items, total_eur
-    from orders where ordered_at >= %(start)s and ordered_at < %(end)s
-"""
-LINES = """
-    select order_id, line_no, ordered_at, product_id, quantity, line_total_eur
-    from order_lines join orders using (order_id)
-    where ordered_at >= %(start)s and ordered_at < %(end)s
-"""
+QUERIES = {
+    "staging.shop_orders": """
+        select order_id, customer_id, store_id, ordered_at, channel, status, items, total_eur
+        from orders where ordered_at >= %(start)s and ordered_at < %(end)s
+    """,
+    "staging.shop_order_lines": """
+        select order_id, line_no, ordered_at, product_id, quantity, line_total_eur
+        from order_lines join orders using (order_id)
+        where ordered_at >= %(start)s and ordered_at < %(end)s
+    """,
+}
+"""What of the shop goes into which table, for one interval."""
 TABLES = """
-    create table if not exists staging.orders (
+    create table if not exists staging.shop_orders (
         order_id bigint primary key, customer_id bigint not null, store_id int not null,
         ordered_at timestamptz not null, channel text, status text, items int, total_eur numeric(10, 2)
     );
-    create table if not exists staging.order_lines (
+    create table if not exists staging.shop_order_lines (
         order_id bigint, line_no int, ordered_at timestamptz not null, product_id int not null, quantity int,
         line_total_eur numeric(10, 2), primary key (order_id, line_no)
     );
@@ -51,10 +54,10 @@ def reconcile(shop: psycopg.Connection, warehouse: psycopg.Connection, start: da
         Mismatch: with both sides in the message.
     """
     theirs = totals(shop, "orders", "total_eur", start, end)
-    ours = totals(warehouse, "staging.orders", "total_eur", start, end)
+    ours = totals(warehouse, "staging.shop_orders", "total_eur", start, end)
     if theirs != ours:
         raise Mismatch(f"orders: the shop has {theirs[0]} over {theirs[1]} EUR, staging {ours[0]} over {ours[1]} EUR")
-    lines = totals(warehouse, "staging.order_lines", "line_total_eur", start, end)
+    lines = totals(warehouse, "staging.shop_order_lines", "line_total_eur", start, end)
     if lines[1] != ours[1]:
         raise Mismatch(f"order_lines: {lines[1]} EUR, orders: {ours[1]} EUR")
     return ours[0]
@@ -75,7 +78,7 @@ def refresh_store_sales(db: psycopg.Connection, start: datetime, end: datetime) 
     return db.execute(
         f"""insert into staging.store_sales
             select (ordered_at at time zone 'Europe/Paris')::date as day, store_id, count(*), sum(total_eur)
-            from staging.orders
+            from staging.shop_orders
             where (ordered_at at time zone 'Europe/Paris')::date in ({days}) and status <> 'cancelled'
             group by day, store_id""",
         within,
