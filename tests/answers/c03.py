@@ -89,7 +89,7 @@ def a_name_that_does_not_exist():
 
 # --- 2 ----------------------------------------------------------------------------------------------------------------
 
-DELETE = '    warehouse.execute(f"delete from staging.lab_reviews {within}", (start, end))\n'
+DELETE = '        warehouse.execute(f"delete from staging.lab_reviews {WITHIN}", (start, end))\n'
 
 
 @right("idempotent_load")
@@ -115,14 +115,14 @@ def the_load_as_given():
 
 @near_miss("idempotent_load", says="who took the others away")
 def everything_is_deleted_first():
-    return write("idempotent", (DELETE, '    warehouse.execute("truncate staging.lab_reviews")\n'))
+    return write("idempotent", (DELETE, '        warehouse.execute("truncate staging.lab_reviews")\n'))
 
 
 @near_miss("idempotent_load", says="who took the others away")
 def older_rows_go_too():
     return write(
         "idempotent",
-        (DELETE, '    warehouse.execute("delete from staging.lab_reviews where written_at < %s", (end,))\n'),
+        (DELETE, '        warehouse.execute("delete from staging.lab_reviews where written_at < %s", (end,))\n'),
     )
 
 
