@@ -345,8 +345,8 @@ def _refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
     if isinstance(detail, list):  # what was wrong with which field
         detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in detail)
     elif isinstance(detail, dict):  # the database said no
-        said = str(detail.get("orig_error", "")).partition("DETAIL:")[2].strip()
-        detail = said or detail.get("reason") or detail.get("message") or str(detail)
+        detail = detail.get("reason") or detail.get("message") or str(detail)
+        detail = f"there is one already ({detail})" if answer.status_code == 409 else detail
     method, path = answer.request.method, answer.request.path_url.removeprefix("/api/v2")
     if answer.status_code == 401:
         detail = f"{detail}: is .env the one that airflow-webserver was started with?"

@@ -199,13 +199,13 @@ def the_highest_median():
 
 
 @near_miss("slow_task", says="one bad night")
-def the_highest_average():
-    return history("avg(end_date - start_date)")
-
-
-@near_miss("slow_task", says="one bad night")
 def the_longest_of_all():
     return history("max(end_date - start_date)")
+
+
+@near_miss("slow_task", says="another task takes longer")
+def the_quickest():
+    return history("-percentile_cont(0.5) within group (order by extract(epoch from end_date - start_date))")
 
 
 @near_miss("slow_task", says="task_id")
