@@ -204,8 +204,10 @@ def the_longest_of_all():
 
 
 @near_miss("slow_task", says="another task takes longer")
-def the_quickest():
-    return history("-percentile_cont(0.5) within group (order by extract(epoch from end_date - start_date))")
+def the_last_one_to_end():
+    """`clean` and `enrich` begin together, so a glance at the page shows both at the end."""
+    history("max(end_date)")
+    return "clean"
 
 
 @near_miss("slow_task", says="task_id")
