@@ -23,10 +23,12 @@ HOURS = [f"2026-05-07T{hour:02}:00Z" for hour in range(8, 16)]
 
 # One hour of orders, a row each 0.2 seconds: slow enough to be killed in the middle. It notes who is at work.
 LOAD = '''
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
+# With an end in the past no run starts by itself.
 @dag(schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"), max_active_runs=8,
+     start_date=datetime(2026, 5, 1, tzinfo=UTC), end_date=datetime(2026, 5, 8, tzinfo=UTC),
      default_args={{"retries": 5, "retry_delay": timedelta(seconds=2)}})
 def {dag_id}():
     @task
@@ -123,7 +125,7 @@ def over(name: str, run: str) -> bool:
         return False
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["task", "worker"])
 def test_a_task_killed_in_the_middle_of_its_load(dag, victim):
     """Row 15: tried again, and the table is exact; the same interval run three times in all changes nothing.
@@ -177,7 +179,7 @@ def busy_for(pid: int) -> float:
     return time.time() - psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 0.0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["alone", "with its tasks"])
 def test_the_scheduler_killed_with_runs_queued(stack, dag, victim):
     """Row 17: the state is in the database. Every run comes to its end, once; the hours are exact.
@@ -220,7 +222,7 @@ def test_the_scheduler_killed_with_runs_queued(stack, dag, victim):
     assert there == truth
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_backfill_over_a_leap_day_and_a_change_of_the_clock(dag):
     """Row 16: 29 February to 31 March 2024 in Paris, 32 days, the last of them with 23 hours."""
     name = dag(DAYS, "hour timestamptz")
@@ -265,7 +267,7 @@ def test_a_backfill_over_a_leap_day_and_a_change_of_the_clock(dag):
     assert dict(found["rows"]) == dict(found["ids"]) == wanted
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_metadata_away_during_a_run(stack, dag):
     """Row 18: the database that all parts meet in is killed, and stays away for ten seconds. No run fails by it."""
     name = dag(LOAD, "order_id bigint, ordered_at timestamptz", pause=0.1)
