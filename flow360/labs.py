@@ -195,7 +195,8 @@ def _with_holes(source: str, later: str) -> str:
         raise _Bad(f"line {begin + 1}: {_BEGIN} without {_END}")
     result = "\n".join(out)
     try:
-        ast.parse(result)
+        # A cell that writes a file (`%%writefile NAME.py`) is Python after its first line.
+        ast.parse(re.sub(r"\A%%writefile [^\n]+\.py$", "", result, count=1, flags=re.MULTILINE))
     except SyntaxError as error:
         raise _Bad(f"with its holes it is not Python any more (line {error.lineno}: {error.msg})") from None
     return result

@@ -192,7 +192,7 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     Args:
         query: SQL with `%s` or `%(name)s` where a value goes; values are never pasted into the text.
         params: the values. Without them a `%` is just a `%`.
-        db: "warehouse" or "source".
+        db: "warehouse", "source", or Airflow's or Hive's own records: "airflow", "hive".
 
     Returns:
         The rows, with numeric as float64; for a statement without rows one line with its command tag ("INSERT 0 5").

@@ -43,6 +43,7 @@ PORTS = {
     "KAFKA_METRICS_PORT": 19404,
     "GRAFANA_PORT": 13000,
     "JUPYTER_PORT": 18888,
+    "AIRFLOW_PORT": 18080,
 }
 SECRETS = (
     "POSTGRES_SOURCE_PASSWORD",
@@ -52,7 +53,13 @@ SECRETS = (
     "MONITOR_DB_PASSWORD",
     "GRAFANA_PASSWORD",
     "JUPYTER_TOKEN",
+    "AIRFLOW_PASSWORD",
+    "AIRFLOW_JWT_SECRET",
+    "AIRFLOW_API_SECRET",
+    "AIRFLOW_FERNET_KEY",
 )
+# HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
+SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
 
 
 def env_file() -> Path:
@@ -86,6 +93,7 @@ class Settings(BaseSettings):
     kafka_metrics_port: int = PORTS["KAFKA_METRICS_PORT"]
     grafana_port: int = PORTS["GRAFANA_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
+    airflow_port: int = PORTS["AIRFLOW_PORT"]
 
     postgres_source_user: str = "shop"
     postgres_source_db: str = "shop"
@@ -98,6 +106,10 @@ class Settings(BaseSettings):
     monitor_db_password: str = Field("", repr=False)
     grafana_password: str = Field("", repr=False)
     jupyter_token: str = Field("", repr=False)
+    airflow_password: str = Field("", repr=False)
+    airflow_jwt_secret: str = Field("", repr=False)
+    airflow_api_secret: str = Field("", repr=False)
+    airflow_fernet_key: str = Field("", repr=False)
 
     flow360_engine: str = "auto"
     flow360_state: Path | None = None
@@ -163,6 +175,9 @@ class Settings(BaseSettings):
     def prometheus_url(self) -> str:
         return f"http://127.0.0.1:{self.prometheus_port}"
 
+    def airflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.airflow_port}"
+
     @property
     def jupyter_url(self) -> str:
         return f"http://127.0.0.1:{self.jupyter_port}/lab/tree/notebooks/00_welcome.ipynb"
@@ -225,7 +240,7 @@ def _complete(path: Path) -> bool:
         # Without it `docker compose down` and `ps` would overlook what was started by name.
         lines.append("COMPOSE_PROFILES=*")
     lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
-    lines += [f"{name}={new_secret()}" for name in SECRETS if name not in known]
+    lines += [f"{name}={new_secret(SECRET_LENGTHS.get(name, 24))}" for name in SECRETS if name not in known]
     if not lines:
         return False
     text = old + ("\n" if old and not old.endswith("\n") else "") + "\n".join(lines) + "\n"

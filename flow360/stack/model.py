@@ -200,6 +200,18 @@ def _ports(name: str, specs: Iterable[str]) -> dict[int, int]:
     return ports
 
 
+def _like(name: str, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A service's table; with `like`, on top of that of another service (their environments are merged)."""
+    table = dict(tables[name])
+    other = table.pop("like", None)
+    if other is None:
+        return table
+    if other not in tables or "like" in tables[other]:
+        raise FlowError(f"stack/native.toml: [{name}]: like = {other!r} must name a service that is like no other")
+    environment = {**tables[other].get("environment", {}), **table.get("environment", {})}
+    return {**tables[other], **table, "environment": environment}
+
+
 def _native(name: str, table: Mapping[str, Any]) -> Native:
     known = set(Native.__dataclass_fields__)
     extra = set(table) - known
@@ -257,7 +269,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
             layer=about["layer"],
             title=about["title"],
             link=about.get("link"),
-            native=_native(name, tables[name]),
+            native=_native(name, _like(name, tables)),
             image=spec.get("image"),
             profiles=tuple(spec.get("profiles", ())),
             depends_on={key: value["condition"] for key, value in depends.items()},

@@ -267,6 +267,7 @@ class NativeEngine:
             "ports": {name: other.ports for name, other in self.model.services.items()},
             "secret": {name: getattr(settings(), name.lower()) for name in SECRETS},
             "data": self._data(service),
+            "data_of": {name: self._data(other) for name, other in self.model.services.items()},
             "conf": self._conf(service),
             "root": ROOT,
             "python": sys.executable,

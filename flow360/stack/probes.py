@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from flow360.settings import settings
 
 Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
+HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
 
 
 def postgres(port: int, database: str) -> str | None:
@@ -148,6 +150,28 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
     return None if contains in answer.text else f"GET {path}: {contains!r} not in the answer"
 
 
+def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | None:
+    """A part of Airflow that lives says so in the metadata every two seconds; the last time must be fresh.
+
+    Args:
+        port: of postgres-dwh, which keeps the metadata.
+        job: SchedulerJob, DagProcessorJob or TriggererJob.
+    """
+    import psycopg
+
+    query = """select extract(epoch from now() - max(latest_heartbeat)) from job
+               where job_type = %s and state = 'running'"""
+    at = {"host": host, "port": port, "user": "airflow", "dbname": "airflow_metadata"}
+    try:
+        with psycopg.connect(**at, password=settings().airflow_db_password, connect_timeout=int(TIMEOUT)) as db:
+            age = db.execute(query, (job,)).fetchone()[0]
+    except psycopg.Error as error:
+        return str(error).strip().splitlines()[-1]
+    if age is None:
+        return f"no {job} has reported"
+    return None if age < HEARTBEAT else f"{job} has been silent for {age:.0f} s"
+
+
 def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1) -> str | None:
     """Repeat a probe until it is content.
 
@@ -171,3 +195,8 @@ def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], p
             return f"not ready after {deadline:.0f} s ({missing})"
         time.sleep(pause)
         pause = min(pause * 1.3, 1.0)
+
+
+if __name__ == "__main__":  # the health check of Airflow's containers: which job, where the metadata is
+    job, host = sys.argv[1:]
+    sys.exit(airflow_heartbeat(5432, job, host))

@@ -12,7 +12,7 @@ import pytest
 
 from flow360 import settings as module
 from flow360.errors import Exit, FlowError
-from flow360.settings import PORTS, ROOT, SECRETS, Settings, ensure_env, new_secret, settings
+from flow360.settings import PORTS, ROOT, SECRET_LENGTHS, SECRETS, Settings, ensure_env, new_secret, settings
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_it_is_made_with_ports_and_passwords_for_its_owner_only(env):
     assert {name: int(found[name]) for name in PORTS} == PORTS
     assert len({found[name] for name in SECRETS}) == len(SECRETS)
     for name in SECRETS:
-        assert re.fullmatch(r"[A-Za-z0-9]{24}", found[name])
+        assert re.fullmatch(rf"[A-Za-z0-9]{{{SECRET_LENGTHS.get(name, 24)}}}", found[name])
     assert settings().postgres_dwh_password == found["POSTGRES_DWH_PASSWORD"]
     assert settings().kafka_bootstrap == "127.0.0.1:19092"
     assert list(env.parent.iterdir()) == [env], "no temporary file is left"

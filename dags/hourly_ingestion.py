@@ -1,0 +1,57 @@
+"""Every hour: the orders of the hour before, from the shop's database into the warehouse."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import Asset, CronDataIntervalTimetable, Metadata, dag, task
+
+orders = Asset("staging.shop_orders")
+
+
+# [START dag]
+@dag(
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=4,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    tags=["primeur"],
+    doc_md=__doc__,
+)
+def hourly_ingestion():
+    @task
+    def create_tables() -> None:
+        from include.connections import connect
+        from include.interval import create
+        from include.orders import TABLES
+
+        with connect("warehouse") as db:
+            create(db, TABLES)
+
+    @task
+    def load(table: str, data_interval_start=None, data_interval_end=None) -> int:
+        from include import orders
+        from include.connections import connect
+        from include.interval import replace_interval
+
+        within = data_interval_start, data_interval_end
+        with connect("shop") as shop, connect("warehouse") as warehouse:
+            return replace_interval(shop, warehouse, orders.QUERIES[table], table, "ordered_at", *within)
+
+    @task(outlets=[orders])
+    def reconcile(data_interval_start=None, data_interval_end=None):
+        from include.connections import connect
+        from include.orders import reconcile
+
+        with connect("shop") as shop, connect("warehouse") as warehouse:
+            count = reconcile(shop, warehouse, data_interval_start, data_interval_end)
+        start, end = data_interval_start.isoformat(), data_interval_end.isoformat()
+        yield Metadata(orders, {"start": start, "end": end, "orders": count})
+
+    loads = [load.override(task_id=f"load_{name}")(f"staging.shop_{name}") for name in ("orders", "order_lines")]
+    create_tables() >> loads >> reconcile()
+
+
+# [END dag]
+hourly_ingestion()

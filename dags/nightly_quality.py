@@ -1,0 +1,63 @@
+"""Every night: the branches' file of the day is judged, and let into the warehouse if few of its lines are bad."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
+
+
+# [START dag]
+@dag(
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="Europe/Paris"),
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=2,
+    params={"limit": Param(0.1, type="number", minimum=0, maximum=1, description="the share of bad lines let through")},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    tags=["primeur"],
+    doc_md=__doc__,
+)
+def nightly_quality():
+    @task
+    def profile(data_interval_start=None) -> dict:
+        from include.connections import connect
+        from include.interval import create, replace_day
+        from include.quality import TABLES, judge_day
+
+        day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
+        with connect("warehouse") as db:
+            create(db, TABLES)
+            judged = judge_day(db, day)
+            # The bad lines are kept, whatever becomes of the good ones.
+            replace_day(db, "staging.file_quarantine", day, judged.bad)
+        return {"day": day, "share": judged.share, "good": len(judged.good), "defects": judged.defects}
+
+    @task.branch
+    def gate(found: dict, params=None) -> str:
+        return "publish" if found["share"] <= params["limit"] else "hold_back"
+
+    @task
+    def publish(found: dict) -> int:
+        from include.connections import connect
+        from include.interval import replace_day
+        from include.quality import judge_day
+
+        with connect("warehouse") as db:
+            return replace_day(db, "staging.file_orders", found["day"], judge_day(db, found["day"]).good)
+
+    @task
+    def hold_back(found: dict) -> int:
+        from include.connections import connect
+        from include.interval import replace_day
+
+        # An earlier run may have let the day through, with another limit.
+        with connect("warehouse") as db:
+            return replace_day(db, "staging.file_orders", found["day"], [])
+
+    found = profile()
+    gate(found) >> [publish(found), hold_back(found)]
+
+
+# [END dag]
+nightly_quality()

@@ -1,0 +1,216 @@
+"""Answers of 03_orchestration: DAG files as a learner writes them, out of the solved lab's own text."""
+
+from __future__ import annotations
+
+import nbformat
+
+from flow360 import lesson, pipelines
+from flow360.clients import postgres
+from flow360.settings import ROOT
+from tests.answers import near_miss, right
+
+CELLS = {
+    cell["id"]: cell["source"]
+    for cell in nbformat.read(ROOT / "solutions" / "03_orchestration.ipynb", as_version=4).cells
+}
+TABLE = CELLS["start"].partition('"""')[2].partition('"""')[0]
+
+
+def write(cell: str, *changes: tuple[str, str]) -> str:
+    """Write the file of a cell of the solved lab, with pieces of its text replaced; the file's name."""
+    first, _, text = CELLS[cell].partition("\n")
+    for old, new in changes:
+        assert text.count(old) == 1, f"{cell}: {old!r} stands there {text.count(old)} times"
+        text = text.replace(old, new)
+    file = pipelines.LAB / first.rpartition("/")[2]
+    file.write_text(text + "\n", "utf-8")
+    return file.name
+
+
+def reset(exercise: str) -> None:
+    """The lab's table, empty; its DAGs as the solved lab has them, without runs (but for the history)."""
+    with postgres() as db:
+        db.execute(TABLE)
+        db.execute("truncate staging.lab_reviews")
+    if exercise in ("idempotent_load", "backfill_five_days"):
+        write("idempotent")
+        pipelines.await_dag(write("first-dag"))
+        pipelines.forget("lab_reviews")
+
+
+# --- 1 ----------------------------------------------------------------------------------------------------------------
+
+SCHEDULE = 'CronDataIntervalTimetable("0 0 * * *", timezone="Europe/Paris")'
+
+
+@right("first_dag")
+def as_in_the_solution():
+    write("given-load")
+    return write("first-dag")
+
+
+@right("first_dag")
+def said_in_another_way():
+    write("given-load")
+    arrow = ("    load_day() >> check_day()", "    check_day().set_upstream(load_day())")
+    return write("first-dag", (SCHEDULE, 'CronDataIntervalTimetable("@daily", timezone="Europe/Paris")'), arrow)
+
+
+@near_miss("first_dag", says="begins at 0")
+def midnight_in_utc():
+    """01:00 in Paris, or 02:00 in summer."""
+    return write("first-dag", ("Europe/Paris", "UTC"))
+
+
+@near_miss("first_dag", says="from a moment to itself")
+def a_plain_cron_line():
+    return write("first-dag", (SCHEDULE, '"0 0 * * *"'))
+
+
+@near_miss("first_dag", says="one day")
+def every_week():
+    return write("first-dag", ("0 0 * * *", "0 0 * * 1"))
+
+
+@near_miss("first_dag", says="what comes after load_day")
+def no_arrow():
+    return write("first-dag", ("load_day() >> check_day()", "load_day()\n    check_day()"))
+
+
+@near_miss("first_dag", says="no retry")
+def a_delay_without_retries():
+    return write("first-dag", ('"retries": 2, ', ""))
+
+
+@near_miss("first_dag", says="cannot be imported")
+def a_name_that_does_not_exist():
+    return write("first-dag", ("load_day() >> check_day()", "load_days() >> check_day()"))
+
+
+# --- 2 ----------------------------------------------------------------------------------------------------------------
+
+DELETE = '        warehouse.execute(f"delete from staging.lab_reviews {WITHIN}", (start, end))\n'
+
+
+@right("idempotent_load")
+def delete_the_interval_and_insert():
+    return write("idempotent")
+
+
+@right("idempotent_load")
+def insert_what_is_missing():
+    values = 'executemany("insert into staging.lab_reviews values (%s, %s, %s, %s)", rows)'
+    fresh = (
+        'executemany("insert into staging.lab_reviews select %s, %s, %s, %s'
+        ' where not exists (select from staging.lab_reviews where review_id = %s)", [(*row, row[0]) for row in rows])'
+    )
+    return write("idempotent", (DELETE, ""), (values, fresh))
+
+
+@near_miss("idempotent_load", says="rows for its")
+def the_load_as_given():
+    write("given-load")
+    return "lab_load.py"
+
+
+@near_miss("idempotent_load", says="who took the others away")
+def everything_is_deleted_first():
+    return write("idempotent", (DELETE, '        warehouse.execute("truncate staging.lab_reviews")\n'))
+
+
+@near_miss("idempotent_load", says="who took the others away")
+def older_rows_go_too():
+    return write(
+        "idempotent",
+        (DELETE, '        warehouse.execute("delete from staging.lab_reviews where written_at < %s", (end,))\n'),
+    )
+
+
+# --- 3 ----------------------------------------------------------------------------------------------------------------
+
+
+def five(first: str, last: str, wait: bool = True) -> int:
+    backfill = pipelines.backfill("lab_reviews", first, last, reprocess_behavior="completed", max_active_runs=4)
+    if wait:
+        pipelines.await_backfill(backfill)
+    return backfill
+
+
+@right("backfill_five_days")
+def from_midnight_in_paris():
+    return five("2026-05-03T22:00Z", "2026-05-07T22:00Z")
+
+
+@near_miss("backfill_five_days", says="2026-05-04 is missing")
+def from_midnight_in_utc():
+    return five("2026-05-04T00:00Z", "2026-05-08T00:00Z")
+
+
+@near_miss("backfill_five_days", says="also ran for 2026-05-09")
+def the_end_counted_as_out():
+    return five("2026-05-03T22:00Z", "2026-05-08T22:00Z")
+
+
+@near_miss("backfill_five_days", says="wait for it")
+def without_waiting():
+    return five("2026-05-03T22:00Z", "2026-05-07T22:00Z", wait=False)
+
+
+# --- 4 ----------------------------------------------------------------------------------------------------------------
+
+
+@right("quality_branch")
+def a_limit_of_the_run():
+    return write("branch")
+
+
+@near_miss("quality_branch", says="expected publish, found hold_back")
+def the_wrong_way_round():
+    return write("branch", ("<=", ">"))
+
+
+@near_miss("quality_branch", says="the run's own limit is 1 %")
+def a_limit_in_the_code():
+    return write("branch", ('params["limit"]', "0.1"))
+
+
+@near_miss("quality_branch", says="publish and hold_back")
+def both_at_once():
+    return write("branch", ("@task.branch", "@task"))
+
+
+# --- 5 ----------------------------------------------------------------------------------------------------------------
+
+
+def history(order: str) -> str:
+    """The lab's DAG with its three runs, and the task that comes first in some order."""
+    if lesson.sql("select count(*) from task_instance where dag_id = 'lab_history'", db="airflow").iat[0, 0] < 9:
+        pipelines.await_dag(write("given-history"))
+        for run in [pipelines.rerun("lab_history", f"2026-05-0{day}T06:00Z") for day in (5, 6, 7)]:
+            pipelines.finish("lab_history", run)
+    query = f"""select task_id from task_instance where dag_id = 'lab_history'
+                group by task_id order by {order} desc limit 1"""
+    return lesson.sql(query, db="airflow").iat[0, 0]
+
+
+@right("slow_task")
+def the_highest_median():
+    return history("percentile_cont(0.5) within group (order by extract(epoch from end_date - start_date))")
+
+
+@near_miss("slow_task", says="one bad night")
+def the_longest_of_all():
+    return history("max(end_date - start_date)")
+
+
+@near_miss("slow_task", says="another task takes longer")
+def the_last_one_to_end():
+    """`clean` and `enrich` begin together, so a glance at the page shows both at the end."""
+    history("max(end_date)")
+    return "clean"
+
+
+@near_miss("slow_task", says="task_id")
+def the_dag_instead():
+    history("max(end_date)")
+    return "lab_history"

@@ -1,0 +1,118 @@
+"""Airflow as it runs: what it keeps to itself, what it says to bad input, and the repository's pipelines end to end."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import requests
+
+from flow360 import clients, lesson, pipelines
+from flow360.errors import FlowError
+from flow360.settings import SECRETS, settings
+
+PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+HEAD = "from airflow.sdk import dag\n\n@dag()\n"
+PIPELINES = ("hourly_ingestion", "store_sales", "backfill_deliveries", "nightly_quality")
+
+
+@pytest.fixture
+def airflow(started) -> Iterator[None]:
+    started("postgres-source", "primeur-load", *PARTS)
+    yield
+    pipelines.remove("bad_name", "bad_syntax")
+    pipelines.pause(*PIPELINES)
+
+
+@pytest.mark.timeout(400)
+def test_passwords_are_in_no_log_and_in_a_file_of_their_owner(stack, airflow):
+    file = stack.host._data(stack.model["airflow-webserver"]) / "passwords.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    run = pipelines.start("nightly_quality", "2026-05-08T06:00Z") if not pipelines.runs("nightly_quality") else ""
+    if run:
+        pipelines.finish("nightly_quality", run)
+    home = stack.host._data(stack.model["airflow-scheduler"])
+    logs = [*(stack.host.state / "logs").glob("airflow-*.log"), *home.rglob("*.log")]
+    assert len(logs) >= len(PARTS)
+    for log in logs:
+        text = log.read_text("utf-8", "replace")
+        for name in SECRETS:
+            assert getattr(settings(), name.lower()) not in text, f"{name} in {log.name}"
+
+
+@pytest.mark.timeout(400)
+def test_nothing_listens_beyond_this_machine(stack, airflow):
+    for name in PARTS:
+        parent = psutil.Process(stack.host.pids()[name])
+        for process in [parent, *parent.children(recursive=True)]:
+            for one in process.net_connections():
+                if one.status == psutil.CONN_LISTEN:
+                    assert one.laddr.ip == "127.0.0.1", f"{name}: {one.laddr}"
+
+
+def test_the_api_wants_a_token_and_says_in_a_line_what_it_refuses(airflow, monkeypatch):
+    assert requests.get(f"{settings().airflow_url}/api/v2/dags", timeout=10).status_code == 401
+    with pytest.raises(FlowError, match=r"GET /dags/nobody/details: 404: .*nobody") as caught:
+        clients.airflow().get("/dags/nobody/details")
+    assert len(caught.value.message.splitlines()) == 1
+    monkeypatch.setattr(settings(), "airflow_password", "wrong")
+    with pytest.raises(FlowError, match="401: .*is .env the one"):
+        clients.airflow()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("bad_name", HEAD + "def bad_name():\n    nobody()\n\nbad_name()\n", "NameError"),
+        ("bad_syntax", HEAD + "def bad_syntax(:\n", "SyntaxError"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_a_line(airflow, name, text, why):
+    file = pipelines.LAB / f"{name}.py"
+    file.write_text(text, "utf-8")
+    with pytest.raises(FlowError, match=f"dags/lab/{name}.py cannot be imported: {why}") as caught:
+        pipelines.await_dag(file)
+    assert len(caught.value.message.splitlines()) == 1
+
+
+@pytest.mark.timeout(400)
+def test_the_pipelines_bring_what_the_shop_has_and_may_be_repeated(airflow):
+    """Orders of an hour, the report that follows, a day of deliveries, and a file on each side of the gate; twice."""
+    pipelines.forget(*PIPELINES)
+    clients.airflow().patch("/dags/store_sales", json={"is_paused": False})
+    runs = {
+        "hourly_ingestion": "2026-05-07T15:00Z",
+        "backfill_deliveries": "2026-05-08T06:00Z",
+        "nightly_quality": "2026-05-09T06:00Z",
+    }
+    ids = {dag_id: pipelines.start(dag_id, moment) for dag_id, moment in runs.items()}
+    good = pipelines.start("nightly_quality", "2026-05-08T06:00Z")
+    for turn in (1, 2):
+        for dag_id, run in [*ids.items(), ("nightly_quality", good)]:
+            assert pipelines.finish(dag_id, run) == "success", dag_id
+        orders = lesson.sql(
+            """select count(*), sum(total_eur) from {} where ordered_at >= '2026-05-07 14:00Z'
+               and ordered_at < '2026-05-07 15:00Z'""".replace("{}", "staging.shop_orders")
+        )
+        assert tuple(orders.iloc[0])[0] == 18
+        late = "select sum(deliveries), sum(late), sum(refused) from staging.punctuality where day = '2026-05-07'"
+        assert tuple(lesson.sql(late).iloc[0]) == (338, 62, 10)
+        assert lesson.sql("select day::text, count(*) from staging.file_orders group by day").values.tolist() == [
+            ["2026-05-07", 383]
+        ]
+        bad = "select day::text, count(*) from staging.file_quarantine group by day order by day"
+        assert lesson.sql(bad).values.tolist() == [["2026-05-07", 25], ["2026-05-08", 25]]
+        if turn == 1:
+            for dag_id, run in [*ids.items(), ("nightly_quality", good)]:
+                pipelines.repeat(dag_id, run)
+    report = lesson.wait_for(
+        lambda: next((one for one in pipelines.runs("store_sales") if one["state"] == "success"), None), 90
+    )
+    assert report["run_type"] == "asset_triggered"
+    sales = """select count(*) from staging.store_sales s full join (
+                 select store_id, count(*) as orders, sum(total_eur) as euros from staging.shop_orders
+                 where status <> 'cancelled' group by store_id) o using (store_id)
+               where s.orders is distinct from o.orders or s.euros is distinct from o.euros"""
+    assert lesson.sql(sales).iat[0, 0] == 0

@@ -1,0 +1,169 @@
+"""Airflow without running it: its settings in both engines, each DAG file by its id, and what the tasks call."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flow360.settings import ROOT
+from flow360.stack.model import COMPOSE, NATIVE, model
+
+DAGS = ROOT / "dags"
+FILES = sorted(path.stem for path in DAGS.glob("*.py"))
+PARTS = ("airflow-init", "airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+# What one engine needs and the other one has by itself.
+ONLY_NATIVE = {"AIRFLOW_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "NO_PROXY", "PYTHON"}
+ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD"}
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def settings_file() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "stack" / "airflow" / "airflow.cfg")
+    return parser
+
+
+def test_every_setting_is_one_that_airflow_knows():
+    """A key that Airflow does not know would change nothing, and nobody would notice."""
+    known = yaml.safe_load((Path(find_spec("airflow").origin).parent / "config_templates" / "config.yml").read_text())
+    for section in settings_file().sections():
+        for key in settings_file()[section]:
+            assert key in known[section]["options"], f"[{section}] {key}"
+
+
+def test_settings_are_a_laptop_s():
+    cfg = settings_file()
+    assert cfg["core"]["executor"] == "LocalExecutor"
+    assert cfg["core"].getint("parallelism") == 4
+    assert cfg["core"].getboolean("load_examples") is False
+    assert cfg["api"].getint("workers") == 1
+    assert cfg["api"].getboolean("expose_config") is False
+    assert "simple_auth_manager_all_admins" not in cfg["core"]
+    for section in cfg.sections():
+        for key in cfg[section]:
+            assert not key.endswith(("password", "secret", "_key", "_conn")), key
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_both_engines_give_airflow_the_same_variables(name):
+    docker = set(yaml.safe_load(COMPOSE.read_text("utf-8"))["services"][name]["environment"])
+    native = set(model()[name].native.environment)
+    assert docker - ONLY_DOCKER == native - ONLY_NATIVE
+    assert docker >= ONLY_DOCKER
+    assert native >= ONLY_NATIVE
+
+
+def test_all_parts_share_their_keys_and_only_the_api_knows_the_password():
+    tables = tomllib.loads(NATIVE.read_text("utf-8"))
+    for name in PARTS[1:]:
+        assert tables[name]["like"] == PARTS[0]
+        assert ("AIRFLOW_PASSWORD" in model()[name].native.environment) == (name == "airflow-webserver")
+
+
+# --- DAG files --------------------------------------------------------------------------------------------------------
+
+READ = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+dags = {dag.dag_id: {
+    "file": dag.fileloc.rpartition("/")[2], "catchup": dag.catchup, "doc": dag.doc_md, "tags": sorted(dag.tags),
+    "start": dag.start_date.isoformat(), "max_active_runs": dag.max_active_runs,
+    "retries": {task.task_id: task.retries for task in dag.tasks},
+} for dag in bag.dags.values()}
+print("READ", json.dumps({"dags": dags, "errors": bag.import_errors}))
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory) -> dict:
+    """All DAG files, as Airflow reads them: in a process of its own, with no database and no services."""
+    home = tmp_path_factory.mktemp("airflow")
+    folder = home / "dags"
+    folder.mkdir()
+    for path in [*DAGS.glob("*.py"), DAGS / "include", DAGS / ".airflowignore"]:
+        (folder / path.name).symlink_to(path)
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
+        "AIRFLOW_HOME": str(home),
+        "PYTHONPATH": str(folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(folder)], capture_output=True, text=True, timeout=120, env=environment
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("READ ")]
+    assert said, done.stderr[-2000:]
+    return json.loads(said[0].removeprefix("READ "))
+
+
+def test_every_file_can_be_imported(bag):
+    assert bag["errors"] == {}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_dag_a_file_with_the_file_s_name(bag, name):
+    assert [dag_id for dag_id, dag in bag["dags"].items() if dag["file"] == f"{name}.py"] == [name]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_dag_can_be_run_by_a_learner_and_repeated_by_airflow(bag, name):
+    dag = bag["dags"][name]
+    assert dag["doc"]
+    assert dag["tags"]
+    assert dag["catchup"] is False, "unpaused, it would run for every interval since its start"
+    assert dag["max_active_runs"] <= 4
+    assert all(retries >= 2 for retries in dag["retries"].values())
+
+
+def test_nothing_heavy_is_imported_when_a_file_is_read():
+    """The dag-processor reads every file again and again: what a task needs is imported in the task."""
+    for path in DAGS.glob("*.py"):
+        for line in path.read_text("utf-8").splitlines():
+            if line.startswith(("import ", "from ")):
+                assert line.split()[1].split(".")[0] in ("__future__", "datetime", "airflow"), f"{path.name}: {line}"
+
+
+# --- what the tasks call ----------------------------------------------------------------------------------------------
+
+
+def test_the_quality_gate_finds_exactly_what_was_planted():
+    """Line by line against the manifest; `late` is a good line in the next day's file."""
+    code = """
+import json, sys
+sys.path.insert(0, "dags")
+from include.quality import FILES, judge
+from flow360.primeur.snapshot import seed_table
+customers = set(seed_table("customers")["customer_id"].to_pylist())
+found = {path.name: judge(path, customers) for path in sorted(FILES.glob("orders_*.csv"))}
+print(json.dumps({name: [[row["line"], row["defect"]] for row in one.bad] for name, one in found.items()}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((ROOT / "data" / "seed" / "manifest.json").read_text("utf-8"))
+    called = {
+        "encoding": "not UTF-8",
+        "bad_row": "wrong number of fields",
+        "missing_key": "no customer",
+        "orphan": "unknown customer",
+        "not_a_number": "not a number",
+        "wrong_unit": "cents, not euros",
+        "duplicate": "doubled",
+    }
+    for name, found in json.loads(done.stdout).items():
+        planted = [
+            [one["line"], called[one["kind"]]]
+            for one in manifest["defects"]
+            if one["where"] == name and one["kind"] in called
+        ]
+        assert sorted(found) == sorted(planted), name
