@@ -8,6 +8,7 @@ module costs nothing.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kazoo.client import KazooClient
+    from pyspark.sql.connect.session import SparkSession
 
 CONNECT_SECONDS = 5
 _PORT_SETTING = {
@@ -32,6 +34,9 @@ _PORT_SETTING = {
     "postgres-dwh": "postgres_dwh_port",
     "mosquitto": "mqtt_port",
     "market-api": "market_api_port",
+    "spark-master": "spark_master_port",
+    "spark-worker": "spark_worker_web_port",
+    "spark-connect": "spark_connect_port",
     "jupyterlab": "jupyter_port",
 }
 # service, and what the database, its role and the settings of its password are called
@@ -330,3 +335,51 @@ def api(seconds: float = 10.0) -> requests.Session:
     session = Session()
     session.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
     return session
+
+
+# --- Spark ----------------------------------------------------------------------------------------
+
+
+def spark() -> SparkSession:
+    """This process's session on the Connect server that all notebooks share: `spark().read.parquet(...)`.
+
+    A second call gives the same session; after the server was started anew, a new one (views and cached tables of the
+    old one are gone with it). A call to a server that went away gives up after some 5 seconds.
+
+    Raises:
+        FlowError: the server is down.
+    """
+    if not answers("spark-connect"):
+        raise is_down("spark-connect")
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # pyspark.sql.functions asks for it: no JVM in this process
+    from pyspark.errors import PySparkException
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        try:
+            session.conf.get("spark.app.id")
+            return session
+        except PySparkException:
+            session.stop()  # the server does not know it any more
+    # A proxy in the environment must not be asked for 127.0.0.1.
+    channel = DefaultChannelBuilder(f"sc://127.0.0.1:{settings().spark_connect_port}", [("grpc.enable_http_proxy", 0)])
+    session = SparkSession.builder.channelBuilder(channel).create()
+    # The library's own patience is ten minutes.
+    session.client.set_retry_policies([DefaultPolicy(max_retries=4, max_backoff=2000)])
+    PySparkException._render_traceback_ = _spark_error
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)  # it would print the JVM's stack again
+    return session
+
+
+def _spark_error(error: Exception) -> list[str]:
+    """What a notebook shows of Spark's error: its message without the JVM's stack, five lines at most."""
+    from pyspark.errors import RetriesExceeded
+
+    if isinstance(error, RetriesExceeded) or not answers("spark-connect"):
+        return [f"{type(error).__name__}: {is_down('spark-connect')}"]
+    text = str(error).split("JVM stacktrace:")[0].strip()
+    lines = [line[:300] for line in text.splitlines() if line.strip()][:5]
+    return [f"{type(error).__name__}: {lines[0] if lines else ''}", *lines[1:]]

@@ -25,6 +25,9 @@ from flow360.errors import Exit, FlowError
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds README.md."""
 
+GENERATED = ROOT / "data" / "generated"
+"""What is generated on this machine; Spark sees it under the same path with either engine."""
+
 # The port you know, plus 10000: easy to remember, and free on a machine that already runs PostgreSQL or Jupyter.
 PORTS = {
     "ZOOKEEPER_PORT": 12181,
@@ -33,6 +36,12 @@ PORTS = {
     "POSTGRES_DWH_PORT": 15433,
     "MQTT_PORT": 11883,
     "MARKET_API_PORT": 18000,
+    "SPARK_MASTER_PORT": 17077,
+    "SPARK_MASTER_WEB_PORT": 18081,
+    "SPARK_WORKER_WEB_PORT": 18082,
+    # As it is usual: 10000 more would be a number that the system gives to outgoing connections in the tests.
+    "SPARK_CONNECT_PORT": 15002,
+    "SPARK_UI_PORT": 14040,
     "JUPYTER_PORT": 18888,
 }
 SECRETS = (
@@ -65,6 +74,11 @@ class Settings(BaseSettings):
     postgres_dwh_port: int = PORTS["POSTGRES_DWH_PORT"]
     mqtt_port: int = PORTS["MQTT_PORT"]
     market_api_port: int = PORTS["MARKET_API_PORT"]
+    spark_master_port: int = PORTS["SPARK_MASTER_PORT"]
+    spark_master_web_port: int = PORTS["SPARK_MASTER_WEB_PORT"]
+    spark_worker_web_port: int = PORTS["SPARK_WORKER_WEB_PORT"]
+    spark_connect_port: int = PORTS["SPARK_CONNECT_PORT"]
+    spark_ui_port: int = PORTS["SPARK_UI_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
 
     postgres_source_user: str = "shop"
@@ -181,6 +195,9 @@ def _complete(path: Path) -> bool:
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
     if "COMPOSE_FILE" not in known:
         lines.append("COMPOSE_FILE=stack/compose.yaml")
+    if "FLOW360_DATA" not in known:
+        # What containers share with notebooks (data/generated) keeps its path and its owner; nothing in them is root.
+        lines += [f"FLOW360_DATA={GENERATED}", f"FLOW360_UID={os.geteuid() or 10001}"]
     lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
     lines += [f"{name}={new_secret()}" for name in SECRETS if name not in known]
     if not lines:

@@ -8,6 +8,7 @@ really runs.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, settings
+from flow360.settings import GENERATED, ROOT, settings
 from flow360.stack import probes
 from flow360.stack.compose import Background, CommandFailed, Compose, follow, run
 from flow360.stack.model import STACK, Model, Service
@@ -33,7 +34,7 @@ SOURCE = "org.flow360.source"  # the label that ties our own image to the files 
 # What stack/images/Dockerfile reads. An image built from other contents is built again.
 INPUTS = (
     *("stack/images", "requirements.lock", "flow360/__init__.py", "flow360/errors.py", "flow360/settings.py"),
-    *("flow360/primeur", "data/seed"),
+    *("flow360/primeur", "data/seed", "stack/spark", "stack/jars.lock"),
 )
 
 
@@ -76,6 +77,9 @@ class DockerEngine:
         order = self._ours(self.model.closure(names))
         if reason := self.answers():
             raise FlowError(f"{reason}. Or take --engine native.", Exit.DOCKER)
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            GENERATED.chmod(0o1777)  # for root, the containers' user is another one (FLOW360_UID)
         todo = self._not_running(order, progress)
         if not todo:
             return

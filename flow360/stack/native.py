@@ -268,6 +268,8 @@ class NativeEngine:
             "debian": artifacts.debian_root(service.name),
             "triplet": artifacts.TRIPLET,
             "postgres": _PostgresHome(),
+            "spark": _SparkHome(),
+            "jars": os.pathsep.join(map(str, artifacts.jars(service.native.jars))) if service.native.jars else "",
         }
 
     def _command(self, service: Service) -> list[str]:
@@ -278,13 +280,17 @@ class NativeEngine:
         spec = java.Java(native.java.main, native.java.heap, options)
         args = [part.format(**values) for part in native.args]
         # The JVM makes no archive for a class path with folders in it.
-        cds = not native.java.classpath
+        cds = all(entry.endswith("/*") for entry in native.java.classpath)
         return java.command(service.name, spec, self._classpath(service), args, self._conf(service), cds)
 
     def _classpath(self, service: Service) -> list[Path]:
         assert service.native.java
         values = self._values(service)
-        before = [Path(entry.format(**values)) for entry in service.native.java.classpath]
+        before: list[Path] = []
+        for entry in service.native.java.classpath:
+            path = Path(entry.format(**values))
+            # Sorted: the JVM's own order is the folder's, and another order would not fit its class archive.
+            before += sorted(path.parent.glob("*.jar")) if path.name == "*" else [path]
         return [*before, *(artifacts.jars(service.native.jars) if service.native.jars else [])]
 
     def _environment(self, service: Service) -> dict[str, str]:
@@ -331,8 +337,7 @@ class NativeEngine:
     def _probe(self, service: Service) -> probes.Probe:
         ready = dict(service.native.ready or {})
         probe = getattr(probes, ready.pop("probe"))
-        port = self.model[ready.pop("broker", service.name)].port
-        return partial(probe, port, **ready)
+        return partial(probe, self.model[ready.pop("broker", service.name)].port_at(ready.pop("port", 0)), **ready)
 
 
 class _PostgresHome:
@@ -340,6 +345,13 @@ class _PostgresHome:
 
     def __format__(self, _spec: str) -> str:
         return str(prepare.postgres_home())
+
+
+class _SparkHome:
+    """`{spark}`: looked up where it is used."""
+
+    def __format__(self, _spec: str) -> str:
+        return str(prepare.spark_home())
 
 
 class _Skipped(Exception):

@@ -27,6 +27,7 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "clients.zookeeper().__enter__()": ("zookeeper", lambda: clients.zookeeper().__enter__()),
     "clients.mqtt()": ("mosquitto", lambda: clients.mqtt()),
     "clients.api().get('/orders')": ("market-api", lambda: clients.api().get("/orders")),
+    "clients.spark()": ("spark-connect", lambda: clients.spark()),
     "lesson.sql('select 1')": ("postgres-dwh", lambda: lesson.sql("select 1")),
 }
 LONGEST = 5  # lines
