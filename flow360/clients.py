@@ -376,9 +376,7 @@ def spark() -> SparkSession:
 
 def _spark_error(error: Exception) -> list[str]:
     """What a notebook shows of Spark's error: its message without the JVM's stack, five lines at most."""
-    from pyspark.errors import RetriesExceeded
-
-    if isinstance(error, RetriesExceeded) or not answers("spark-connect"):
+    if not answers("spark-connect"):
         return [f"{type(error).__name__}: {is_down('spark-connect')}"]
     text = str(error).split("JVM stacktrace:")[0].strip()
     lines = [line[:300] for line in text.splitlines() if line.strip()][:5]

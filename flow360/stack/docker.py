@@ -260,6 +260,13 @@ class DockerEngine:
             if not self.model[name].job:
                 progress(Event(name, "stopped", "", None, time.monotonic() - start))
 
+    def kill(self, name: str) -> None:
+        """End a service with SIGKILL, as a crash would, and start it again (a container that was killed stays down)."""
+        for verb in ("kill", "start"):
+            done = run(self.compose.command(verb, self.model[name].name), STOP)
+            if done.returncode:
+                raise _docker_error(f"docker compose {verb}", done.stderr.splitlines())
+
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their volumes, none else; jobs that filled them will run again."""
         names = self._ours(names)

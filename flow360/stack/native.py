@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -160,6 +161,19 @@ class NativeEngine:
         if service.native.java:
             java.keep_archive(service.name, self._classpath(service), self._conf(service), whole=ended_by_itself)
         self._say(progress, service, start, "stopped", "")
+
+    def kill(self, name: str) -> None:
+        """End a service with SIGKILL, as a crash would; supervisord starts it again.
+
+        Raises:
+            FlowError: it does not run.
+        """
+        pid = self.pids().get(self.model[name].name)
+        if pid is None:
+            raise FlowError(
+                f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`", Exit.SERVICE
+            )
+        os.kill(pid, signal.SIGKILL)
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their data, with the marks of the jobs that filled them."""
