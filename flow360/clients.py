@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -359,11 +360,13 @@ def spark() -> SparkSession:
 
     session = SparkSession.getActiveSession()
     if session is not None:
-        try:
-            session.conf.get("spark.app.id")
-            return session
-        except PySparkException:
-            session.stop()  # the server does not know it any more
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "the maximum number of retries": the server it belonged to is gone
+            try:
+                session.conf.get("spark.app.id")
+                return session
+            except PySparkException:
+                session.stop()
     # A proxy in the environment must not be asked for 127.0.0.1.
     channel = DefaultChannelBuilder(f"sc://127.0.0.1:{settings().spark_connect_port}", [("grpc.enable_http_proxy", 0)])
     session = SparkSession.builder.channelBuilder(channel).create()

@@ -140,7 +140,7 @@ def cured_join(cured: Any) -> None:
     ratio = last["max_records"] / max(last["median_records"], 1)
     expect(
         ratio <= 2,
-        f"cured: the largest task reads {last['max_records']:,} rows, the median {last['median_records']:,}: "
+        f"cured: the largest task reads {int(last['max_records']):,} rows, the median {int(last['median_records']):,}: "
         f"expected at most twice the median, found {ratio:.1f} times",
     )
     moved = after.stages["shuffle_write"].sum() / before.stages["shuffle_write"].sum()
@@ -163,6 +163,8 @@ def exact_stream(copy: Callable[..., Any]) -> None:
     target, checkpoint = base / "rows", base / "checkpoint"
     query = None
     try:
+        with clients.kafka_admin() as admin:
+            admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
         _send(topic, range(ROWS // 2))
         query = _start(copy, topic, target, checkpoint)
         _until(lambda: _commits(checkpoint) > 0 or not query.isActive, 90)
