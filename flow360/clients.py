@@ -8,7 +8,9 @@ module costs nothing.
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kazoo.client import KazooClient
+    from pyspark.sql.connect.session import SparkSession
 
     from flow360.monitoring.prometheus import Prometheus
 
@@ -43,6 +46,9 @@ _PORT_SETTING = {
     "postgres-exporter": "postgres_exporter_port",
     "kafka-exporter": "kafka_exporter_port",
     "grafana": "grafana_port",
+    "spark-master": "spark_master_port",
+    "spark-worker": "spark_worker_web_port",
+    "spark-connect": "spark_connect_port",
     "jupyterlab": "jupyter_port",
     "airflow-webserver": "airflow_port",
 }
@@ -426,3 +432,51 @@ def prometheus() -> Prometheus:
     if not answers("prometheus"):
         raise is_down("prometheus")
     return Prometheus()
+
+
+# --- Spark ----------------------------------------------------------------------------------------
+
+
+def spark() -> SparkSession:
+    """This process's session on the Connect server that all notebooks share: `spark().read.parquet(...)`.
+
+    A second call gives the same session; after the server was started anew, a new one (views and cached tables of the
+    old one are gone with it). A call to a server that went away gives up after some 5 seconds.
+
+    Raises:
+        FlowError: the server is down.
+    """
+    if not answers("spark-connect"):
+        raise is_down("spark-connect")
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # pyspark.sql.functions asks for it: no JVM in this process
+    from pyspark.errors import PySparkException
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "the maximum number of retries": the server it belonged to is gone
+            try:
+                session.conf.get("spark.app.id")
+                return session
+            except PySparkException:
+                session.stop()
+    # A proxy in the environment must not be asked for 127.0.0.1.
+    channel = DefaultChannelBuilder(f"sc://127.0.0.1:{settings().spark_connect_port}", [("grpc.enable_http_proxy", 0)])
+    session = SparkSession.builder.channelBuilder(channel).create()
+    # The library's own patience is ten minutes.
+    session.client.set_retry_policies([DefaultPolicy(max_retries=4, max_backoff=2000)])
+    PySparkException._render_traceback_ = _spark_error
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)  # it would print the JVM's stack again
+    return session
+
+
+def _spark_error(error: Exception) -> list[str]:
+    """What a notebook shows of Spark's error: its message without the JVM's stack, five lines at most."""
+    if not answers("spark-connect"):
+        return [f"{type(error).__name__}: {is_down('spark-connect')}"]
+    text = str(error).split("JVM stacktrace:")[0].strip()
+    lines = [line[:300] for line in text.splitlines() if line.strip()][:5]
+    return [f"{type(error).__name__}: {lines[0] if lines else ''}", *lines[1:]]

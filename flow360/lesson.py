@@ -111,6 +111,18 @@ def stop(*names: str) -> None:
     print(f"stopped: {', '.join(wanted)}")
 
 
+def kill(name: str) -> None:
+    """End a service without a word of farewell (SIGKILL), as a crash or a power cut would.
+
+    Its keeper starts it again at once; `lesson.start(name)` waits until it answers.
+
+    Raises:
+        FlowError: no such service, or it does not run.
+    """
+    _stack().kill(name)
+    print(f"killed: {name}")
+
+
 def status_table(stack: Any = None) -> pd.DataFrame:
     """One row for each service.
 

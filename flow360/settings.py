@@ -25,6 +25,9 @@ from flow360.errors import Exit, FlowError
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds README.md."""
 
+GENERATED = ROOT / "data" / "generated"
+"""What is generated on this machine; Spark sees it under the same path with either engine."""
+
 # The port you know, plus 10000: easy to remember, and free on a machine that already runs PostgreSQL or Jupyter.
 PORTS = {
     "ZOOKEEPER_PORT": 12181,
@@ -42,6 +45,12 @@ PORTS = {
     "KAFKA_EXPORTER_PORT": 19308,
     "KAFKA_METRICS_PORT": 19404,
     "GRAFANA_PORT": 13000,
+    "SPARK_MASTER_PORT": 17077,
+    "SPARK_MASTER_WEB_PORT": 18081,
+    "SPARK_WORKER_WEB_PORT": 18082,
+    # As it is usual: 10000 more would be a number that the system gives to outgoing connections in the tests.
+    "SPARK_CONNECT_PORT": 15002,
+    "SPARK_UI_PORT": 14040,
     "JUPYTER_PORT": 18888,
     "AIRFLOW_PORT": 18080,
 }
@@ -92,6 +101,11 @@ class Settings(BaseSettings):
     kafka_exporter_port: int = PORTS["KAFKA_EXPORTER_PORT"]
     kafka_metrics_port: int = PORTS["KAFKA_METRICS_PORT"]
     grafana_port: int = PORTS["GRAFANA_PORT"]
+    spark_master_port: int = PORTS["SPARK_MASTER_PORT"]
+    spark_master_web_port: int = PORTS["SPARK_MASTER_WEB_PORT"]
+    spark_worker_web_port: int = PORTS["SPARK_WORKER_WEB_PORT"]
+    spark_connect_port: int = PORTS["SPARK_CONNECT_PORT"]
+    spark_ui_port: int = PORTS["SPARK_UI_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
     airflow_port: int = PORTS["AIRFLOW_PORT"]
 
@@ -239,6 +253,9 @@ def _complete(path: Path) -> bool:
     if "COMPOSE_PROFILES" not in known:
         # Without it `docker compose down` and `ps` would overlook what was started by name.
         lines.append("COMPOSE_PROFILES=*")
+    if "FLOW360_DATA" not in known:
+        # What containers share with notebooks (data/generated) keeps its path and its owner; nothing in them is root.
+        lines += [f"FLOW360_DATA={GENERATED}", f"FLOW360_UID={os.geteuid() or 10001}"]
     lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
     lines += [f"{name}={new_secret(SECRET_LENGTHS.get(name, 24))}" for name in SECRETS if name not in known]
     if not lines:

@@ -8,6 +8,7 @@ really runs.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, settings
+from flow360.settings import GENERATED, ROOT, settings
 from flow360.stack import probes
 from flow360.stack.compose import Background, CommandFailed, Compose, follow, run
 from flow360.stack.model import STACK, Model, Service
@@ -32,9 +33,9 @@ STAND_IN = "org.flow360.stand-in"  # the label of an image that is not what its 
 SOURCE = "org.flow360.source"  # the label that ties our own image to the files it was built from
 # What stack/images/Dockerfile reads. An image built from other contents is built again.
 INPUTS = (
-    *("stack/images", "stack/jars.lock", "requirements.lock", "flow360/__init__.py", "flow360/errors.py"),
-    *("flow360/settings.py", "flow360/clients.py", "flow360/monitoring", "flow360/primeur", "flow360/stack"),
-    *("flow360/streams", "data/seed"),
+    *("stack/images", "stack/jars.lock", "stack/spark", "requirements.lock", "flow360/__init__.py"),
+    *("flow360/errors.py", "flow360/settings.py", "flow360/clients.py", "flow360/monitoring", "flow360/primeur"),
+    *("flow360/stack", "flow360/streams", "data/seed"),
 )
 
 
@@ -77,6 +78,9 @@ class DockerEngine:
         order = self._ours(self.model.closure(names))
         if reason := self.answers():
             raise FlowError(f"{reason}. Or take --engine native.", Exit.DOCKER)
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            GENERATED.chmod(0o1777)  # for root, the containers' user is another one (FLOW360_UID)
         todo = self._not_running(order, progress)
         if not todo:
             return
@@ -256,6 +260,13 @@ class DockerEngine:
         for name in running:
             if not self.model[name].job:
                 progress(Event(name, "stopped", "", None, time.monotonic() - start))
+
+    def kill(self, name: str) -> None:
+        """End a service with SIGKILL, as a crash would, and start it again (a container that was killed stays down)."""
+        for verb in ("kill", "start"):
+            done = run(self.compose.command(verb, self.model[name].name), STOP)
+            if done.returncode:
+                raise _docker_error(f"docker compose {verb}", done.stderr.splitlines())
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their volumes, none else; jobs that filled them will run again."""

@@ -110,6 +110,11 @@ class Stack:
             if wanted is None:
                 (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose anew
 
+    def kill(self, name: str) -> None:
+        """End a service with SIGKILL, as a crash would; it is started again at once. `up` waits until it answers."""
+        with self._lock():
+            self._engine_of(name).kill(name)
+
     def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Stop services and remove their data."""
         with self._lock():

@@ -30,9 +30,10 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\}|(\w+))")
 
 @dataclass(frozen=True)
 class Java:
-    """How a JVM service starts: main class, heap (-Xmx), further options, and folders in front of the class path.
+    """How a JVM service starts: main class, heap (-Xmx), further options, and what stands in front of the class path.
 
-    `agents` are jars that the JVM loads beside the program: a group of jars.lock, and what the agent is told.
+    That is folders, or `FOLDER/*` for the jars in one. `agents` are jars that the JVM loads beside the program: a group
+    of jars.lock, and what the agent is told.
     """
 
     main: str
@@ -107,7 +108,11 @@ class Service:
 
     @property
     def port(self) -> int | None:
-        return self.ports[0] if self.ports else None
+        return self.port_at(0)
+
+    def port_at(self, place: int) -> int | None:
+        """Its first port (0), its second (1); None when it has none there."""
+        return self.ports[place] if place < len(self.ports) else None
 
 
 @dataclass(frozen=True)

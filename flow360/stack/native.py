@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -166,6 +167,19 @@ class NativeEngine:
             java.keep_archive(service.name, self._classpath(service), self._conf(service), whole=ended_by_itself)
         self._say(progress, service, start, "stopped", "")
 
+    def kill(self, name: str) -> None:
+        """End a service with SIGKILL, as a crash would; supervisord starts it again.
+
+        Raises:
+            FlowError: it does not run.
+        """
+        pid = self.pids().get(self.model[name].name)
+        if pid is None:
+            raise FlowError(
+                f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`", Exit.SERVICE
+            )
+        os.kill(pid, signal.SIGKILL)
+
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their data, with the marks of the jobs that filled them."""
         names = list(names)
@@ -274,6 +288,8 @@ class NativeEngine:
             "debian": artifacts.debian_root(service.name),
             "triplet": artifacts.TRIPLET,
             "postgres": _PostgresHome(),
+            "spark": _SparkHome(),
+            "jars": os.pathsep.join(map(str, artifacts.jars(service.native.jars))) if service.native.jars else "",
         }
 
     def _command(self, service: Service) -> list[str]:
@@ -289,13 +305,17 @@ class NativeEngine:
         spec = java.Java(native.java.main, native.java.heap, options)
         args = [part.format(**values) for part in native.args]
         # The JVM makes no archive for a class path with folders in it.
-        cds = not native.java.classpath
+        cds = all(entry.endswith("/*") for entry in native.java.classpath)
         return java.command(service.name, spec, self._classpath(service), args, self._conf(service), cds)
 
     def _classpath(self, service: Service) -> list[Path]:
         assert service.native.java
         values = self._values(service)
-        before = [Path(entry.format(**values)) for entry in service.native.java.classpath]
+        before: list[Path] = []
+        for entry in service.native.java.classpath:
+            path = Path(entry.format(**values))
+            # Sorted: the JVM's own order is the folder's, and another order would not fit its class archive.
+            before += sorted(path.parent.glob("*.jar")) if path.name == "*" else [path]
         return [*before, *(artifacts.jars(service.native.jars) if service.native.jars else [])]
 
     def _environment(self, service: Service) -> dict[str, str]:
@@ -346,8 +366,7 @@ class NativeEngine:
     def _probe(self, service: Service) -> probes.Probe:
         ready = dict(service.native.ready or {})
         probe = getattr(probes, ready.pop("probe"))
-        port = self.model[ready.pop("broker", service.name)].port
-        return partial(probe, port, **ready)
+        return partial(probe, self.model[ready.pop("broker", service.name)].port_at(ready.pop("port", 0)), **ready)
 
 
 class _PostgresHome:
@@ -355,6 +374,13 @@ class _PostgresHome:
 
     def __format__(self, _spec: str) -> str:
         return str(prepare.postgres_home())
+
+
+class _SparkHome:
+    """`{spark}`: looked up where it is used."""
+
+    def __format__(self, _spec: str) -> str:
+        return str(prepare.spark_home())
 
 
 class _Skipped(Exception):

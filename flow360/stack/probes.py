@@ -17,6 +17,7 @@ from flow360.settings import settings
 Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
+PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
 
 def postgres(port: int, database: str) -> str | None:
@@ -170,6 +171,23 @@ def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | Non
     if age is None:
         return f"no {job} has reported"
     return None if age < HEARTBEAT else f"{job} has been silent for {age:.0f} s"
+
+
+def spark_connect(port: int) -> str | None:
+    """A Config request for `spark.app.id`: the driver answers that once it is registered with the master."""
+    import grpc
+
+    # ConfigRequest by hand: pyspark's own classes take a second to import. The session is the same each time.
+    key = b"spark.app.id"
+    get = b"\x0a" + bytes([len(key)]) + key
+    request = b"\x0a\x24" + PROBE_SESSION.encode() + b"\x12\x09\x0a\x07flow360\x1a" + bytes([len(get) + 2])
+    request += b"\x12" + bytes([len(get)]) + get
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            answer = channel.unary_unary("/spark.connect.SparkConnectService/Config")(request, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            return f"Config: {error.code().name}"
+    return None if b"app-" in answer else "Config: no application id yet"
 
 
 def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1) -> str | None:

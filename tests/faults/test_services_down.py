@@ -28,6 +28,7 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "clients.mqtt()": ("mosquitto", lambda: clients.mqtt()),
     "clients.api().get('/orders')": ("market-api", lambda: clients.api().get("/orders")),
     "clients.airflow()": ("airflow-webserver", lambda: clients.airflow()),
+    "clients.spark()": ("spark-connect", lambda: clients.spark()),
     "lesson.sql('select 1')": ("postgres-dwh", lambda: lesson.sql("select 1")),
 }
 LONGEST = 5  # lines

@@ -43,6 +43,7 @@ CALLS = {
     "zookeeper": use_zookeeper,
     "mosquitto": clients.mqtt,
     "market-api": lambda: clients.api().get("/orders"),
+    "spark-connect": clients.spark,
 }
 
 
