@@ -117,7 +117,7 @@ def with_the_cancelled():
     return product_days(condition="true")
 
 
-@near_miss("fact_at_grain", says="rows of lab.lab_fct_product_days")
+@near_miss("fact_at_grain", says="orders is not what was asked for")
 def only_the_delivered():
     return product_days(condition="orders.order_status = 'delivered'")
 
