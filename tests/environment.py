@@ -20,6 +20,7 @@ def use_test_environment() -> None:
         return
     from flow360 import settings
 
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
     BUILD.mkdir(parents=True, exist_ok=True)
     file = BUILD / "test.env"
     os.environ["FLOW360_STATE"] = str(settings.settings().state_dir) + "-test"

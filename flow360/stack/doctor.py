@@ -86,7 +86,8 @@ def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:
 def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
     """A checkout made on Windows may have CRLF in files that Linux programs read."""
     for path in [*(ROOT / "scripts").glob("*"), *(ROOT / "stack").rglob("*.*")]:
-        if path.is_file() and b"\r\n" in path.read_bytes()[:20_000]:
+        # A compiled file is no text: any two bytes may stand in it.
+        if path.is_file() and path.suffix != ".pyc" and b"\r\n" in path.read_bytes()[:20_000]:
             fix = "git config core.autocrlf input && git rm -rq --cached . && git reset --hard"
             name = path.relative_to(ROOT)
             return [Finding("line ends", "blocker", f"{name} has Windows line ends", fix, Exit.LINE_ENDS)]

@@ -24,7 +24,7 @@ from flow360.settings import ROOT, SECRETS, settings
 from flow360.stack import artifacts, java, prepare, probes
 from flow360.stack.model import STACK, Model, Service
 from flow360.stack.status import Event, Progress, ServiceStatus, State
-from flow360.stack.supervise import Program, Supervisor, pss_mb
+from flow360.stack.supervise import Program, Supervisor, inherited, pss_mb
 
 DEADLINE = 120  # seconds for one service to become ready, on a slow machine
 
@@ -320,7 +320,7 @@ class NativeEngine:
 
     def _environment(self, service: Service) -> dict[str, str]:
         own = {key: value.format(**self._values(service)) for key, value in service.native.environment.items()}
-        return {**os.environ, **own}
+        return {**inherited(), **own}
 
     def _programs(self, names: Iterable[str]) -> list[Program]:
         programs = []

@@ -73,6 +73,14 @@ class Program:
         return "\n".join(lines) + "\n"
 
 
+def inherited() -> dict[str, str]:
+    """What of this process's environment a service gets: all, but for the ban on compiled Python files.
+
+    With the ban, which many container images set, Airflow compiles 1,500 modules at each of its starts.
+    """
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _value(text: str | Path) -> str:
     """A value as its config file wants it. A blank before `#` or `;` cannot be written: a comment begins there."""
     if re.search(r"\s[#;]|[\r\n]", str(text)):
@@ -191,6 +199,7 @@ class Supervisor:
             text=True,
             timeout=60,
             stdin=subprocess.DEVNULL,
+            env=inherited(),
         )
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
