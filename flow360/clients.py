@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import psycopg
     import requests
     import sqlalchemy
+    from fsspec.implementations.webhdfs import WebHDFS
+    from impala.hiveserver2 import HiveServer2Connection
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kazoo.client import KazooClient
 
@@ -32,6 +34,12 @@ _PORT_SETTING = {
     "postgres-dwh": "postgres_dwh_port",
     "mosquitto": "mqtt_port",
     "market-api": "market_api_port",
+    "namenode": "namenode_web_port",
+    "datanode": "datanode_web_port",
+    "datanode-2": "datanode_2_web_port",
+    "datanode-3": "datanode_3_web_port",
+    "hive-metastore": "hive_metastore_port",
+    "hive-server": "hive_server_port",
     "jupyterlab": "jupyter_port",
 }
 # service, and what the database, its role and the settings of its password are called
@@ -330,3 +338,56 @@ def api(seconds: float = 10.0) -> requests.Session:
     session = Session()
     session.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
     return session
+
+
+# --- The lake -------------------------------------------------------------------------------------
+
+
+def lake(seconds: float = 20.0) -> WebHDFS:
+    """HDFS as a file system of fsspec, over WebHDFS: `lake().ls("/")`, `with lake().open(path, "wb") as file: ...`.
+
+    pyarrow, pandas, polars and DuckDB take it as their `filesystem`. A path is absolute, with or without `hdfs://…`.
+
+    Args:
+        seconds: how long the NameNode or a DataNode may take for one answer.
+
+    Raises:
+        FlowError: the NameNode is down, is not ready yet (safe mode), or no DataNode can be reached.
+    """
+    from flow360.webhdfs import Lake
+
+    return Lake(seconds)
+
+
+def hive(**kw: Any) -> HiveServer2Connection:
+    """A connection (DB-API, impyla) to HiveServer2: `with hive() as connection: connection.cursor().execute(…)`.
+
+    Args:
+        kw: anything that `impala.dbapi.connect` takes, e.g. database="clean"; timeout is seconds for one answer (60).
+
+    Raises:
+        FlowError: HiveServer2 is down, or does not open a session.
+    """
+    if not answers("hive-server"):
+        raise is_down("hive-server")
+    try:
+        connection = hive_at(settings().hive_server_port, **kw)
+        connection.cursor().close()  # impyla connects without a word; the session is the first thing that can fail
+    except Exception as error:  # noqa: BLE001 - Thrift raises EOFError, TTransportException, OSError …
+        if not answers("hive-server"):
+            raise is_down("hive-server") from None
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise FlowError(
+            f"hive-server opens no session ({said}): see `flow360 logs hive-server`", Exit.SERVICE
+        ) from None
+    return connection
+
+
+def hive_at(port: int, *, timeout: float = 60, **kw: Any) -> HiveServer2Connection:
+    """impyla's own connection to a HiveServer2 on this machine, with no words of ours when it fails."""
+    from impala.dbapi import connect
+
+    with _quiet("thrift.transport.TSocket"):
+        return connect(
+            "127.0.0.1", port, timeout=timeout, auth_mechanism="PLAIN", user="primeur", password="x", retries=1, **kw
+        )
