@@ -281,6 +281,10 @@ class DockerEngine:
         """A program that prints the log as it grows."""
         return self.compose.command("logs", "--no-log-prefix", "--follow", "--tail", "20", self.model[name].name)
 
+    def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service, run in its container."""
+        return self.compose.command("exec", "--no-TTY", self.model[name].name, program, subcommand, *args)
+
     # --- status
 
     def status(self) -> list[ServiceStatus]:

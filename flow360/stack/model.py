@@ -83,6 +83,7 @@ class Native:
     ready: Mapping[str, Any] | None = None
     ordinary_user: bool = False
     stop_seconds: int = 20
+    tools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -190,6 +190,15 @@ class NativeEngine:
         """A program that prints the log as it grows."""
         return ["tail", "-n", "20", "-F", str(self._log(self.model[name]))]
 
+    def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
+        service = self.model[name]
+        main = _subcommand(service, program, subcommand)
+        # With the service's own config files in front, which a run of its own may read from a folder.
+        jars = [self._conf(service), *self._classpath(service)]
+        spec = java.Java(main, "128m", ("-Dlog4j.rootLogger=WARN",))
+        return java.command(name, spec, jars, list(args), self._conf(service) / "tool", cds=False)
+
     # --- status
 
     def status(self) -> list[ServiceStatus]:
@@ -348,6 +357,13 @@ class _Unpacked(dict):
 
     def __missing__(self, group: str) -> Path:
         return artifacts.unpacked(group)
+
+
+def _subcommand(service: Service, program: str, subcommand: str) -> str:
+    known = service.native.tools.get(program, {})
+    if subcommand not in known:
+        raise FlowError(f"{program} {subcommand}: there is {', '.join(known) or 'no such program'}", Exit.USAGE)
+    return known[subcommand]
 
 
 class _Skipped(Exception):
