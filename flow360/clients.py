@@ -8,6 +8,7 @@ module costs nothing.
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -370,17 +371,30 @@ def hive(**kw: Any) -> HiveServer2Connection:
     """
     if not answers("hive-server"):
         raise is_down("hive-server")
-    try:
+    with lake_errors():
         connection = hive_at(settings().hive_server_port, **kw)
         connection.cursor().close()  # impyla connects without a word; the session is the first thing that can fail
-    except Exception as error:  # noqa: BLE001 - Thrift raises EOFError, TTransportException, OSError …
-        if not answers("hive-server"):
-            raise is_down("hive-server") from None
-        said = " ".join(str(error).split())[:160] or type(error).__name__
-        raise FlowError(
-            f"hive-server opens no session ({said}): see `flow360 logs hive-server`", Exit.SERVICE
-        ) from None
     return connection
+
+
+@contextmanager
+def lake_errors() -> Iterator[None]:
+    """Within it, what HiveServer2 says about a failure becomes one line (FlowError)."""
+    from impala.error import Error
+    from thrift.Thrift import TException
+
+    try:
+        yield
+    except (Error, TException, OSError, EOFError) as error:
+        # It cannot work without these, and says so in many ways.
+        for service in ("hive-server", "hive-metastore", "namenode"):
+            if not answers(service):
+                raise is_down(service) from None
+        text = re.sub(r"(Error while (compiling|processing) statement: |FAILED: )+", "", str(error).strip())
+        line = (text.splitlines() or [type(error).__name__])[0][:300]
+        if isinstance(error, Error):
+            raise FlowError(f"lake: {line}") from None
+        raise FlowError(f"hive-server broke off ({line}): see `flow360 logs hive-server`", Exit.SERVICE) from None
 
 
 def hive_at(port: int, *, timeout: float = 60, **kw: Any) -> HiveServer2Connection:

@@ -238,31 +238,12 @@ def _sql_error(error: Any, query: str, params: Any, db: str) -> str:
 def _lake_sql(query: str, params: Any) -> pd.DataFrame:
     """One statement for HiveServer2."""
     import pandas as pd
-    from impala.error import Error
-    from thrift.Thrift import TException
 
-    with clients.hive() as connection, connection.cursor() as cursor:
-        try:
-            cursor.execute(query, params)
-            if cursor.description is None:
-                return pd.DataFrame({"done": ["OK"]})
-            return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
-        except Error as error:
-            raise FlowError(_lake_error(str(error))) from None
-        except (TException, OSError, EOFError) as error:
-            if not clients.answers("hive-server"):
-                raise clients.is_down("hive-server") from None
-            said = str(error) or type(error).__name__
-            raise FlowError(f"hive-server broke off: {said}: see `flow360 logs hive-server`", Exit.SERVICE) from None
-
-
-def _lake_error(text: str) -> str:
-    """What HiveServer2 said, without the frames around it."""
-    for service in ("hive-metastore", "namenode"):  # what it cannot work without
-        if not clients.answers(service):
-            return str(clients.is_down(service))
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-    return f"lake: {re.sub(r'^(Error while (compiling|processing) statement: |FAILED: )+', '', line)[:300]}"
+    with clients.lake_errors(), clients.hive() as connection, connection.cursor() as cursor:
+        cursor.execute(query, params)
+        if cursor.description is None:
+            return pd.DataFrame({"done": ["OK"]})
+        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
 
 
 # --- Programs ---------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ TABLE = """
 
 @exercise
 def land_day(landed: Any) -> None:
-    """A file in the raw zone that is the branch's file, byte for byte, with two copies of each block."""
+    """A file in the raw zone that is the branch's file, byte for byte, with three copies of each block."""
     expect_type("landed", landed, str)
     expect_equal("landed", found=landed, expected=LANDED, why="the folder carries the day, the file keeps its name")
     lake = clients.lake()
@@ -49,7 +49,7 @@ def land_day(landed: Any) -> None:
             "did a program read and write it on the way?"
         )
     wanted = lake.info(landed)["replication"]
-    expect_equal("landed", found=wanted, expected=2, why="copies that HDFS is asked to keep of each block")
+    expect_equal("landed", found=wanted, expected=3, why="copies that HDFS is asked to keep of each block")
 
 
 @exercise

@@ -27,6 +27,9 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "clients.zookeeper().__enter__()": ("zookeeper", lambda: clients.zookeeper().__enter__()),
     "clients.mqtt()": ("mosquitto", lambda: clients.mqtt()),
     "clients.api().get('/orders')": ("market-api", lambda: clients.api().get("/orders")),
+    "clients.lake()": ("namenode", lambda: clients.lake()),
+    "clients.hive()": ("hive-server", lambda: clients.hive()),
+    "lesson.sql('select 1', db='lake')": ("hive-server", lambda: lesson.sql("select 1", db="lake")),
     "lesson.sql('select 1')": ("postgres-dwh", lambda: lesson.sql("select 1")),
 }
 LONGEST = 5  # lines
