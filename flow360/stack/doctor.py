@@ -204,7 +204,7 @@ def _available_memory_mb() -> float:
 
 
 def disk(stack: Stack, names: Sequence[str]) -> list[Finding]:
-    groups = {stack.model[name].native.jars for name in names} - {None}
+    groups = {group for name in names for group in stack.model[name].native.groups}
     jars = len(artifacts.missing(groups)) * ARTIFACT_MB if stack.engine.name == "native" else 0
     wanted: dict[int, tuple[Path, float]] = {}  # by file system: data and downloads often share one
     for folder, megabytes in ((settings().state_dir, FREE_DISK_MB), (settings().cache_dir, jars)):
@@ -224,7 +224,7 @@ def network(stack: Stack, names: Sequence[str]) -> list[Finding]:
     if stack.engine.name != "native":
         return [Finding("network", "ok", "images are docker's business")]
     services = [stack.model[name] for name in names]
-    jars = artifacts.missing({s.native.jars for s in services if s.native.jars})
+    jars = artifacts.missing({group for s in services for group in s.native.groups})
     debian = [s.name for s in services if s.native.debian and not artifacts.debian_present(s.name, s.native.debian)]
     if not jars and not debian:
         return [Finding("network", "ok", "nothing has to be fetched")]

@@ -28,6 +28,9 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "clients.mqtt()": ("mosquitto", lambda: clients.mqtt()),
     "clients.api().get('/orders')": ("market-api", lambda: clients.api().get("/orders")),
     "clients.spark()": ("spark-connect", lambda: clients.spark()),
+    "clients.lake()": ("namenode", lambda: clients.lake()),
+    "clients.hive()": ("hive-server", lambda: clients.hive()),
+    "lesson.sql('select 1', db='lake')": ("hive-server", lambda: lesson.sql("select 1", db="lake")),
     "lesson.sql('select 1')": ("postgres-dwh", lambda: lesson.sql("select 1")),
 }
 LONGEST = 5  # lines
