@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import psycopg
     import requests
     import sqlalchemy
+    from fsspec.implementations.webhdfs import WebHDFS
+    from impala.hiveserver2 import HiveServer2Connection
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kazoo.client import KazooClient
     from pyspark.sql.connect.session import SparkSession
@@ -49,6 +52,12 @@ _PORT_SETTING = {
     "spark-master": "spark_master_port",
     "spark-worker": "spark_worker_web_port",
     "spark-connect": "spark_connect_port",
+    "namenode": "namenode_web_port",
+    "datanode": "datanode_web_port",
+    "datanode-2": "datanode_2_web_port",
+    "datanode-3": "datanode_3_web_port",
+    "hive-metastore": "hive_metastore_port",
+    "hive-server": "hive_server_port",
     "jupyterlab": "jupyter_port",
     "airflow-webserver": "airflow_port",
 }
@@ -478,5 +487,73 @@ def _spark_error(error: Exception) -> list[str]:
     if not answers("spark-connect"):
         return [f"{type(error).__name__}: {is_down('spark-connect')}"]
     text = str(error).split("JVM stacktrace:")[0].strip()
+    if "HiveMetaStoreClient" in text and not answers("hive-metastore"):
+        return [f"{type(error).__name__}: {is_down('hive-metastore')}"]
     lines = [line[:300] for line in text.splitlines() if line.strip()][:5]
     return [f"{type(error).__name__}: {lines[0] if lines else ''}", *lines[1:]]
+
+
+# --- The lake -------------------------------------------------------------------------------------
+
+
+def lake(seconds: float = 20.0) -> WebHDFS:
+    """HDFS as a file system of fsspec, over WebHDFS: `lake().ls("/")`, `with lake().open(path, "wb") as file: ...`.
+
+    pyarrow, pandas, polars and DuckDB take it as their `filesystem`. A path is absolute, with or without `hdfs://…`.
+
+    Args:
+        seconds: how long the NameNode or a DataNode may take for one answer.
+
+    Raises:
+        FlowError: the NameNode is down, is not ready yet (safe mode), or no DataNode can be reached.
+    """
+    from flow360.webhdfs import Lake
+
+    return Lake(seconds)
+
+
+def hive(**kw: Any) -> HiveServer2Connection:
+    """A connection (DB-API, impyla) to HiveServer2: `with hive() as connection: connection.cursor().execute(…)`.
+
+    Args:
+        kw: anything that `impala.dbapi.connect` takes, e.g. database="clean"; timeout is seconds for one answer (60).
+
+    Raises:
+        FlowError: HiveServer2 is down, or does not open a session.
+    """
+    if not answers("hive-server"):
+        raise is_down("hive-server")
+    with lake_errors():
+        connection = hive_at(settings().hive_server_port, **kw)
+        connection.cursor().close()  # impyla connects without a word; the session is the first thing that can fail
+    return connection
+
+
+@contextmanager
+def lake_errors() -> Iterator[None]:
+    """Within it, what HiveServer2 says about a failure becomes one line (FlowError)."""
+    from impala.error import Error
+    from thrift.Thrift import TException
+
+    try:
+        yield
+    except (Error, TException, OSError, EOFError) as error:
+        # It cannot work without these, and says so in many ways.
+        for service in ("hive-server", "hive-metastore", "namenode"):
+            if not answers(service):
+                raise is_down(service) from None
+        text = re.sub(r"(Error while (compiling|processing) statement: |FAILED: )+", "", str(error).strip())
+        line = (text.splitlines() or [type(error).__name__])[0][:300]
+        if isinstance(error, Error):
+            raise FlowError(f"lake: {line}") from None
+        raise FlowError(f"hive-server broke off ({line}): see `flow360 logs hive-server`", Exit.SERVICE) from None
+
+
+def hive_at(port: int, *, timeout: float = 60, **kw: Any) -> HiveServer2Connection:
+    """impyla's own connection to a HiveServer2 on this machine, with no words of ours when it fails."""
+    from impala.dbapi import connect
+
+    with _quiet("thrift.transport.TSocket"):
+        return connect(
+            "127.0.0.1", port, timeout=timeout, auth_mechanism="PLAIN", user="primeur", password="x", retries=1, **kw
+        )

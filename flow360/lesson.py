@@ -204,10 +204,11 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     Args:
         query: SQL with `%s` or `%(name)s` where a value goes; values are never pasted into the text.
         params: the values. Without them a `%` is just a `%`.
-        db: "warehouse", "source", or Airflow's or Hive's own records: "airflow", "hive".
+        db: "warehouse", "source", "lake" (HiveServer2), or the records of Airflow and the metastore: "airflow", "hive".
 
     Returns:
-        The rows, with numeric as float64; for a statement without rows one line with its command tag ("INSERT 0 5").
+        The rows, with numeric as float64; for a statement without rows one line with its command tag ("INSERT 0 5",
+        "OK" on the lake).
 
     Raises:
         FlowError: the server is down, or it refused the statement: its message, and where in the text.
@@ -217,6 +218,8 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     from psycopg.types.numeric import FloatLoader
 
     pd.set_option("display.max_colwidth", 120)  # a sentence in a column should be readable
+    if db == "lake":
+        return _lake_sql(query, params)
     with clients.postgres(db) as connection:
         connection.adapters.register_loader("numeric", FloatLoader)
         try:
@@ -242,6 +245,17 @@ def _sql_error(error: Any, query: str, params: Any, db: str) -> str:
     if error.diag.message_hint:
         text += f". {error.diag.message_hint}"
     return text
+
+
+def _lake_sql(query: str, params: Any) -> pd.DataFrame:
+    """One statement for HiveServer2."""
+    import pandas as pd
+
+    with clients.lake_errors(), clients.hive() as connection, connection.cursor() as cursor:
+        cursor.execute(query, params)
+        if cursor.description is None:
+            return pd.DataFrame({"done": ["OK"]})
+        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
 
 
 # --- Programs ---------------------------------------------------------------------------------------------------------
@@ -311,6 +325,19 @@ def _end(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         return
     process.communicate()
+
+
+def hdfs(subcommand: str, *args: str, seconds: float = 60) -> str:
+    """The `hdfs` command, run where the NameNode runs: `hdfs("dfsadmin", "-report")`; what it printed.
+
+    Args:
+        subcommand: dfs, dfsadmin, fsck, oev or oiv.
+        seconds: how long it may take.
+
+    Raises:
+        FlowError: no such subcommand, or its exit code was not 0.
+    """
+    return run(_stack().tool_command("namenode", "hdfs", subcommand, args), seconds=seconds)
 
 
 # --- Showing ----------------------------------------------------------------------------------------------------------

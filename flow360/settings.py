@@ -51,6 +51,16 @@ PORTS = {
     # As it is usual: 10000 more would be a number that the system gives to outgoing connections in the tests.
     "SPARK_CONNECT_PORT": 15002,
     "SPARK_UI_PORT": 14040,
+    "NAMENODE_PORT": 18020,
+    "NAMENODE_WEB_PORT": 19870,
+    "DATANODE_PORT": 19866,
+    "DATANODE_WEB_PORT": 19864,
+    "DATANODE_2_PORT": 19876,
+    "DATANODE_2_WEB_PORT": 19874,
+    "DATANODE_3_PORT": 19886,
+    "DATANODE_3_WEB_PORT": 19884,
+    "HIVE_METASTORE_PORT": 19083,
+    "HIVE_SERVER_PORT": 20000,
     "JUPYTER_PORT": 18888,
     "AIRFLOW_PORT": 18080,
 }
@@ -106,6 +116,16 @@ class Settings(BaseSettings):
     spark_worker_web_port: int = PORTS["SPARK_WORKER_WEB_PORT"]
     spark_connect_port: int = PORTS["SPARK_CONNECT_PORT"]
     spark_ui_port: int = PORTS["SPARK_UI_PORT"]
+    namenode_port: int = PORTS["NAMENODE_PORT"]
+    namenode_web_port: int = PORTS["NAMENODE_WEB_PORT"]
+    datanode_port: int = PORTS["DATANODE_PORT"]
+    datanode_web_port: int = PORTS["DATANODE_WEB_PORT"]
+    datanode_2_port: int = PORTS["DATANODE_2_PORT"]
+    datanode_2_web_port: int = PORTS["DATANODE_2_WEB_PORT"]
+    datanode_3_port: int = PORTS["DATANODE_3_PORT"]
+    datanode_3_web_port: int = PORTS["DATANODE_3_WEB_PORT"]
+    hive_metastore_port: int = PORTS["HIVE_METASTORE_PORT"]
+    hive_server_port: int = PORTS["HIVE_SERVER_PORT"]
     jupyter_port: int = PORTS["JUPYTER_PORT"]
     airflow_port: int = PORTS["AIRFLOW_PORT"]
 
@@ -177,6 +197,10 @@ class Settings(BaseSettings):
     @property
     def zookeeper_hosts(self) -> str:
         return f"127.0.0.1:{self.zookeeper_port}"
+
+    @property
+    def namenode_url(self) -> str:
+        return f"http://127.0.0.1:{self.namenode_web_port}"
 
     @property
     def market_api_url(self) -> str:

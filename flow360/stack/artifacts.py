@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
-from flow360.stack.model import STACK, Model
+from flow360.stack.model import STACK, JarGroup, Model
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
 
 LOCK = STACK / "jars.lock"
 THREADS = 8
+MAVEN_LIST = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:list"
 Progress = Callable[[int, int, str], None]  # done, all, name of the newest
 
 
@@ -174,28 +176,114 @@ def reachable(timeout: float = 8) -> bool:
 
 
 def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None) -> int:
-    """Resolve the roots of stack/native.toml again, fetch, hash, and write the lock.
+    """Resolve the groups of stack/native.toml again, fetch, hash, and write the lock.
+
+    Maven decides which versions go together; only who maintains the course needs it.
 
     Returns:
         The number of artifacts.
-    """
-    import jgo
 
-    lines = ["# Written by `flow360 jars lock` from the roots in stack/native.toml, not by hand. Coordinates, SHA-256."]
+    Raises:
+        FlowError: there is no Maven here, or it could not resolve a group.
+    """
+    lines = [
+        "# Written by `flow360 jars lock` from the groups in stack/native.toml, not by hand. Coordinates, SHA-256."
+    ]
     count = 0
-    for group, roots in sorted(model.jar_roots.items()):
-        found = jgo.resolve("+".join(roots))
-        lines += ["", f"[{group}]"]
-        for number, artifact in enumerate(sorted(found, key=lambda a: (a.groupId, a.artifactId, a.classifier)), 1):
-            tail = f":{artifact.classifier}" if artifact.classifier else ""
-            kind = "" if artifact.packaging == "jar" else f"@{artifact.packaging}"
-            digest = sha256(artifact.resolve())
-            lines.append(f'"{artifact.groupId}:{artifact.artifactId}:{artifact.version}{tail}{kind}" = "{digest}"')
-            count += 1
-            if progress:
-                progress(number, len(found), artifact.artifactId)
+    for name, group in sorted(model.jar_groups.items()):
+        wanted = [Jar(coordinates, "") for coordinates in dict.fromkeys([*resolve(name, group), *group.also])]
+        lines += ["", f"[{name}]"]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for number, (jar, digest) in enumerate(zip(wanted, pool.map(_locked_hash, wanted), strict=True), 1):
+                lines.append(f'"{jar.coordinates}" = "{digest}"')
+                if progress:
+                    progress(number, len(wanted), jar.parts[1])
+        count += len(wanted)
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return count
+
+
+def resolve(name: str, group: JarGroup) -> list[str]:
+    """The roots of a group and all that they need at run time, as coordinates: the roots first, the rest by name."""
+    if not group.roots:
+        return []
+    maven = shutil.which("mvn")
+    if not maven:
+        raise FlowError("`flow360 jars lock` needs Maven (mvn) on the PATH: Debian: sudo apt install maven", Exit.USAGE)
+    with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
+        pom, answer = Path(folder) / "pom.xml", Path(folder) / "list.txt"
+        pom.write_text(_pom(group), "utf-8")
+        command = [maven, "--batch-mode", "--quiet", "--file", str(pom), MAVEN_LIST]
+        command += ["-DincludeScope=runtime", f"-DoutputFile={answer}", f"-Dmaven.repo.local={repository()}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            said = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")] or ["no reason given"]
+            raise FlowError(f"Maven could not resolve the group {name}: {said[0][:300]}", Exit.NETWORK)
+        found = {coordinates for line in answer.read_text("utf-8").splitlines() if (coordinates := _coordinates(line))}
+        others = sorted(found - set(group.roots), key=lambda coordinates: Jar(coordinates, "").parts)
+        # The roots come first on the class path: some carry classes of their own that must win (hive-exec).
+        return [*group.roots, *others]
+
+
+def _pom(group: JarGroup) -> str:
+    """A project that depends on the roots, each without the excluded ones."""
+    exclusions = "".join(
+        f"<exclusion><groupId>{one}</groupId><artifactId>{other}</artifactId></exclusion>"
+        for one, other in (text.split(":") for text in group.exclude)
+    )
+    dependencies = "".join(
+        f"<dependency><groupId>{of}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>"
+        f"<exclusions>{exclusions}</exclusions></dependency>"
+        for of, artifact, version in (root.split(":") for root in group.roots)
+    )
+    return (
+        "<project><modelVersion>4.0.0</modelVersion><groupId>flow360</groupId><artifactId>jars</artifactId>"
+        f"<version>1</version><dependencies>{dependencies}</dependencies></project>\n"
+    )
+
+
+def _coordinates(line: str) -> str | None:
+    """A line of Maven's list, `group:artifact:jar[:classifier]:version:scope -- module …`, as coordinates."""
+    parts = line.strip().split(" ", 1)[0].split(":")
+    if len(parts) not in (5, 6):
+        return None
+    group, artifact, packaging, *classifier, version, scope = parts
+    if scope not in ("compile", "runtime"):
+        return None
+    tail = f":{classifier[0]}" if classifier else ""
+    return f"{group}:{artifact}:{version}{tail}" + ("" if packaging == "jar" else f"@{packaging}")
+
+
+def _locked_hash(jar: Jar) -> str:
+    """The SHA-256 of an artifact that was brought now, if it was not here."""
+    group, artifact, version, classifier, packaging = jar.parts
+    if not jar.path.exists():
+        _maven().project(group, artifact).at_version(version).artifact(classifier, packaging).resolve()
+    return sha256(jar.path)
+
+
+# --- Unpacking -------------------------------------------------------------------------------------------------------
+
+
+def unpacked(group: str) -> Path:
+    """The folder in which the archives of a group are unpacked; done once for each content."""
+    archives = read_lock()[group]
+    mark = hashlib.sha256("".join(jar.sha256 for jar in archives).encode()).hexdigest()[:12]
+    folder = settings().cache_dir / "unpacked" / f"{group}-{mark}"
+    if folder.exists():
+        return folder
+    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for jar in archives:
+        shutil.unpack_archive(jar.path, part, "zip" if jar.path.suffix in (".jar", ".zip") else None)
+    try:
+        part.replace(folder)
+    except OSError:  # another one was quicker
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.exists():
+            raise
+    return folder
 
 
 # --- Debian packages -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
@@ -293,6 +293,10 @@ class DockerEngine:
         """A program that prints the log as it grows."""
         return self.compose.command("logs", "--no-log-prefix", "--follow", "--tail", "20", self.model[name].name)
 
+    def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service, run in its container."""
+        return self.compose.command("exec", "--no-TTY", self.model[name].name, program, subcommand, *args)
+
     # --- status
 
     def status(self) -> list[ServiceStatus]:
@@ -359,10 +363,7 @@ class DockerEngine:
         return [name for name in names if not self.model[name].host]
 
     def _probe(self, service: Service) -> probes.Probe:
-        ready = dict(service.native.ready or {})
-        probe = getattr(probes, ready.pop("probe"))
-        port = self.model[ready.pop("broker", service.name)].port
-        return partial(probe, port, **ready)
+        return probes.of(self.model, service)
 
     # A job is done when it has ended well on the very volumes that are there now.
 

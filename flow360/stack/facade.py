@@ -136,6 +136,10 @@ class Stack:
         """A program that prints a service's log as it grows."""
         return self._engine_of(name).follow_command(name)
 
+    def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
+        return self._engine_of(name).tool_command(name, program, subcommand, args)
+
     def _engine_of(self, name: str) -> NativeEngine | DockerEngine:
         return self.host if self.model[name].host else self.engine
 

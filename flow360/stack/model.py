@@ -59,6 +59,16 @@ class Config:
 
 
 @dataclass(frozen=True)
+class JarGroup:
+    """Jars that go together: Maven resolves the roots without the excluded (`group:artifact`, `*` for all), and what
+    stands in `also` is added after them, one by one (`group:artifact:version[:classifier][@packaging]`)."""
+
+    roots: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Native:
     """How a service runs without a container. Strings may hold `{port[NAME]}`, `{data}` and the like."""
 
@@ -70,6 +80,7 @@ class Native:
     args: tuple[str, ...] = ()
     java: Java | None = None
     jars: str | None = None
+    archives: tuple[str, ...] = ()
     debian: tuple[str, ...] = ()
     relocate: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -79,11 +90,12 @@ class Native:
     ready: Mapping[str, Any] | None = None
     ordinary_user: bool = False
     stop_seconds: int = 20
+    tools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def jar_groups(self) -> tuple[str, ...]:
-        """The groups of jars.lock that it needs: its class path and its agents."""
-        return (*([self.jars] if self.jars else []), *(self.java.agents if self.java else []))
+        """The groups of jars.lock that it needs: for its class path, its agents, and to be unpacked."""
+        return (*([self.jars] if self.jars else []), *(self.java.agents if self.java else []), *self.archives)
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ class Model:
     """All services by name, in the order of the file."""
 
     services: Mapping[str, Service]
-    jar_roots: Mapping[str, tuple[str, ...]]
+    jar_groups: Mapping[str, JarGroup]
 
     def __getitem__(self, name: str) -> Service:
         try:
@@ -232,10 +244,17 @@ def _native(name: str, table: Mapping[str, Any]) -> Native:
     if "config" in values:
         given = values["config"]
         values["config"] = tuple(Config(**one) for one in ([given] if isinstance(given, dict) else given))
-    for key in ("command", "args", "debian"):
+    for key in ("command", "args", "debian", "archives"):
         if key in values:
             values[key] = tuple(values[key])
     return Native(**values)
+
+
+def _group(name: str, table: Mapping[str, Any]) -> JarGroup:
+    extra = set(table) - set(JarGroup.__dataclass_fields__)
+    if extra:
+        raise FlowError(f"stack/native.toml: [jars.{name}]: unknown key {', '.join(sorted(extra))}")
+    return JarGroup(**{key: tuple(value) for key, value in table.items()})
 
 
 def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str, str | None] | None = None) -> Model:
@@ -248,8 +267,9 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
         env = {**dotenv_values(env_file()), **os.environ} if env_file().exists() else dict(os.environ)
     raw = yaml.safe_load(compose.read_text("utf-8"))["services"]
     tables = tomllib.loads(native.read_text("utf-8"))
-    roots = {name: tuple(group["roots"]) for name, group in tables.pop("jars", {}).items()}
+    groups = {name: _group(name, group) for name, group in tables.pop("jars", {}).items()}
     hosts = tables.pop("host", {})
+    tables = {name: _like(name, tables) for name in tables}
     missing, orphans = set(raw) - set(tables), set(tables) - set(raw)
     if missing or orphans:
         only = ", ".join(sorted(missing)) or "none"
@@ -274,14 +294,14 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
             layer=about["layer"],
             title=about["title"],
             link=about.get("link"),
-            native=_native(name, _like(name, tables)),
+            native=_native(name, tables[name]),
             image=spec.get("image"),
             profiles=tuple(spec.get("profiles", ())),
             depends_on={key: value["condition"] for key, value in depends.items()},
             ports=tuple(published.values()),
             published=published,
         )
-    return Model(services, roots)
+    return Model(services, groups)
 
 
 @cache

@@ -99,10 +99,9 @@ class NativeEngine:
             say("running", "was running")
             return
         say("starting", "")
-        data = self._data(service)
-        if service.native.prepare:
-            getattr(prepare, service.native.prepare)(service, data)
         self._render_config(service)
+        if service.native.prepare:
+            getattr(prepare, service.native.prepare)(service, self._data(service), self._command(service, once=True))
         self.supervisor.start(service.name)
         missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self.supervisor.dead, service.name))
         if missing:
@@ -124,6 +123,7 @@ class NativeEngine:
             say("done", "was done")
             return
         say("starting", "")
+        self._render_config(service)
         log = self._log(service)
         with log.open("a", encoding="utf-8") as out:
             done = subprocess.run(
@@ -209,6 +209,15 @@ class NativeEngine:
         """A program that prints the log as it grows."""
         return ["tail", "-n", "20", "-F", str(self._log(self.model[name]))]
 
+    def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
+        service = self.model[name]
+        main = _subcommand(service, program, subcommand)
+        # With the service's own config files in front, which a run of its own may read from a folder.
+        jars = [self._conf(service), *self._classpath(service)]
+        spec = java.Java(main, "128m", ("-Dlog4j.rootLogger=WARN",))
+        return java.command(name, spec, jars, list(args), self._conf(service) / "tool", cds=False)
+
     # --- status
 
     def status(self) -> list[ServiceStatus]:
@@ -279,6 +288,7 @@ class NativeEngine:
         return {
             "port": {name: other.port for name, other in self.model.services.items()},
             "ports": {name: other.ports for name, other in self.model.services.items()},
+            "own": service.ports,
             "secret": {name: getattr(settings(), name.lower()) for name in SECRETS},
             "data": self._data(service),
             "data_of": {name: self._data(other) for name, other in self.model.services.items()},
@@ -286,13 +296,15 @@ class NativeEngine:
             "root": ROOT,
             "python": sys.executable,
             "debian": artifacts.debian_root(service.name),
+            "unpacked": _Unpacked(),
             "triplet": artifacts.TRIPLET,
             "postgres": _PostgresHome(),
             "spark": _SparkHome(),
             "jars": os.pathsep.join(map(str, artifacts.jars(service.native.jars))) if service.native.jars else "",
         }
 
-    def _command(self, service: Service) -> list[str]:
+    def _command(self, service: Service, once: bool = False) -> list[str]:
+        """The command line; with `once`, for a run beside the service itself, such as formatting."""
         native, values = service.native, self._values(service)
         if native.java is None:
             return [part.format(**values) for part in native.command]
@@ -304,9 +316,11 @@ class NativeEngine:
             options += (f"-javaagent:{jar}={told.format(**values)}",)
         spec = java.Java(native.java.main, native.java.heap, options)
         args = [part.format(**values) for part in native.args]
-        # The JVM makes no archive for a class path with folders in it.
-        cds = all(entry.endswith("/*") for entry in native.java.classpath)
-        return java.command(service.name, spec, self._classpath(service), args, self._conf(service), cds)
+        folder = self._conf(service) / "once" if once else self._conf(service)
+        # The JVM makes no archive for a class path with folders in it; and one for a single run is not worth it.
+        folders = not all(entry.endswith("/*") for entry in native.java.classpath)
+        cds = not (folders or once or service.job)
+        return java.command(service.name, spec, self._classpath(service), args, folder, cds)
 
     def _classpath(self, service: Service) -> list[Path]:
         assert service.native.java
@@ -364,9 +378,7 @@ class NativeEngine:
             target.write_text(text, "utf-8")
 
     def _probe(self, service: Service) -> probes.Probe:
-        ready = dict(service.native.ready or {})
-        probe = getattr(probes, ready.pop("probe"))
-        return partial(probe, self.model[ready.pop("broker", service.name)].port_at(ready.pop("port", 0)), **ready)
+        return probes.of(self.model, service)
 
 
 class _PostgresHome:
@@ -381,6 +393,20 @@ class _SparkHome:
 
     def __format__(self, _spec: str) -> str:
         return str(prepare.spark_home())
+
+
+class _Unpacked(dict):
+    """`{unpacked[GROUP]}`: unpacked where it is used, since it must have been fetched."""
+
+    def __missing__(self, group: str) -> Path:
+        return artifacts.unpacked(group)
+
+
+def _subcommand(service: Service, program: str, subcommand: str) -> str:
+    known = service.native.tools.get(program, {})
+    if subcommand not in known:
+        raise FlowError(f"{program} {subcommand}: there is {', '.join(known) or 'no such program'}", Exit.USAGE)
+    return known[subcommand]
 
 
 class _Skipped(Exception):

@@ -1,4 +1,7 @@
-"""What must be done once before a service can start (`prepare` in native.toml); the second time nothing happens."""
+"""What must be done once before a service can start (`prepare` in native.toml); the second time nothing happens.
+
+Each function gets the service, its data folder, and the command that starts it (to be run beside it, once).
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def ordinary_user() -> str:
     )
 
 
-def postgres(service: Service, data: Path) -> None:
+def postgres(service: Service, data: Path, _command: list[str]) -> None:
     """initdb with the course's user and password, then the course's database; both or nothing."""
     if (data / "PG_VERSION").exists():
         return
@@ -118,3 +121,20 @@ def learner_rules(_service: Service, data: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(rules)
+
+
+def namenode(service: Service, data: Path, command: list[str]) -> None:
+    """Format the NameNode: an empty file system with an identity of its own; all of it or nothing."""
+    if data.exists():
+        return
+    part = data.with_name(data.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True, mode=0o700)
+    # DataNodes keep the name of their cluster: with a fixed one they join again after `flow360 reset namenode`.
+    options = ["-D", f"dfs.namenode.name.dir={part / 'name'}", "-format", "-nonInteractive", "-clusterid", "flow360"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    if done.returncode or not (part / "name" / "current" / "VERSION").exists():
+        shutil.rmtree(part, ignore_errors=True)
+        said = [line for line in (done.stdout + done.stderr).splitlines() if " ERROR " in line or "Exception" in line]
+        raise FlowError(f"{service.name}: formatting failed: {(said or ['no message'])[0][:200]}", Exit.SERVICE)
+    part.replace(data)

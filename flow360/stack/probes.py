@@ -6,18 +6,39 @@ A probe returns None when the service answered as it should, else one short sent
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from flow360.settings import settings
+
+if TYPE_CHECKING:
+    from flow360.stack.model import Model, Service
 
 Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
+
+
+def of(model: Model, service: Service) -> Probe:
+    """The probe of a service, with the ports that it asks.
+
+    `broker` names another service to ask; `port = 1` means the second port; {service = "NAME", port = 1} as a value is
+    another service's port.
+    """
+    ready = dict(service.native.ready or {})
+    probe = globals()[ready.pop("probe")]
+    port = model[ready.pop("broker", service.name)].ports[ready.pop("port", 0)]
+    for key, value in ready.items():
+        if isinstance(value, dict):
+            ready[key] = model[value["service"]].ports[value.get("port", 0)]
+    return partial(probe, port, **ready)
 
 
 def postgres(port: int, database: str) -> str | None:
@@ -188,6 +209,82 @@ def spark_connect(port: int) -> str | None:
         except grpc.RpcError as error:
             return f"Config: {error.code().name}"
     return None if b"app-" in answer else "Config: no application id yet"
+
+
+def _jmx(port: int, bean: str) -> dict:
+    """One bean of a Hadoop daemon, over HTTP; {} while it is not there.
+
+    Raises:
+        requests.RequestException, ValueError: no answer, or none that is JSON.
+    """
+    import requests
+
+    answer = requests.get(f"http://127.0.0.1:{port}/jmx", params={"qry": f"Hadoop:{bean}"}, timeout=TIMEOUT)
+    answer.raise_for_status()
+    beans = answer.json()["beans"]
+    return beans[0] if beans else {}
+
+
+def namenode(port: int) -> str | None:
+    """JMX on its web port: active. (Whether it may be written to is its DataNodes' matter: they start after it.)"""
+    import requests
+
+    try:
+        state = _jmx(port, "service=NameNode,name=NameNodeStatus").get("State")
+    except (requests.RequestException, ValueError) as error:
+        return f"JMX: {type(error).__name__}"
+    return None if state == "active" else f"JMX: its state is {state or 'not known yet'}"
+
+
+def datanode(port: int, namenode: int) -> str | None:
+    """JMX on both web ports: it is registered with its NameNode, which counts it as live and has left safe mode."""
+    import requests
+
+    try:
+        actors = _jmx(port, "service=DataNode,name=DataNodeInfo").get("BPServiceActorInfo", "[]")
+        pool = [actor for actor in json.loads(actors) if actor["ActorState"] == "RUNNING" and actor["BlockPoolID"]]
+        if not pool:
+            return "it is not registered with the NameNode yet"
+        live = _jmx(namenode, "service=NameNode,name=FSNamesystemState").get("NumLiveDataNodes", 0)
+        safe = _jmx(namenode, "service=NameNode,name=NameNodeInfo").get("Safemode", "not known yet")
+    except (requests.RequestException, ValueError, KeyError) as error:
+        return f"JMX: {type(error).__name__}"
+    if safe:
+        return f"the NameNode is in safe mode: {safe[:80]}"
+    return None if live else "the NameNode has no live DataNode"
+
+
+def hive_metastore(port: int) -> str | None:
+    """`getCatalogs` over Thrift (binary protocol): it is answered from the database, by Hive's own catalogue."""
+    name = b"get_catalogs"
+    call = struct.pack(">II", 0x80010001, len(name)) + name + struct.pack(">I", 1) + b"\x00"
+    try:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.sendall(call)
+            head = _exactly(sock, 8 + len(name) + 4)
+            # A reply is of type 2 (3 is an exception); its first field, 0, is the result (1 is Hive's own error).
+            field = _exactly(sock, 3)
+    except (OSError, EOFError) as error:
+        return f"get_catalogs: {error}"
+    if head[:4] != b"\x80\x01\x00\x02" or field != b"\x0c\x00\x00":
+        return "get_catalogs: refused: does its database answer?"
+    return None
+
+
+def hive_server(port: int) -> str | None:
+    """OpenSession and CloseSession, as every client begins and ends."""
+    from flow360.clients import hive_at
+
+    try:
+        connection = hive_at(port, timeout=TIMEOUT)
+        try:
+            connection.cursor().close()
+        finally:
+            connection.close()
+    except Exception as error:  # noqa: BLE001 - Thrift raises what it likes on half a connection
+        return f"OpenSession: {type(error).__name__}"
+    return None
 
 
 def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1) -> str | None:

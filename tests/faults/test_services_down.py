@@ -29,6 +29,9 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "clients.api().get('/orders')": ("market-api", lambda: clients.api().get("/orders")),
     "clients.airflow()": ("airflow-webserver", lambda: clients.airflow()),
     "clients.spark()": ("spark-connect", lambda: clients.spark()),
+    "clients.lake()": ("namenode", lambda: clients.lake()),
+    "clients.hive()": ("hive-server", lambda: clients.hive()),
+    "lesson.sql('select 1', db='lake')": ("hive-server", lambda: lesson.sql("select 1", db="lake")),
     "lesson.sql('select 1')": ("postgres-dwh", lambda: lesson.sql("select 1")),
 }
 LONGEST = 5  # lines

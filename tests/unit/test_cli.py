@@ -213,7 +213,7 @@ def test_env_prints_the_path_and_not_the_passwords(tmp_path):
 
 def test_jars_list_as_json():
     rows = json.loads(flow360_("jars", "list", "--json").stdout)
-    assert {row["group"] for row in rows} == set(model().jar_roots)
+    assert {row["group"] for row in rows} == set(model().jar_groups)
     assert all(set(row) == {"group", "coordinates", "present"} for row in rows)
     assert len(flow360_("jars", "list").stdout.splitlines()) == len(rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.stack import artifacts
 from flow360.stack.artifacts import Jar, read_lock
-from flow360.stack.model import NATIVE, model
+from flow360.stack.model import JarGroup, Model, model
 
 BODY = b"not really a jar, but it has bytes" * 40
 
@@ -268,21 +268,107 @@ def test_apts_own_last_line_is_passed_on_and_nothing_half_is_left(monkeypatch, c
 
 
 def test_the_lock_holds_every_root_with_a_hash():
-    roots = {name: group["roots"] for name, group in tomllib.loads(NATIVE.read_text("utf-8"))["jars"].items()}
     lock = read_lock()
-    assert set(lock) == set(roots)
-    for group, coordinates in roots.items():
-        locked = {one.coordinates for one in lock[group]}
-        assert set(coordinates) <= locked, f"{group}: run `flow360 jars lock`"
-        assert all(len(one.sha256) == 64 and int(one.sha256, 16) for one in lock[group])
-        names = [one.parts[:2] + one.parts[3:] for one in lock[group]]
-        assert len(set(names)) == len(names), f"{group}: two versions of one artifact"
+    assert set(lock) == set(model().jar_groups)
+    for name, group in model().jar_groups.items():
+        locked = [one.coordinates for one in lock[name]]
+        assert tuple(locked[: len(group.roots)]) == group.roots, f"{name}: run `flow360 jars lock`"
+        assert set(group.also) <= set(locked), f"{name}: run `flow360 jars lock`"
+        assert all(len(one.sha256) == 64 and int(one.sha256, 16) for one in lock[name])
+        names = [one.parts[:2] + one.parts[3:] for one in lock[name]]
+        assert len(set(names)) == len(names), f"{name}: two versions of one artifact"
+        for excluded in group.exclude:
+            of, artifact = excluded.split(":")
+            # What is excluded may come back alone, by name.
+            back = [one for one in lock[name] if one.parts[0] == of and artifact in ("*", one.parts[1])]
+            assert {one.coordinates for one in back} <= set(group.also), excluded
+
+
+MAVEN_SAYS = """
+The following files have been resolved:
+   org.example:root:jar:1.0:compile -- module root (auto)
+   org.example:native:jar:linux-x86_64:2.0:runtime
+   org.example:alpha:jar:3.0:compile
+   org.example:data:zip:4.0:runtime
+   org.example:given:jar:5.0:provided
+   org.example:asked:jar:6.0:test
+"""
+
+
+def test_maven_s_answer_becomes_the_lock(monkeypatch, cache, tmp_path):
+    """Maven is asked once a group; roots first, then the rest by name, then what is added, each with its own hash."""
+    asked = []
+
+    def run(command, **_):
+        options = dict(word[2:].split("=", 1) for word in command if word.startswith("-D"))
+        asked.append((Path(command[command.index("--file") + 1]).read_text("utf-8"), options))
+        Path(options["outputFile"]).write_text(MAVEN_SAYS, "utf-8")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(artifacts.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(artifacts.subprocess, "run", run)
+    also = ("org.example:extra:9:bin@tar.gz",)
+    group = JarGroup(roots=("org.example:root:1.0",), exclude=("org.bad:*", "org.other:one"), also=also)
+    for one in ("root:1.0", "native:2.0:linux-x86_64", "alpha:3.0", "data:4.0@zip", "extra:9:bin@tar.gz"):
+        put(jar(name=f"org.example:{one}"), one.encode())
+    count = artifacts.write_lock(Model({}, {"tool": group, "files": JarGroup(also=also)}), tmp_path / "lock")
+    locked = read_lock(tmp_path / "lock")
+    assert count == 6
+    assert [one.coordinates.removeprefix("org.example:") for one in locked["tool"]] == [
+        *("root:1.0", "alpha:3.0", "data:4.0@zip", "native:2.0:linux-x86_64", "extra:9:bin@tar.gz")
+    ]
+    assert [one.coordinates for one in locked["files"]] == list(also)
+    assert all(one.verify() for group in locked.values() for one in group)
+    ((pom, options),) = asked
+    assert options["maven.repo.local"] == str(cache / "maven")
+    assert pom.count("<exclusion>") == 2
+    assert "<groupId>org.bad</groupId><artifactId>*</artifactId>" in pom
+
+
+@pytest.mark.parametrize(
+    ("maven", "said", "expected"),
+    [
+        (None, "", "needs Maven"),
+        ("/usr/bin/mvn", "[INFO] x\n[ERROR] no such artifact\n", "group tool: .*no such artifact"),
+    ],
+)
+def test_a_lock_that_cannot_be_made_is_one_line_and_leaves_the_old_one(monkeypatch, tmp_path, maven, said, expected):
+    monkeypatch.setattr(artifacts.shutil, "which", lambda _name: maven)
+    monkeypatch.setattr(
+        artifacts.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, said, "")
+    )
+    old = tmp_path / "lock"
+    old.write_text("# old\n", "utf-8")
+    with pytest.raises(FlowError, match=expected) as caught:
+        artifacts.write_lock(Model({}, {"tool": JarGroup(roots=("g:a:1",))}), old)
+    assert "\n" not in caught.value.message
+    assert old.read_text("utf-8") == "# old\n"
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_is_unpacked_once(monkeypatch, tmp_path, cache):
+    body = tmp_path / "body.zip"
+    with zipfile.ZipFile(body, "w") as file:
+        file.writestr("scripts/make.sql", "select 1")
+    one = jar(body.read_bytes(), "org.example:tool:1.0:bin@zip")
+    put(one, body.read_bytes())
+    monkeypatch.setattr(artifacts, "read_lock", lambda: {"tool": [one]})
+    folder = artifacts.unpacked("tool")
+    assert (folder / "scripts" / "make.sql").read_text("utf-8") == "select 1"
+    put(one, b"no archive any more")
+    assert artifacts.unpacked("tool") == folder
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+# --- the course's own lock --------------------------------------------------------------------------------------------
 
 
 def test_no_old_log4j_and_no_address_is_locked():
     text = artifacts.LOCK.read_text("utf-8")
     assert "://" not in text
-    for one in read_lock()["kafka"]:
+    for one in {one for group in read_lock().values() for one in group}:
         group, artifact, version, *_ = one.parts
         assert (group, artifact) != ("log4j", "log4j")
         if artifact == "log4j-core":
@@ -312,3 +398,12 @@ def test_packages_that_were_relocated_are_others_than_those_that_were_not(monkey
     (tmp_path / ".packages").write_text("prometheus\n", "utf-8")
     assert artifacts.debian_present("prometheus", ["prometheus"])
     assert not artifacts.debian_present("prometheus", ["prometheus"], "/usr/share/prometheus")
+
+
+def test_the_locked_lake_is_the_one_that_the_table_names():
+    for group, artifact, services in (
+        ("hadoop", "hadoop-hdfs", ("namenode", "datanode", "datanode-2", "datanode-3")),
+        ("hive", "hive-service", ("hive-metastore", "hive-server", "hive-schema")),
+    ):
+        version = next(one.parts[2] for one in read_lock()[group] if one.parts[1] == artifact)
+        assert all(version in model()[name].native.what for name in services)

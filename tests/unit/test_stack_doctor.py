@@ -108,7 +108,7 @@ def test_a_port_that_somebody_has_names_who_and_the_variable(taken, tmp_path, us
     services = {**model().services}
     services["kafka"] = _with_port(services["kafka"], taken)
     busy = stack()
-    busy.model = type(model())(services, model().jar_roots)
+    busy.model = type(model())(services, model().jar_groups)
     found = one(doctor.ports(busy, ["kafka"]))
     assert (found.level, found.code) == ("blocker", Exit.PORT)
     assert f"port {taken} of kafka is taken by" in found.message

@@ -203,15 +203,14 @@ def test_every_service_says_what_runs_and_can_be_asked():
             assert callable(getattr(prepare, native.prepare)), service.name
         for config in native.config:
             assert (ROOT / "stack" / config.file).is_file(), service.name
-        for group in native.jar_groups:
-            assert group in model().jar_roots, service.name
+        assert set(native.jar_groups) <= set(model().jar_groups), service.name
 
 
 def test_the_sources_start_commands_name_known_services():
-    for profile in ("minimal", "ingestion", "sources", "storage", "complete"):
+    for profile in ("minimal", "ingestion", "sources", "storage", "replication", "complete"):
         assert model().profile(profile), profile
     everything = {s.name for s in model().services.values() if not s.host}
-    assert set(model().profile("complete")) | {"zookeeper", "kafka", "postgres-dwh"} == everything
+    assert set(model().profile("complete")) | set(model().profile("replication")) == everything
     assert model().profile("no such profile") == []
 
 
@@ -287,3 +286,46 @@ ready = {probe = "http"}
     native = small(tmp_path, {"base": {"x-flow360": {"layer": 1, "title": "B"}}}, text)["base"].native
     assert [(c.file, c.secret) for c in native.config] == [("a.xml", True), ("b.properties", False)]
     assert native.java.classpath == ("{conf}",)
+
+
+def test_a_service_like_another_takes_its_keys_and_its_own_win(tmp_path):
+    services = {
+        name: {"x-flow360": {"layer": 1, "title": name}, "ports": [f"127.0.0.1:{port}:1"]}
+        for name, port in {"base": 1, "twin": 2}.items()
+    }
+    base = '[base]\nruns = "real"\nwhat = "it"\nargs = ["{own[0]}"]\nready = {probe = "http"}\n'
+    text = base + '[twin]\nlike = "base"\nwhat = "me"\n'
+    found = small(tmp_path, services, text)
+    assert found["twin"].native.args == found["base"].native.args == ("{own[0]}",)
+    assert (found["twin"].native.what, found["twin"].port) == ("me", 2)
+    with pytest.raises(FlowError, match=r"\[twin\]: like = 'nobody' must name a service"):
+        small(tmp_path, services, text.replace('like = "base"', 'like = "nobody"'))
+
+
+def test_groups_of_jars(tmp_path):
+    services = {"base": {"x-flow360": {"layer": 1, "title": "B"}}}
+    text = """[base]
+runs = "real"
+what = "it"
+jars = "a"
+archives = ["b"]
+[jars.a]
+roots = ["g:a:1"]
+exclude = ["g:*"]
+[jars.b]
+also = ["g:b:1:bin@zip"]
+"""
+    found = small(tmp_path, services, text)
+    assert found["base"].native.jar_groups == ("a", "b")
+    assert (found.jar_groups["a"].exclude, found.jar_groups["b"].roots) == (("g:*",), ())
+    with pytest.raises(FlowError, match=r"\[jars.b\]: unknown key roost"):
+        small(tmp_path, services, text.replace("also", "roost"))
+
+
+def test_a_probe_gets_the_ports_that_it_names():
+    from flow360.stack import probes
+
+    found = probes.of(model(), model()["datanode-2"])
+    assert found.args == (model()["datanode-2"].ports[1],)
+    assert found.keywords == {"namenode": model()["namenode"].ports[1]}
+    assert probes.of(model(), model()["market-sensors"]).args == (model()["mosquitto"].port,)

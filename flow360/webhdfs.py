@@ -1,0 +1,163 @@
+"""HDFS over HTTP: fsspec's WebHDFS with time-outs, our one-line errors, and the questions that only HDFS answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from fsspec.implementations.webhdfs import WebHDFS
+
+from flow360 import clients
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+USER = "primeur"
+DATANODES = ("datanode", "datanode-2", "datanode-3")
+
+
+class _Session(requests.Session):
+    """Every request with a time-out; what goes wrong on the way becomes one line."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        return target and published(target)
+
+    def send(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:  # type: ignore[override]
+        kw["timeout"] = kw.get("timeout") or self.seconds
+        who = _asked(request.url)
+        try:
+            answer = super().send(request, **kw)
+        except requests.Timeout:
+            line = f"{who} gave no answer within {self.seconds:g} s: see `flow360 status` and `flow360 logs {who}`"
+            raise FlowError(line, Exit.SERVICE) from None
+        except requests.ConnectionError:
+            if clients.answers(who):
+                line = f"{who} broke off in the middle of an answer: see `flow360 logs {who}`"
+                raise FlowError(line, Exit.SERVICE) from None
+            raise clients.is_down(who) from None
+        if answer.status_code == 403 and "SafeModeException" in answer.text:
+            line = "namenode is in safe mode: it waits for its DataNodes, see `flow360 status`"
+            raise FlowError(line, Exit.SERVICE)
+        return answer
+
+
+def published(url: str) -> str:
+    """A DataNode's address as this machine reaches it: in containers it calls itself `datanode-2:9864`."""
+    host = urlsplit(url).hostname
+    return re.sub(r"^http://[^/]+", f"http://127.0.0.1:{clients.port_of(host)}", url) if host in DATANODES else url
+
+
+def _asked(url: str | None) -> str:
+    """The service that was asked, by its port."""
+    ports = {clients.port_of(name): name for name in DATANODES}
+    return ports.get(urlsplit(url or "").port, "namenode")
+
+
+def _remote(answer: requests.Response) -> str:
+    """The first line of what a daemon says about its refusal."""
+    try:
+        said = answer.json()["RemoteException"]["message"]
+    except (ValueError, KeyError):
+        said = f"HTTP {answer.status_code}"
+    return said.strip().splitlines()[0][:240]
+
+
+def _service(host: str, port: int) -> str:
+    """The service behind a DataNode's address, as the NameNode knows it."""
+    if host in DATANODES:
+        return host  # in containers a DataNode is known by its service's name
+    at = settings()
+    ports = {at.datanode_port: "datanode", at.datanode_2_port: "datanode-2", at.datanode_3_port: "datanode-3"}
+    return ports.get(port, f"{host}:{port}")
+
+
+class Lake(WebHDFS):
+    """The lake's file system: what fsspec knows, and what only HDFS has (blocks, copies, DataNodes, fsck, quotas)."""
+
+    cachable = False  # a service may have gone since the last time
+
+    def __init__(self, seconds: float = 20.0) -> None:
+        self._seconds = seconds
+        super().__init__("127.0.0.1", settings().namenode_web_port, user=USER, data_proxy=published)
+        self._call("GETFILESTATUS", path="/")
+
+    def _connect(self) -> None:
+        self.session = _Session(self._seconds)
+
+    def write(self, path: str, data: bytes, *, replication: int | None = None, block_size: int | None = None) -> None:
+        """Write a whole file, replacing what was there.
+
+        Args:
+            replication: how many copies of each block (by default dfs.replication, 3).
+            block_size: bytes of a block, 65,536 at least and a multiple of 512 (by default dfs.blocksize, 128 MB).
+
+        Raises:
+            FlowError: HDFS refused it (a quota, too few DataNodes); what was there before may be gone.
+        """
+        options = {"overwrite": "true", "replication": replication, "blocksize": block_size}
+        # In two steps: in one, the data would travel to the NameNode, only to be sent on from there.
+        asked = self._call("CREATE", "put", path, redirect=False, **{k: v for k, v in options.items() if v})
+        headers = {"content-type": "application/octet-stream"}
+        answer = self.session.put(published(asked.headers["Location"]), data=data, headers=headers)
+        if not answer.ok:
+            raise FlowError(f"lake: {path} was not written: {_remote(answer)}")
+
+    def blocks(self, path: str) -> pd.DataFrame:
+        """One row for each block of a file: block (number), offset, bytes, copies, on (the services that hold it)."""
+        import pandas as pd
+
+        found = self._call("GET_BLOCK_LOCATIONS", path=path).json()["LocatedBlocks"]["locatedBlocks"]
+        rows = [
+            {
+                "block": one["block"]["blockId"],
+                "offset": one["startOffset"],
+                "bytes": one["block"]["numBytes"],
+                "copies": len(one["locations"]),
+                "on": ", ".join(sorted(_service(place["hostName"], place["xferPort"]) for place in one["locations"])),
+            }
+            for one in found
+        ]
+        return pd.DataFrame(rows, columns=["block", "offset", "bytes", "copies", "on"])
+
+    def datanodes(self) -> pd.DataFrame:
+        """One row for each DataNode that the NameNode knows: service, state, silent_s (seconds), blocks."""
+        import pandas as pd
+
+        info = self.jmx("NameNodeInfo")
+        rows = []
+        for key, state in (("LiveNodes", "live"), ("DeadNodes", "dead")):
+            for name, node in json.loads(info[key]).items():
+                service = _service(name.partition(":")[0], int(node["xferaddr"].rpartition(":")[2]))
+                blocks = node.get("numBlocks", 0)
+                rows.append({"service": service, "state": state, "silent_s": node["lastContact"], "blocks": blocks})
+        columns = ["service", "state", "silent_s", "blocks"]
+        return pd.DataFrame(rows, columns=columns).sort_values("service", ignore_index=True)
+
+    def jmx(self, bean: str) -> dict[str, Any]:
+        """What the NameNode measures of itself: NameNodeInfo, FSNamesystem, FSNamesystemState …"""
+        url = f"{settings().namenode_url}/jmx"
+        answer = self.session.get(url, params={"qry": f"Hadoop:service=NameNode,name={bean}"})
+        answer.raise_for_status()
+        if not (beans := answer.json()["beans"]):
+            raise FlowError(f"namenode has no bean {bean!r}", Exit.USAGE)
+        return beans[0]
+
+    def set_quota(self, path: str, *, files: int | None = None, space: int | None = None) -> None:
+        """Limit the names below a folder, and the bytes of all copies in it; None takes a limit away."""
+        none = -1
+        self._call(
+            *("SETQUOTA", "put", path),
+            namespacequota=none if files is None else files,
+            storagespacequota=none if space is None else space,
+        )
