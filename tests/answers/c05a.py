@@ -22,15 +22,27 @@ def reset(exercise: str) -> None:
     if exercise == "land_day":
         fs.rm("/lab/raw/orders", recursive=True)
     if exercise == "external_table":
-        lesson.sql("create database if not exists lab", db="lake")
-        lesson.sql("drop table if exists lab.orders", db="lake")
-        fs.rm(ORDERS, recursive=True)
+        drop_table()
+    if exercise == "pruned_query" and "orders" not in made:
+        drop_table()
+        make_table()
+        made.add("orders")
     if exercise == "repair_file":
         lose_a_copy()
     if exercise == "compact_files":
         fs.rm(COMPACT, recursive=True)
         if not fs.exists(SMALL):
             write_small()
+
+
+made: set[str] = set()  # what later answers of this run may rely on
+
+
+def drop_table() -> None:
+    made.discard("orders")
+    lesson.sql("create database if not exists lab", db="lake")
+    lesson.sql("drop table if exists lab.orders", db="lake")
+    lake().rm(ORDERS, recursive=True)
 
 
 def lose_a_copy() -> None:
@@ -73,7 +85,7 @@ def put_file_then_copies():
 
 @near_miss("land_day", says="did a program read and write it")
 def through_pandas():
-    frame = pd.read_csv(SOURCE, on_bad_lines="skip", dtype=str)
+    frame = pd.read_csv(SOURCE, on_bad_lines="skip", encoding_errors="replace", dtype=str)
     lake().write(LANDED, frame.to_csv(index=False).encode(), replication=3)
     return LANDED
 
@@ -141,38 +153,32 @@ def days_in_utc():
 # --- pruned_query -----------------------------------------------------------------------------------------------------
 
 
-def query(text: str) -> str:
-    if lesson.sql("show tables in lab like 'orders'", db="lake").empty:
-        make_table()
-    return text
-
-
 @right("pruned_query")
 def by_the_folder():
-    return query("select sum(total_eur) from lab.orders where day = '2026-05-07'")
+    return "select sum(total_eur) from lab.orders where day = '2026-05-07'"
 
 
 @right("pruned_query")
 def by_the_folder_and_more():
-    return query("select sum(o.total_eur) as worth from lab.orders o where o.day in ('2026-05-07') and o.items > 0")
+    return "select sum(o.total_eur) as worth from lab.orders o where o.day in ('2026-05-07') and o.items > 0"
 
 
 @near_miss("pruned_query", says="by the names of the folders")
 def by_the_content():
-    return query("""
+    return """
         select sum(total_eur) from lab.orders
         where ordered_at >= '2026-05-06 22:00:00' and ordered_at < '2026-05-07 22:00:00'
-    """)
+    """
 
 
 @near_miss("pruned_query", says="day=2026-05-08")
 def the_day_after():
-    return query("select sum(total_eur) from lab.orders where day = '2026-05-08'")
+    return "select sum(total_eur) from lab.orders where day = '2026-05-08'"
 
 
 @near_miss("pruned_query", says="expected 12")
 def the_delivered_ones_only():
-    return query("select sum(total_eur) from lab.orders where day = '2026-05-07' and status = 'delivered'")
+    return "select sum(total_eur) from lab.orders where day = '2026-05-07' and status = 'delivered'"
 
 
 # --- repair_file ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""HDFS from Python without HDFS: addresses, and what becomes of errors."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from flow360 import clients, webhdfs
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+from flow360.stack import artifacts
+from flow360.stack.docker import DockerEngine
+from flow360.stack.model import model
+from flow360.stack.native import NativeEngine
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://datanode-2:9864/webhdfs/v1/a?op=OPEN", "http://127.0.0.1:{datanode_2_web_port}/webhdfs/v1/a?op=OPEN"),
+        ("http://datanode:9864/x", "http://127.0.0.1:{datanode_web_port}/x"),
+        ("http://localhost:19864/x", "http://localhost:19864/x"),
+    ],
+)
+def test_a_datanode_in_a_container_is_reached_by_its_published_port(url, expected):
+    assert webhdfs.published(url) == expected.format(**settings().model_dump())
+
+
+def test_a_datanode_is_known_by_name_in_containers_and_by_port_elsewhere():
+    assert webhdfs._service("datanode-3", 9866) == "datanode-3"
+    assert webhdfs._service("localhost", settings().datanode_2_port) == "datanode-2"
+    assert webhdfs._service("somewhere", 9866) == "somewhere:9866"
+
+
+class Silent(requests.adapters.HTTPAdapter):
+    """Answers nothing: raises what the network would."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def send(self, request, timeout=None, **_):
+        assert timeout == 4
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "answers", "expected"),
+    [
+        (requests.ReadTimeout(), True, "datanode-2 gave no answer within 4 s"),
+        (requests.ConnectionError(), False, "datanode-2 does not answer on 127.0.0.1:.*flow360 up datanode-2"),
+        (requests.ConnectionError(), True, "datanode-2 broke off in the middle of an answer"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_one_line_that_names_the_service(monkeypatch, error, answers, expected):
+    monkeypatch.setattr(clients, "answers", lambda _service: answers)
+    session = webhdfs._Session(4)
+    session.mount("http://", Silent(error))
+    with pytest.raises(FlowError, match=expected) as caught:
+        session.get(f"http://localhost:{settings().datanode_2_web_port}/webhdfs/v1/x")
+    assert caught.value.code is Exit.SERVICE
+    assert "\n" not in caught.value.message
+
+
+def test_what_hiveserver2_says_becomes_one_line(monkeypatch):
+    from impala.error import OperationalError
+    from thrift.transport.TTransport import TTransportException
+
+    monkeypatch.setattr(clients, "answers", lambda _service: True)
+    said = "Error while compiling statement: FAILED: ParseException line 1:0 cannot recognize input\n\tat a.b.C"
+    with (
+        pytest.raises(FlowError, match=r"^lake: ParseException line 1:0 cannot recognize"),
+        clients.lake_errors(),
+    ):
+        raise OperationalError(said)
+    with pytest.raises(FlowError, match="hive-server broke off .*flow360 logs"), clients.lake_errors():
+        raise TTransportException(message="TSocket read 0 bytes")
+    monkeypatch.setattr(clients, "answers", lambda service: service != "hive-metastore")
+    with pytest.raises(FlowError, match="hive-metastore does not answer"), clients.lake_errors():
+        raise OperationalError("MetaException(message: many words")
+
+
+def test_the_hdfs_command_is_run_where_the_namenode_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(artifacts, "jars", lambda _group: [])
+    native = NativeEngine(model(), tmp_path).tool_command("namenode", "hdfs", "fsck", ["/"])
+    assert native[-2:] == ["org.apache.hadoop.hdfs.tools.DFSck", "/"]
+    container = DockerEngine(model()).tool_command("namenode", "hdfs", "fsck", ["/"])
+    assert container[-6:] == ["exec", "--no-TTY", "namenode", "hdfs", "fsck", "/"]
+    with pytest.raises(FlowError, match="hdfs format: there is dfs, dfsadmin, fsck, oev, oiv"):
+        NativeEngine(model(), tmp_path).tool_command("namenode", "hdfs", "format", [])
