@@ -186,6 +186,7 @@ class Settings(BaseSettings):
         """Where dbt keeps what it writes (target/, logs/), and where the learner's own models stand (lab/)."""
         return self.flow360_dbt or ROOT / "dbt"
 
+    @property
     def rules_dir(self) -> Path:
         """The learner's own rule files, which Prometheus reads."""
         return self.flow360_rules or ROOT / "stack" / "prometheus" / "learner"
@@ -210,9 +211,11 @@ class Settings(BaseSettings):
     def streams_url(self) -> str:
         return f"http://127.0.0.1:{self.streams_port}"
 
+    @property
     def prometheus_url(self) -> str:
         return f"http://127.0.0.1:{self.prometheus_port}"
 
+    @property
     def airflow_url(self) -> str:
         return f"http://127.0.0.1:{self.airflow_port}"
 

@@ -151,7 +151,7 @@ FROM python:3.11-slim-bookworm
 ENV PYTHONPATH=/packages
 COPY --from=packages /packages /packages
 COPY report /app
-USER nobody
+USER 65534
 CMD ["python", "/app/main.py"]
 """
 
