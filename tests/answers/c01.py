@@ -209,6 +209,17 @@ def forgets_to_subscribe():
     return lambda client, run, readings: setattr(client, "on_message", lambda *_: readings.append({}))
 
 
+@near_miss("sensor_subscriber", says="qos=1")
+def at_most_once():
+    subscribe = subscriber(new(lambda r: r["reading_id"]))
+
+    def with_qos_0(client, run, readings):
+        subscribe(client, run, readings)
+        client.subscribe("primeur/vans/+/temperature", qos=0)
+
+    return with_qos_0
+
+
 @near_miss("sensor_subscriber", says="does a cut message end your on_message")
 def falls_over_a_cut_message():
     def subscribe(client, run, readings):
