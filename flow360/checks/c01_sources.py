@@ -132,8 +132,8 @@ def _compare_readings(readings: list[Any], run: str, cut: set[int], day: str) ->
 
     if not readings:
         raise NotYet(
-            "readings: nothing came of what was sent while the link was down: is on_message set, and the subscription to "
-            "all vans made with qos=1?"
+            "readings: nothing came of what was sent while the link was down: is on_message set, and the "
+            "subscription to all vans made with qos=1?"
         )
     if not all(isinstance(r, dict) and "reading_id" in r and "value" in r for r in readings):
         raise NotYet("readings: expected dicts, the parsed JSON of each message with all its fields")
