@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ipywidgets as widgets
 
@@ -15,7 +16,10 @@ from flow360.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from kafka import KafkaAdminClient
     from matplotlib.axes import Axes
+
+T = TypeVar("T")
 
 STRATEGIES = ("range", "roundrobin", "sticky")
 VANS = tuple(f"VAN-{n:02d}" for n in range(1, 13))
@@ -168,13 +172,34 @@ class Member(threading.Thread):
 # [END member]
 
 
+def ask_coordinator(question: Callable[[KafkaAdminClient], T], seconds: float = 30) -> T:
+    """Ask about a group through an admin client; a broker that has just started has no coordinator for a moment.
+
+    Args:
+        question: `lambda admin: admin.describe_groups(["primeur"])`.
+        seconds: how long to wait for a coordinator.
+
+    Raises:
+        FlowError: there was none in time, or the broker is down.
+    """
+    from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
+
+    def answer() -> list[T]:
+        try:
+            return [question(admin)]
+        except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError):
+            return []
+
+    with clients.kafka_admin() as admin:
+        return lesson.wait_for(answer, seconds, "the group's coordinator")[0]
+
+
 def members_of(group: str) -> dict[str, list[int]]:
     """Who reads which partitions, as the broker's group coordinator tells it: member -> partitions.
 
     Empty while the group does not exist or is being balanced.
     """
-    with clients.kafka_admin() as admin:
-        (described,) = admin.describe_groups([group]).values()
+    (described,) = ask_coordinator(lambda admin: admin.describe_groups([group])).values()
     if described["group_state"] != "Stable":
         return {}
     found = {}

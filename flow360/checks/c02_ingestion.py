@@ -177,8 +177,8 @@ def _await_empty(group: str) -> None:
     """Wait as an operator would until the broker has given up the dead member (its session must end first)."""
 
     def nobody() -> bool:
-        with clients.kafka_admin() as admin:
-            return not next(iter(admin.describe_groups([group]).values()))["members"]
+        (described,) = groups.ask_coordinator(lambda admin: admin.describe_groups([group])).values()
+        return not described["members"]
 
     lesson.wait_for(nobody, 75, "the end of the dead reader's session (session_timeout_ms)", every=0.5)
 
@@ -202,10 +202,8 @@ def _rows(table: str) -> int:
 
 def _lag(group: str, topic: str) -> dict[int, int]:
     """partition -> records that the group has not committed; a partition without a commit counts from its beginning."""
-    with clients.kafka_admin() as admin:
-        committed = {
-            p.partition: o.offset for p, o in admin.list_group_offsets(group)[group].items() if p.topic == topic
-        }
+    found = groups.ask_coordinator(lambda admin: admin.list_group_offsets(group))[group]
+    committed = {part.partition: at.offset for part, at in found.items() if part.topic == topic}
     return {part: end - committed.get(part, first) for part, (first, end) in topics.ends(topic).items()}
 
 
@@ -360,7 +358,5 @@ def _behind(topic: str, group: str) -> None:
                 out.send(topic, str(number).encode(), partition=part.partition)
     with clients.kafka_admin() as admin:
         admin.delete_records({parts[2]: 15, parts[3]: 12})
-        admin.alter_group_offsets(
-            group,
-            {part: OffsetAndMetadata(at, "", -1) for part, at in zip(parts, (13, 30, 22), strict=False)},
-        )
+    done = {part: OffsetAndMetadata(at, "", -1) for part, at in zip(parts[:3], (13, 30, 22), strict=True)}
+    groups.ask_coordinator(lambda admin: admin.alter_group_offsets(group, done))
