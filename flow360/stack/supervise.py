@@ -32,6 +32,8 @@ MARK = (
     "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
 )
 
+ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
+
 
 @dataclass(frozen=True)
 class Program:
@@ -100,12 +102,12 @@ def _quoted(text: str) -> str:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=ANSWER)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
+        self.sock.settimeout(ANSWER)
         self.sock.connect(self._path)
 
 
