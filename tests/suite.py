@@ -161,6 +161,7 @@ def main() -> int:
         wanted = [*dict.fromkeys([*wanted, "ending"])]  # whoever starts services stops them
     shutil.rmtree(BUILD, ignore_errors=True)
     use_test_environment()
+    _end_cut_off_run()
     start = time.monotonic()
     results = []
     for name in wanted:
@@ -177,6 +178,14 @@ def main() -> int:
         results.append(result)
     _keep_logs()
     return _report(results, time.monotonic() - start)
+
+
+def _end_cut_off_run() -> None:
+    """What a run that was cut off left: its services, and databases whose passwords went with its build/test/."""
+    state = Path(os.environ["FLOW360_STATE"])
+    if state.exists():
+        subprocess.run([BIN / "flow360", "down", "--engine", "native"], cwd=ROOT, timeout=300, check=True)
+        shutil.rmtree(state)
 
 
 def _keep_logs() -> None:
