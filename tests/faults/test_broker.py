@@ -139,7 +139,7 @@ def test_broker_killed_with_weaker_acks(stack, topics, acks):
 
 
 TRANSACTION = """
-import sys
+import signal, sys
 from confluent_kafka import Producer
 from flow360 import clients
 topic, name = sys.argv[1:3]
@@ -154,7 +154,7 @@ for number in range(500):
     producer.produce(topic, f"open {number}".encode())
 assert producer.flush(30) == 0
 print("in the middle", flush=True)
-sys.stdin.read()
+signal.pause()
 """
 
 

@@ -15,7 +15,7 @@ ORDERS = 1000
 
 # Reads in batches, writes each batch to both tables, and (the first one) waits to be killed before its commit.
 CONSUMER = """
-import json, sys
+import json, signal, sys
 from flow360 import clients
 from flow360.ingest import insert_once
 topic, plain, once, die_after = *sys.argv[1:4], int(sys.argv[4])
@@ -32,7 +32,7 @@ with clients.postgres() as db:
         done += len(rows)
         if die_after and done >= die_after:
             print("processed", done, flush=True)
-            sys.stdin.read()
+            signal.pause()
         consumer.commit()
 print("ended", done, fresh, flush=True)
 """
