@@ -71,6 +71,7 @@ def test_the_api_wants_a_token_and_says_in_a_line_what_it_refuses(airflow, monke
         ("bad_name", HEAD + "def bad_name():\n    nobody()\n\nbad_name()\n", "NameError"),
         ("bad_syntax", HEAD + "def bad_syntax(:\n", "SyntaxError"),
     ],
+    ids=["name", "syntax"],
 )
 def test_a_file_that_cannot_be_read_is_told_in_a_line(airflow, name, text, why):
     file = pipelines.LAB / f"{name}.py"
