@@ -9,7 +9,7 @@ import pytest
 from flow360.course import Chapter, course
 
 
-def tested() -> list[Chapter]:
+def under_test() -> list[Chapter]:
     """The written chapters, those in trial only when `./scripts/test --chapter` asks for one."""
     return [c for c in course().chapters if c.written and (not c.trial or _asked())]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flow360 import linters
-from tests.chapters import in_trial, tested
+from tests.chapters import in_trial, under_test
 from tests.environment import BUILD, ROOT, use_test_environment
 
 BIN = Path(sys.executable).parent
@@ -107,7 +107,7 @@ def live(result: Result) -> None:
 
 def lessons(result: Result, chapter: str = "") -> None:
     # nbval's own limit is for a cell; ours for the whole run.
-    names = [one.lesson for one in tested() if one.number.startswith(chapter)]
+    names = [one.lesson for one in under_test() if one.number.startswith(chapter)]
     result.skipped += [f"{one.stem}: in trial: ./scripts/test --chapter {one.number}" for one in in_trial()]
     options = ["--nbval-lax", "--nbval-cell-timeout=300", "--nbval-current-env", "--timeout=600"]
     pytest(result, *options, *names)

@@ -11,7 +11,7 @@ import pytest
 
 from flow360 import clients, lesson, run
 from flow360.errors import FlowError
-from tests.chapters import tested
+from tests.chapters import under_test
 from tests.environment import BUILD, ROOT
 from tests.faults.support import report
 
@@ -86,7 +86,7 @@ def _lines(output: nbformat.NotebookNode) -> list[str]:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("chapter", tested(), ids=lambda chapter: chapter.stem)
+@pytest.mark.parametrize("chapter", under_test(), ids=lambda chapter: chapter.stem)
 def test_each_lesson_runs_twice(chapter):
     """Fault 10: the second run meets what the first one left behind, and does not mind."""
     source = ROOT / chapter.lesson

@@ -6,10 +6,10 @@ import nbformat
 import pytest
 
 from flow360 import run
-from tests.chapters import tested
+from tests.chapters import under_test
 from tests.environment import BUILD, ROOT
 
-CHAPTERS = tested()
+CHAPTERS = under_test()
 NAMES = [chapter.stem for chapter in CHAPTERS]
 
 

@@ -12,13 +12,13 @@ from flow360.checks.verdict import NotYet
 from flow360.course import Chapter
 from flow360.settings import settings
 from tests.answers import Answer, answers_of, module_of
-from tests.chapters import tested
+from tests.chapters import under_test
 
 
 def cases() -> list:
     """One case for each answer of each chapter."""
     found = []
-    for chapter in tested():
+    for chapter in under_test():
         counts: dict[tuple[str, str], int] = {}
         for answer in answers_of(chapter.number):
             number = counts.setdefault((answer.exercise, answer.kind), 0)

@@ -18,7 +18,7 @@ from flow360.stack import java, probes
 from flow360.stack.model import read_model
 from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event
-from tests.chapters import tested
+from tests.chapters import under_test
 
 TOPIC = "engine-test"
 
@@ -26,7 +26,7 @@ TOPIC = "engine-test"
 @pytest.fixture(scope="module")
 def everything(stack) -> list[str]:
     """All that the tested chapters need, up."""
-    wanted = dict.fromkeys(name for chapter in tested() for name in chapter.services)
+    wanted = dict.fromkeys(name for chapter in under_test() for name in chapter.services)
     names = [name for name in stack.model.closure(wanted) if stack.model[name].native.runs != "compose only"]
     stack.up(names)
     return names
