@@ -7,12 +7,10 @@ for each target, channel and lab. Addresses and the password come from `settings
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from flow360 import clients
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
+from flow360.stack.lock import hold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,17 +155,9 @@ def _invoke(arguments: list[str], target: str, channel: str, lab: bool, at: str 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One run at a time for each target folder: two would write over each other's parse and tables."""
+    said = f"dbt: another run has held {folder.name} for {LOCK_SECONDS} s: end it, or wait for it"
     with (folder / ".lock").open("w") as file:
-        end = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    said = f"dbt: another run has held {folder.name} for {LOCK_SECONDS} s: end it, or wait for it"
-                    raise FlowError(said) from None
-                time.sleep(0.1)
+        hold(file, LOCK_SECONDS, said)
         yield
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import ensure_env, settings
+from flow360.stack.lock import hold
 from flow360.stack.model import Model, model
 from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event, Progress, ServiceStatus
@@ -168,17 +167,7 @@ class Stack:
                 Exit.DISK if full else Exit.PERMISSION,
             ) from None
         with file:
-            end = time.monotonic() + deadline
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise FlowError(
-                            "another flow360 has been starting or stopping services for 5 minutes"
-                        ) from None
-                    time.sleep(0.2)
+            hold(file, deadline, "another flow360 has been starting or stopping services for 5 minutes")
             yield
 
 
