@@ -302,6 +302,14 @@ def test_a_service_like_another_takes_its_keys_and_its_own_win(tmp_path):
         small(tmp_path, services, text.replace('like = "base"', 'like = "nobody"'))
 
 
+def test_who_signs_in_with_a_role_waits_for_the_job_that_makes_it():
+    for name, service in yaml.safe_load(COMPOSE.read_text("utf-8"))["services"].items():
+        # Monitoring does not wait for what it watches: postgres-exporter says so while its role is not there.
+        roles = re.search(r"(AIRFLOW|HIVE)_DB_PASSWORD", str(service.get("environment")))
+        if roles and name != "postgres-databases":
+            assert "postgres-databases" in model().closure([name]), name
+
+
 def test_groups_of_jars(tmp_path):
     services = {"base": {"x-flow360": {"layer": 1, "title": "B"}}}
     text = """[base]
