@@ -346,15 +346,14 @@ def test_compose_by_hand_word_for_word(course, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("profile", ["sources", "ingestion", "storage", "minimal", "complete"])
-def test_each_profile_starts_by_itself(course, profile):
-    """Every dependency of a profile's services is in it: Compose plans its start without a complaint."""
-    wanted = [name for name in course.engine.model.profile(profile) if name not in course.left_out]
-    command = course.engine.compose.command("up", "--dry-run", "--detach", "--no-build", *wanted)
+def test_each_profile_stands_by_itself(course, profile):
+    """Every dependency of a profile's services is in it: Compose plans its containers without a complaint."""
+    command = course.engine.compose.command("create", "--dry-run", "--no-build", "--pull", "never")
     place = command.index("--profile")
     command[place + 1] = profile
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for name in wanted:
+    for name in course.engine.model.profile(profile):
         assert f"-{name}-1" in done.stdout + done.stderr
 
 
