@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 
@@ -10,8 +11,14 @@ from flow360.course import Chapter, course
 
 
 def under_test() -> list[Chapter]:
-    """The written chapters, those in trial only when `./scripts/test --chapter` asks for one."""
-    return [c for c in course().chapters if c.written and (not c.trial or _asked())]
+    """The written chapters, those in trial only when `./scripts/test --chapter` asks for one.
+
+    In the course's order, or in that of the seed FLOW360_TEST_ORDER (`./scripts/test --order random` draws one).
+    """
+    found = [c for c in course().chapters if c.written and (not c.trial or _asked())]
+    if seed := os.environ.get("FLOW360_TEST_ORDER"):
+        random.Random(int(seed)).shuffle(found)
+    return found
 
 
 def in_trial() -> list[Chapter]:

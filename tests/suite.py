@@ -3,6 +3,7 @@
     ./scripts/test                      all
     ./scripts/test --only lint --only unit
     ./scripts/test --chapter 02         the notebooks of one chapter (with lint and unit left out)
+    ./scripts/test --order random       the chapters shuffled; --order SEED does it again
 
 Executed notebooks, logs and reports are kept under build/test/. Nothing is left running.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -101,6 +103,10 @@ def unit(result: Result) -> None:
     pytest(result, "tests/unit")
 
 
+def goto(result: Result) -> None:
+    pytest(result, "tests/goto")
+
+
 def live(result: Result) -> None:
     pytest(result, "tests/live")
 
@@ -138,6 +144,7 @@ def ending(result: Result) -> None:
 PHASES: dict[str, Callable[..., None]] = {
     "lint": lint,
     "unit": unit,
+    "goto": goto,
     "live": live,
     "lessons": lessons,
     "labs": labs,
@@ -152,7 +159,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/test", description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=list(PHASES), help="run this phase (may be given again)")
     parser.add_argument("--chapter", default="", help="run the notebooks of one chapter: 02")
+    parser.add_argument("--order", default="", type=_order, help="random, or the seed that such a run has printed")
     options = parser.parse_args()
+    if options.order:
+        os.environ["FLOW360_TEST_ORDER"] = options.order
+        print(f"order of the chapters: --order {options.order}", flush=True)
     every = [name for name in PHASES if name != "answers"]  # `live` holds those of all chapters
     wanted = options.only or (["lessons", "labs", "answers", "ending"] if options.chapter else every)
     if options.chapter:
@@ -178,6 +189,11 @@ def main() -> int:
         results.append(result)
     _keep_logs()
     return _report(results, time.monotonic() - start)
+
+
+def _order(text: str) -> str:
+    """The seed in the text, or one that is drawn."""
+    return str(secrets.randbelow(10**6) if text == "random" else int(text))
 
 
 def _end_cut_off_run() -> None:

@@ -259,6 +259,12 @@ class NativeEngine:
         """The main process of each running service."""
         return {name: row["pid"] for name, row in self.supervisor.processes().items() if row["pid"]}
 
+    def kept(self) -> list[Path]:
+        """What the services keep, JupyterLab apart: the data folders that are there, and the marks of jobs done."""
+        own = [service for service in self.model.services.values() if not service.host]
+        paths = [self._job_mark(service) if service.job else self._data(service) for service in own]
+        return [path for path in paths if path.exists()]
+
     # --- the parts of a service
 
     def _folders(self) -> None:
