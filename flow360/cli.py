@@ -128,8 +128,7 @@ def doctor(names: Names = None, engine: Engine = None, as_json: Json = False) ->
     from flow360.stack import open_stack
 
     stack = open_stack(engine)
-    wanted = stack.resolve(names) if names else [s for c in _course().chapters for s in c.services] + ["jupyterlab"]
-    findings = checks.examine(stack, dict.fromkeys(wanted))
+    findings = checks.examine(stack, stack.resolve(names) if names else None)
     if as_json:
         _print_json([dataclasses.asdict(finding) for finding in findings])
     else:
