@@ -159,7 +159,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/test", description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=list(PHASES), help="run this phase (may be given again)")
     parser.add_argument("--chapter", default="", help="run the notebooks of one chapter: 02")
-    parser.add_argument("--order", default="", type=_order, help="random, or the seed that such a run has printed")
+    parser.add_argument("--order", type=_order, help="random, or the seed that such a run has printed")
     options = parser.parse_args()
     if options.order:
         os.environ["FLOW360_TEST_ORDER"] = options.order
