@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+
+import psutil
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, SECRETS, settings
@@ -168,7 +169,7 @@ class NativeEngine:
         self._say(progress, service, start, "stopped", "")
 
     def kill(self, name: str) -> None:
-        """End a service with SIGKILL, as a crash would; supervisord starts it again.
+        """End a service with SIGKILL, as a crash would; supervisord starts it again. Returns when the process is gone.
 
         Raises:
             FlowError: it does not run.
@@ -178,7 +179,9 @@ class NativeEngine:
             raise FlowError(
                 f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`", Exit.SERVICE
             )
-        os.kill(pid, signal.SIGKILL)
+        process = psutil.Process(pid)
+        process.kill()
+        process.wait(30)  # until then its port is open, and whoever asks would take the dead for the living
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their data, with the marks of the jobs that filled them."""
