@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flow360 import linters
-from tests.chapters import in_trial, under_test
+from tests.chapters import under_test
 from tests.environment import BUILD, ROOT, use_test_environment
 
 BIN = Path(sys.executable).parent
@@ -114,7 +114,6 @@ def live(result: Result) -> None:
 def lessons(result: Result, chapter: str = "") -> None:
     # nbval's own limit is for a cell; ours for the whole run.
     names = [one.lesson for one in under_test() if one.number.startswith(chapter)]
-    result.skipped += [f"{one.stem}: in trial: ./scripts/test --chapter {one.number}" for one in in_trial()]
     options = ["--nbval-lax", "--nbval-cell-timeout=300", "--nbval-current-env", "--timeout=600"]
     pytest(result, *options, *names)
 
@@ -166,8 +165,6 @@ def main() -> int:
         print(f"order of the chapters: --order {options.order}", flush=True)
     every = [name for name in PHASES if name != "answers"]  # `live` holds those of all chapters
     wanted = options.only or (["lessons", "labs", "answers", "ending"] if options.chapter else every)
-    if options.chapter:
-        os.environ["FLOW360_TEST_TRIAL"] = "1"
     if not set(wanted) <= {"lint", "unit", "compose", "ending"}:
         wanted = [*dict.fromkeys([*wanted, "ending"])]  # whoever starts services stops them
     shutil.rmtree(BUILD, ignore_errors=True)
