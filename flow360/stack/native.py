@@ -147,7 +147,8 @@ class NativeEngine:
         order = self.model.dependants(self.model.services if names is None else names)
         if not self.supervisor.alive():
             return
-        running = {name for name, row in self.supervisor.processes().items() if row["pid"]}
+        rows = self.supervisor.processes()
+        running = {name for name, row in rows.items() if row["pid"] or row["statename"] == "EXITED"}  # crashed just now
         with ThreadPoolExecutor(8) as pool:
             futures: dict[str, Future] = {}
             for name in order:
