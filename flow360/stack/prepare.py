@@ -113,7 +113,7 @@ def postgres(service: Service, data: Path, _command: list[str]) -> None:
     part.replace(data)
 
 
-def learner_rules(_service: Service, data: Path) -> None:
+def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:
     """A link to the learner's rule files, where Prometheus looks for them: beside its configuration."""
     rules = settings().rules_dir
     rules.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def test_every_service_says_what_runs_and_can_be_asked():
         if native.ready:
             assert callable(getattr(probes, native.ready["probe"])), service.name
         if native.prepare:
-            assert callable(getattr(prepare, native.prepare)), service.name
+            inspect.signature(getattr(prepare, native.prepare)).bind(service, Path(), [])  # as the engine calls it
         for config in native.config:
             assert (ROOT / "stack" / config.file).is_file(), service.name
         assert set(native.jar_groups) <= set(model().jar_groups), service.name
