@@ -88,6 +88,7 @@ def test_hive_and_spark_share_a_table_on_hdfs(course):
     assert cursor.fetchall() == [(42,)]
     spark = clients.spark()
     assert spark.sql("select sum(n) from compose_test").collect()[0][0] == 42
+    spark.stop()
     cursor.execute("drop table compose_test")
     connection.close()
 
