@@ -22,7 +22,7 @@ FILES = sorted(path.stem for path in DAGS.glob("*.py"))
 PARTS = ("airflow-init", "airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 # What one engine needs and the other one has by itself.
 ONLY_NATIVE = {"AIRFLOW_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "NO_PROXY", "PYTHON"}
-ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD"}
+ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD", "FLOW360_DBT"}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
