@@ -28,19 +28,19 @@ def nightly_dbt():
         return build(database("warehouse"))
 
     @task
-    def report(built: dict, triggering_asset_events=None) -> dict:
+    def report(built: dict, triggering_asset_events=None) -> None:
         from include.connections import connect, pushgateway
         from include.transform import orders_of, report
 
         # Several days may have come in since the last run, which answers them all; told is the one that came last.
-        events = triggering_asset_events.get(day_in_lake, [])
-        orders = {}
-        if events:
-            last = max(events, key=lambda event: event.timestamp).extra
-            with connect("warehouse") as db:
-                orders = {"lake": last["orders"], "warehouse": orders_of(db, last["day"])}
-        report(pushgateway(), built, orders)
-        return orders
+        # Somebody who starts this DAG by hand has brought none.
+        events = sorted(triggering_asset_events.get(day_in_lake, []), key=lambda event: event.timestamp)
+        if not events:
+            return report(pushgateway(), built)
+        last = events[-1].extra
+        with connect("warehouse") as db:
+            orders = {"lake": last["orders"], "warehouse": orders_of(db, last["day"])}
+        return report(pushgateway(), built, last["day"], orders)
 
     @task(outlets=[marts])
     def judge(built: dict) -> None:

@@ -42,13 +42,14 @@ def orders_of(db: psycopg.Connection, day: str) -> int:
 
 
 # [START report]
-def report(gateway: str, built: Mapping[str, Any], orders: Mapping[str, int]) -> None:
+def report(gateway: str, built: Mapping[str, Any], day: str = "", orders: Mapping[str, int] | None = None) -> None:
     """Leave a run's numbers at the Pushgateway; of an earlier run only what this one does not tell stays.
 
     Args:
         gateway: host:port.
         built: what `build` says.
-        orders: layer -> orders of the day that came in last.
+        day: which one came in last, if one did.
+        orders: layer -> orders of that day.
     """
     from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
 
@@ -62,9 +63,10 @@ def report(gateway: str, built: Mapping[str, Any], orders: Mapping[str, int]) ->
     for status, count in built["nodes"].items():
         nodes.labels(status).set(count)
     if orders:
-        day = gauge("nightly_orders", "Orders of the day that came in last, in each layer", "layer")
+        # A label that grows by one value a day is one that Prometheus can bear.
+        found = gauge("nightly_orders", "Orders of the day that came in last, in each layer", "day", "layer")
         for layer, count in orders.items():
-            day.labels(layer).set(count)
+            found.labels(day, layer).set(count)
     if not built["failed"]:
         gauge("nightly_dbt_last_success_timestamp_seconds", "When all was well").set_to_current_time()
     pushadd_to_gateway(gateway, job=JOB, registry=registry, timeout=10)
