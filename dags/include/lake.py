@@ -20,12 +20,12 @@ from flow360.primeur.schema import MONEY, TABLES, UTC
 from flow360.webhdfs import Lake
 
 ZONE = "/raw"
-WHEN = {
-    "orders": "from orders t where ordered_at",
-    "order_lines": "from order_lines t join orders o using (order_id) where o.ordered_at",
-    "deliveries": "from deliveries t where delivered_at",
+SOURCES = {
+    "orders": ("orders t", "t.ordered_at"),
+    "order_lines": ("order_lines t join orders o using (order_id)", "o.ordered_at"),
+    "deliveries": ("deliveries t", "t.delivered_at"),
 }
-"""What goes into the lake, and by which moment a row belongs to a day."""
+"""What goes into the lake: table -> where it comes from, and the moment by which a row belongs to a day."""
 HIVE = {pa.int32(): "int", pa.int64(): "bigint", pa.string(): "string", pa.float64(): "double"}
 HIVE |= {MONEY: "decimal(10,2)", UTC: "timestamp"}
 
@@ -41,23 +41,19 @@ def partition(table: str, day: str) -> str:
 
 def read(shop: psycopg.Connection, table: str, start: datetime, end: datetime) -> pa.Table:
     """The rows of one table in [start, end), in the order of their key."""
-    schema = TABLES[table]
+    schema, (source, moment) = TABLES[table], SOURCES[table]
     columns, key = (", ".join(f"t.{name}" for name in names) for names in (schema.names, schema.key))
-    query = f"select {columns} {WHEN[table]} >= %(start)s and {WHEN[table].split()[-1]} < %(end)s order by {key}"
-    rows = shop.execute(query, {"start": start, "end": end}).fetchall()
+    query = f"select {columns} from {source} where {moment} >= %s and {moment} < %s order by {key}"
+    rows = shop.execute(query, (start, end)).fetchall()
     return schema.build(list(zip(*rows, strict=True)) or [[] for _ in schema.names])
 
 
-# [START copy_day]
 def copy_day(shop: psycopg.Connection, lake: Lake, table: str, day: str, start: datetime, end: datetime) -> int:
     """Write one table's rows of a day, in place of those that an earlier run has written; how many there are."""
     rows, buffer = read(shop, table, start, end), io.BytesIO()
     pq.write_table(rows, buffer, coerce_timestamps="us")
     lake.replace(f"{partition(table, day)}/{table}.parquet", buffer.getvalue())
     return rows.num_rows
-
-
-# [END copy_day]
 
 
 def statements(tables: Iterable[str], day: str) -> list[str]:

@@ -41,7 +41,6 @@ def orders_of(db: psycopg.Connection, day: str) -> int:
     return db.execute("select count(*) from marts.fct_orders where ordered_on = %s", (day,)).fetchone()[0]
 
 
-# [START report]
 def report(gateway: str, built: Mapping[str, Any], day: str = "", orders: Mapping[str, int] | None = None) -> None:
     """Leave a run's numbers at the Pushgateway; of an earlier run only what this one does not tell stays.
 
@@ -70,6 +69,3 @@ def report(gateway: str, built: Mapping[str, Any], day: str = "", orders: Mappin
     if not built["failed"]:
         gauge("nightly_dbt_last_success_timestamp_seconds", "When all was well").set_to_current_time()
     pushadd_to_gateway(gateway, job=JOB, registry=registry, timeout=10)
-
-
-# [END report]
