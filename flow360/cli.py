@@ -128,8 +128,7 @@ def doctor(names: Names = None, engine: Engine = None, as_json: Json = False) ->
     from flow360.stack import open_stack
 
     stack = open_stack(engine)
-    wanted = stack.resolve(names) if names else [s for c in _course().chapters for s in c.services] + ["jupyterlab"]
-    findings = checks.examine(stack, dict.fromkeys(wanted))
+    findings = checks.examine(stack, stack.resolve(names) if names else None)
     if as_json:
         _print_json([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -158,6 +157,31 @@ def reset(
         typer.confirm(f"Remove the data of {', '.join(wanted)}?", abort=True)
     with Reporter() as reporter:
         stack.reset(wanted, reporter)
+
+
+@app.command()
+def goto(
+    chapter: Annotated[str, typer.Argument(help="05a or 05a_data_lake")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    engine: Engine = None,
+) -> None:
+    """Bring the services to the start of a chapter, as if you had done all before it. Replaces their data."""
+    import time
+
+    from flow360.console import Reporter, console
+    from flow360.goto import goto as bring
+    from flow360.stack import open_stack
+
+    found = _course().chapter(chapter)
+    if not yes:
+        typer.confirm("The services' present data will be replaced (your files and progress stay). Go on?", abort=True)
+    start, done = time.monotonic(), []
+    with Reporter() as reporter:
+        bring(open_stack(engine), found, reporter, done.append)
+    for line in done:
+        console.print(line, soft_wrap=True)
+    seconds = time.monotonic() - start
+    console.print(f"You are at the start of {found.title}, after {seconds:.0f} s: {found.lesson}", soft_wrap=True)
 
 
 @app.command()

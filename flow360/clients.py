@@ -477,6 +477,10 @@ def spark() -> SparkSession:
     session = SparkSession.builder.channelBuilder(channel).create()
     # The library's own patience is ten minutes.
     session.client.set_retry_policies([DefaultPolicy(max_retries=4, max_backoff=2000)])
+    try:
+        session.conf.get("spark.app.id")  # a session is made without asking the server
+    except PySparkException:
+        raise is_down("spark-connect") from None
     PySparkException._render_traceback_ = _spark_error
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)  # it would print the JVM's stack again
     return session

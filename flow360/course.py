@@ -37,7 +37,6 @@ class Chapter:
     previous: str | None
     exercises: tuple[Exercise, ...]
     written: bool = True  # False while its notebooks are in preparation
-    trial: bool = False  # its notebooks are there, and ./scripts/test runs them only when it is asked for this chapter
 
     @property
     def number(self) -> str:
@@ -128,7 +127,6 @@ def _chapter(entry: dict[str, Any], file: str) -> Chapter:
             previous=entry.get("previous"),
             exercises=exercises,
             written=bool(entry.get("written", True)),
-            trial=bool(entry.get("trial", False)),
         )
     except KeyError as error:
         raise FlowError(f"{file}: chapter {stem}: {error.args[0]} is missing") from None
@@ -149,7 +147,6 @@ def chapter_table(registry: Course | None = None) -> str:
         count = len(chapter.exercises)
         lab = f"[{count} exercise{'s' * (count != 1)}]({chapter.lab})" if chapter.written else "in preparation"
         title = f"[{chapter.title}]({chapter.lesson})" if chapter.written else chapter.title
-        title += " *(in trial)*" if chapter.trial else ""
         rows.append(f"| {chapter.number} | {title} | {chapter.layer} | {services} | {chapter.minutes} | {lab} |")
     return "\n".join(rows)
 

@@ -3,6 +3,7 @@
     ./scripts/test                      all
     ./scripts/test --only lint --only unit
     ./scripts/test --chapter 02         the notebooks of one chapter (with lint and unit left out)
+    ./scripts/test --order random       the chapters shuffled; --order SEED does it again
 
 Executed notebooks, logs and reports are kept under build/test/. Nothing is left running.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flow360 import linters
-from tests.chapters import in_trial, under_test
+from tests.chapters import under_test
 from tests.environment import BUILD, ROOT, use_test_environment
 
 BIN = Path(sys.executable).parent
@@ -101,6 +103,10 @@ def unit(result: Result) -> None:
     pytest(result, "tests/unit")
 
 
+def goto(result: Result) -> None:
+    pytest(result, "tests/goto")
+
+
 def live(result: Result) -> None:
     pytest(result, "tests/live")
 
@@ -108,7 +114,6 @@ def live(result: Result) -> None:
 def lessons(result: Result, chapter: str = "") -> None:
     # nbval's own limit is for a cell; ours for the whole run.
     names = [one.lesson for one in under_test() if one.number.startswith(chapter)]
-    result.skipped += [f"{one.stem}: in trial: ./scripts/test --chapter {one.number}" for one in in_trial()]
     options = ["--nbval-lax", "--nbval-cell-timeout=300", "--nbval-current-env", "--timeout=600"]
     pytest(result, *options, *names)
 
@@ -138,6 +143,7 @@ def ending(result: Result) -> None:
 PHASES: dict[str, Callable[..., None]] = {
     "lint": lint,
     "unit": unit,
+    "goto": goto,
     "live": live,
     "lessons": lessons,
     "labs": labs,
@@ -152,11 +158,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/test", description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=list(PHASES), help="run this phase (may be given again)")
     parser.add_argument("--chapter", default="", help="run the notebooks of one chapter: 02")
+    parser.add_argument("--order", type=_order, help="random, or the seed that such a run has printed")
     options = parser.parse_args()
+    if options.order:
+        os.environ["FLOW360_TEST_ORDER"] = options.order
+        print(f"order of the chapters: --order {options.order}", flush=True)
     every = [name for name in PHASES if name != "answers"]  # `live` holds those of all chapters
     wanted = options.only or (["lessons", "labs", "answers", "ending"] if options.chapter else every)
-    if options.chapter:
-        os.environ["FLOW360_TEST_TRIAL"] = "1"
     if not set(wanted) <= {"lint", "unit", "compose", "ending"}:
         wanted = [*dict.fromkeys([*wanted, "ending"])]  # whoever starts services stops them
     shutil.rmtree(BUILD, ignore_errors=True)
@@ -178,6 +186,11 @@ def main() -> int:
         results.append(result)
     _keep_logs()
     return _report(results, time.monotonic() - start)
+
+
+def _order(text: str) -> str:
+    """The seed in the text, or one that is drawn."""
+    return str(secrets.randbelow(10**6) if text == "random" else int(text))
 
 
 def _end_cut_off_run() -> None:

@@ -3,7 +3,7 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import Figure, data, notebooks, sql, starts
+from flow360.bench import Figure, data, layers, notebooks, sql, starts
 
 FIGURES = (
     Figure(
@@ -36,6 +36,17 @@ FIGURES = (
         True,
         data.kafka_python_over_perf_test,
     ),
+    Figure(
+        "spark-attach",
+        "Spark, shared server",
+        "a local[2] of one's own",
+        "s",
+        0.35,
+        False,
+        layers.attach_over_private,
+    ),
+    Figure("airflow-task", "Airflow, a task", "import airflow.sdk", "s", None, False, layers.task_over_import),
+    Figure("goto", "goto 05a, snapshot", "by the solved labs", "s", 0.1, False, layers.goto_over_solutions),
     Figure(
         "notebooks",
         "all lessons, as CI runs them",

@@ -51,7 +51,7 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _engine_of_its_own() -> Iterator[NativeEngine]:
+def engine_of_its_own() -> Iterator[NativeEngine]:
     """A native engine with its own state folder and ports, beside the learner's; stopped at the end.
 
     Ports and folder go through the environment, so that the jobs of the stack, which are programs, find them too.
@@ -138,7 +138,7 @@ def stack_over_bound() -> Iterator[Round]:
 
     The data is in place, as it is every morning. Alone means one after another; that round also gives the CPU-seconds.
     """
-    with _engine_of_its_own() as engine:
+    with engine_of_its_own() as engine:
         order = engine.model.closure(_names())
         engine.up(order, _silent)
         engine.down(None, _silent)
@@ -164,7 +164,7 @@ def stack_over_bound() -> Iterator[Round]:
 @contextmanager
 def memory_of_stack() -> Iterator[Round]:
     """PSS of all that the written chapters need, idle for ten seconds, against the 4 GB that Airflow asks for alone."""
-    with _engine_of_its_own() as engine:
+    with engine_of_its_own() as engine:
 
         def one() -> tuple[float, float]:
             engine.up([*_names(), "jupyterlab"], _silent)

@@ -13,7 +13,6 @@ from typing import Any
 
 from flow360 import clients, lesson
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
-from flow360.errors import FlowError
 from flow360.settings import GENERATED
 from flow360.spark import configured, plan, run, shuffles, watch
 
@@ -174,7 +173,7 @@ def exact_stream(copy: Callable[..., Any]) -> None:
         expect(_rows(target)[0], "copy: the first batch holds no row: from where does a query read that never ran?")
         with contextlib.redirect_stdout(None):
             lesson.kill("spark-connect")
-            _until(lambda: _driver_is_new(query), 90)
+            lesson.start("spark-connect")
         _send(topic, range(ROWS // 2, ROWS))
         query = _start(copy, topic, target, checkpoint)
         _until(lambda: _rows(target)[1] >= ROWS or not query.isActive, 90)
@@ -196,14 +195,6 @@ def _start(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path)
     if not hasattr(query, "isActive"):
         raise NotYet(f"copy: expected the running query (what .start() returns), found {type(query).__name__}")
     return query
-
-
-def _driver_is_new(old: Any) -> bool:
-    """The server answers, and it is not the one that ran the old query."""
-    try:
-        return clients.spark().session_id != old._session.session_id
-    except (FlowError, OSError):
-        return False
 
 
 def _until(condition: Callable[[], Any], seconds: float) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from flow360.course import course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, env_file, settings
 from flow360.stack import artifacts, java
@@ -24,6 +25,7 @@ from flow360.stack import artifacts, java
 if TYPE_CHECKING:
     from flow360.stack import Stack
 
+NOTEBOOK_MB = 800  # a kernel with pandas and matplotlib, and JupyterLab
 FREE_DISK_MB = 1000  # logs, data and a day of topics; artifacts come on top
 ARTIFACT_MB = 1.5  # a jar, on the average, rounded up
 
@@ -39,14 +41,17 @@ class Finding:
     code: Exit = Exit.OK
 
 
-def examine(stack: Stack, names: Iterable[str], curious: bool = True) -> list[Finding]:
-    """Run all checks for the named services and what they need.
+def examine(stack: Stack, names: Iterable[str] | None, curious: bool = True) -> list[Finding]:
+    """Run all checks.
 
     Args:
+        names: the services to ask about, with what they need; None for the course as a whole, where memory is
+            not asked for all services at once, but which profile fits.
         curious: ask also about what is not in use (a docker daemon beside the native engine); `up` does not.
     """
-    order = stack.model.closure(names)
-    checks = [python, folders, line_ends, leftovers, java_version, ports, memory, disk, network]
+    order = stack.model.closure(stack.model.services if names is None else names)
+    room = profile if names is None else memory
+    checks = [python, folders, line_ends, leftovers, java_version, ports, room, disk, network]
     if curious or stack.engine.name == "docker":
         checks.append(docker)
     return [finding for check in checks for finding in check(stack, order)]
@@ -191,6 +196,29 @@ def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
         return [Finding("memory", "ok", f"{need} MB needed, {free:.0f} MB there")]
     fix = "close other programs, or start fewer services at once (flow360 down; flow360 up CHAPTER)"
     return [Finding("memory", "blocker", f"{need} MB of memory needed, {free:.0f} MB there", fix, Exit.MEMORY)]
+
+
+def profile(stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    """Which part of the stack this machine can hold at once, notebooks included."""
+    running = sum(row.pss_mb for row in stack.status())
+    free = _available_memory_mb() + running
+    chapters = {f"chapter {c.number}": c.services for c in course().chapters}
+    needs = {what: _need(stack, services) for what, services in chapters.items()}
+    largest = max(needs, key=lambda what: needs[what])
+    for name in ("complete", "minimal"):
+        need = _need(stack, stack.model.profile(name))
+        if need + NOTEBOOK_MB <= free:
+            what = f"{free:.0f} MB there, {need} MB needed: `flow360 up {name}` fits, and every chapter"
+            return [Finding("profile", "ok", what)]
+    what = f"{free:.0f} MB there: chapter by chapter, with `flow360 down` between; {largest} needs {needs[largest]} MB"
+    if needs[largest] + NOTEBOOK_MB <= free:
+        return [Finding("profile", "ok", what)]
+    return [Finding("profile", "warning", what, "close other programs before the larger chapters")]
+
+
+def _need(stack: Stack, names: Iterable[str]) -> int:
+    """Megabytes that the services take together with what they need; a job's are given back."""
+    return sum(s.native.memory_mb for name in stack.model.closure(names) if not (s := stack.model[name]).job)
 
 
 def _available_memory_mb() -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+
+import psutil
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, SECRETS, settings
@@ -146,7 +147,8 @@ class NativeEngine:
         order = self.model.dependants(self.model.services if names is None else names)
         if not self.supervisor.alive():
             return
-        running = {name for name, row in self.supervisor.processes().items() if row["pid"]}
+        rows = self.supervisor.processes()
+        running = {name for name, row in rows.items() if row["pid"] or row["statename"] == "EXITED"}  # crashed just now
         with ThreadPoolExecutor(8) as pool:
             futures: dict[str, Future] = {}
             for name in order:
@@ -168,7 +170,7 @@ class NativeEngine:
         self._say(progress, service, start, "stopped", "")
 
     def kill(self, name: str) -> None:
-        """End a service with SIGKILL, as a crash would; supervisord starts it again.
+        """End a service with SIGKILL, as a crash would; supervisord starts it again. Returns when the process is gone.
 
         Raises:
             FlowError: it does not run.
@@ -178,7 +180,9 @@ class NativeEngine:
             raise FlowError(
                 f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`", Exit.SERVICE
             )
-        os.kill(pid, signal.SIGKILL)
+        process = psutil.Process(pid)
+        process.kill()
+        process.wait(30)  # until then its port is open, and whoever asks would take the dead for the living
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their data, with the marks of the jobs that filled them."""
@@ -258,6 +262,12 @@ class NativeEngine:
     def pids(self) -> dict[str, int]:
         """The main process of each running service."""
         return {name: row["pid"] for name, row in self.supervisor.processes().items() if row["pid"]}
+
+    def kept(self) -> list[Path]:
+        """What the services keep, JupyterLab apart: the data folders that are there, and the marks of jobs done."""
+        own = [service for service in self.model.services.values() if not service.host]
+        paths = [self._job_mark(service) if service.job else self._data(service) for service in own]
+        return [path for path in paths if path.exists()]
 
     # --- the parts of a service
 

@@ -32,6 +32,7 @@ MARK = (
     "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
 )
 
+RESTART = 10  # seconds in which supervisord starts again what has crashed
 ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
 
 
@@ -261,11 +262,18 @@ class Supervisor:
 
     def stop(self, name: str) -> bool:
         """Stop it and its whole group, and wait until it is gone; False when it had to be killed."""
-        try:
-            self._rpc().supervisor.stopProcess(name, True)
-        except xmlrpc.client.Fault as fault:
-            if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
-                raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
+        end = time.monotonic() + RESTART
+        while True:
+            try:
+                self._rpc().supervisor.stopProcess(name, True)
+                break
+            except xmlrpc.client.Fault as fault:
+                if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
+                    raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
+            # One that has just crashed is not running, and supervisord is about to start it again.
+            if self.processes().get(name, {}).get("statename") != "EXITED" or time.monotonic() > end:
+                break
+            time.sleep(0.05)
         # supervisor's word for "a signal ended it" is -1; a JVM that heeds TERM leaves with 143.
         return self.processes().get(name, {}).get("exitstatus", 0) != -1
 

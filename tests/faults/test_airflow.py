@@ -16,10 +16,7 @@ import pytest
 
 from flow360 import clients, lesson, pipelines
 from flow360.errors import FlowError
-from tests.chapters import only_with
 from tests.faults.support import kill, ready, recovered, report, until
-
-only_with("03")
 
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HOURS = [f"2026-05-07T{hour:02}:00Z" for hour in range(8, 16)]

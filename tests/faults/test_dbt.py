@@ -11,10 +11,7 @@ import pytest
 from flow360 import clients, dbt, landing, lesson
 from flow360.primeur.defects import Defect
 from flow360.primeur.manifest import manifest
-from tests.chapters import only_with
 from tests.faults.support import child, line, report, until
-
-only_with("04c")
 
 SANDBOX = {"target": "sandbox", "channel": "landing"}
 MARTS = ("dim_customer", "dim_date", "dim_product", "dim_store", "fct_deliveries", "fct_orders", "store_days")

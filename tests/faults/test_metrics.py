@@ -8,10 +8,7 @@ import pytest
 
 from flow360 import clients
 from flow360.errors import FlowError
-from tests.chapters import only_with
 from tests.faults.support import kill, recovered, report, until
-
-only_with("06")
 
 
 def firing(job: str) -> set:

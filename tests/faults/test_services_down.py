@@ -9,10 +9,9 @@ import nbclient
 import nbformat
 import pytest
 
-from flow360 import clients, lesson, run
+from flow360 import clients, lesson
 from flow360.errors import FlowError
-from tests.chapters import under_test
-from tests.environment import BUILD, ROOT
+from tests.environment import ROOT
 from tests.faults.support import report
 
 # What a learner would type, and the service it needs.
@@ -83,17 +82,3 @@ def _lines(output: nbformat.NotebookNode) -> list[str]:
     """The text of an output as it is shown."""
     text = "\n".join(output.traceback) if output.output_type == "error" else output.get("text", "")
     return re.sub(r"\x1b\[[0-9;]*m", "", text).strip("\n").splitlines()
-
-
-@pytest.mark.timeout(1500)
-@pytest.mark.parametrize("chapter", under_test(), ids=lambda chapter: chapter.stem)
-def test_each_lesson_runs_twice(chapter):
-    """Fault 10: the second run meets what the first one left behind, and does not mind."""
-    source = ROOT / chapter.lesson
-    if not source.exists():
-        pytest.skip(f"{chapter.lesson} is not written yet")
-    for number in (1, 2):
-        target = BUILD / "notebooks" / "twice" / f"{chapter.stem}-{number}.ipynb"
-        run.execute(source, target)
-        cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
-    report(f"10 {chapter.stem} twice", runs=2, cells=len(cells), failed=0)

@@ -24,10 +24,7 @@ from pyspark.sql import functions as F
 from flow360 import clients
 from flow360.settings import GENERATED
 from flow360.spark import rest, watch
-from tests.chapters import only_with
 from tests.faults.support import SEED, kill, recovered, report, until
-
-only_with("04b")
 
 POINTS = 5  # a driver takes some 15 to 25 seconds to be back at work on two slow cores: five kills, not ten
 ROWS = 12_000

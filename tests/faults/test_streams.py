@@ -11,10 +11,7 @@ import pytest
 
 from flow360 import streams
 from flow360.streams import topics
-from tests.chapters import only_with
 from tests.faults.support import SEED, report, until
-
-only_with("04a")
 
 RECORDS = 20_000
 KEYS = 97

@@ -14,9 +14,6 @@ import requests
 from flow360 import clients, lesson, pipelines
 from flow360.errors import FlowError
 from flow360.settings import SECRETS, settings
-from tests.chapters import only_with
-
-only_with("03")
 
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEAD = "from airflow.sdk import dag\n\n@dag()\n"

@@ -17,7 +17,7 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, settings
 from flow360.stack.model import model
 
-COMMANDS = ("up", "down", "status", "logs", "doctor", "reset", "run", "labs", "progress", "env", "jars")
+COMMANDS = ("up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "progress", "env", "jars")
 
 
 @pytest.fixture(autouse=True)

@@ -140,6 +140,27 @@ def test_a_port_in_time_wait_is_free(tmp_path):
 # --- memory, disk, network --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("free", "level", "says"),
+    [
+        (20000.0, "ok", "`flow360 up complete` fits"),
+        (5600.0, "ok", "`flow360 up minimal` fits"),
+        (4000.0, "ok", "chapter by chapter"),
+        (1000.0, "warning", "chapter by chapter"),
+    ],
+)
+def test_the_profile_that_fits(monkeypatch, free, level, says):
+    monkeypatch.setattr(doctor, "_available_memory_mb", lambda: free)
+    found = one(doctor.profile(stack(), []))
+    assert (found.level, says in found.message) == (level, True), found
+
+
+def test_the_whole_course_is_asked_for_its_profile_not_for_all_at_once():
+    checks = {finding.check for finding in doctor.examine(stack(), None)}
+    assert "profile" in checks
+    assert "memory" not in checks
+
+
 def test_too_little_memory(monkeypatch):
     monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 100.0)
     found = one(doctor.memory(stack(), ["kafka", "zookeeper"]))

@@ -9,6 +9,7 @@ import shlex
 import signal
 import stat
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -167,6 +168,21 @@ def test_a_killed_program_is_started_again(supervisor):
     pid = supervisor.processes()["sleeper"]["pid"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: supervisor.processes()["sleeper"]["pid"] not in (0, pid), "another process")
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.02, 0.2])
+def test_a_program_that_crashed_just_now_stays_stopped(supervisor, wait):
+    """Between a crash and the restart, supervisord says that it does not run; stopped it must be all the same."""
+    supervisor.state.mkdir(parents=True)
+    supervisor.ensure([program(supervisor.state)])
+    supervisor.start("sleeper")
+    until(lambda: supervisor.processes()["sleeper"]["statename"] == "RUNNING", "RUNNING")
+    os.kill(supervisor.processes()["sleeper"]["pid"], signal.SIGKILL)
+    time.sleep(wait)
+    supervisor.stop("sleeper")
+    time.sleep(1.5)  # longer than supervisord takes to start it again
+    row = supervisor.processes()["sleeper"]
+    assert (row["pid"], row["statename"]) == (0, "STOPPED")
 
 
 def test_a_program_that_cannot_run_is_told(supervisor):

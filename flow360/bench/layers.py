@@ -1,0 +1,93 @@
+"""The figures about what the course adds to a layer: one shared Spark server, Airflow around a task, `flow360 goto`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from flow360.bench import Round, timer
+from flow360.bench.starts import engine_of_its_own
+from flow360.errors import FlowError
+from flow360.settings import ROOT
+
+_ATTACH = "from flow360 import clients; print(clients.spark().range(1000).count())"
+_PRIVATE = """
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+print(spark.range(1000).count())
+spark.stop()
+"""
+_TASK = "from airflow.sdk import dag, task"
+GOTO = "05a"
+
+
+def _program(code: str, **more: str) -> float:
+    """Seconds that a fresh Python takes for it."""
+    with timer() as took:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            env={**os.environ, **more},
+        )
+    if done.returncode:
+        raise FlowError(done.stderr.strip().splitlines()[-1][:200])
+    return took[0]
+
+
+@contextmanager
+def attach_over_private() -> Iterator[Round]:
+    """Seconds of a program that counts 1000 rows on the shared Connect server, against on a `local[2]` of its own."""
+    from flow360.stack import open_stack
+
+    open_stack().up(["spark-connect"])
+    yield lambda: (_program(_ATTACH), _program(_PRIVATE, SPARK_LOCAL_IP="127.0.0.1"))
+
+
+@contextmanager
+def task_over_import() -> Iterator[Round]:
+    """Seconds a task of `hourly_ingestion`, run by Airflow, against a program that only imports its task SDK."""
+    from flow360 import pipelines
+    from flow360.course import course
+    from flow360.stack import open_stack
+
+    open_stack().up(course().chapter("03").services)
+    hours = iter(range(24 * 7))
+
+    def one() -> tuple[float, float]:
+        hour = datetime(2026, 5, 4, tzinfo=UTC) + timedelta(hours=next(hours))
+        with timer() as took:
+            run = pipelines.rerun("hourly_ingestion", hour.isoformat())
+            pipelines.finish("hourly_ingestion", run)
+        tasks = len(pipelines.tasks("hourly_ingestion", run))
+        return took[0] / tasks, _program(_TASK)
+
+    yield one
+
+
+@contextmanager
+def goto_over_solutions() -> Iterator[Round]:
+    """Seconds of `flow360 goto 05a` with its snapshot, against without: the solved labs before it run."""
+    with engine_of_its_own() as engine:
+
+        def goto() -> float:
+            command = [sys.executable, "-m", "flow360.cli", "goto", GOTO, "--yes", "--engine", "native"]
+            with timer() as took:
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000)
+            if done.returncode:
+                raise FlowError(done.stderr.strip().splitlines()[-1][:200])
+            return took[0]
+
+        def one() -> tuple[float, float]:
+            shutil.rmtree(engine.state / "snapshots", ignore_errors=True)
+            slow = goto()
+            return goto(), slow
+
+        yield one

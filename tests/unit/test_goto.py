@@ -1,0 +1,67 @@
+"""`flow360 goto` without services: which chapters come before, and when a snapshot is no longer good."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from flow360 import goto
+from flow360.course import course
+from flow360.errors import FlowError
+from flow360.settings import settings
+from flow360.stack import snapshot
+
+
+def test_before_a_chapter_stand_all_that_lead_to_it():
+    found = [chapter.number for chapter in goto.before(course().chapter("05a"))]
+    assert found == ["00", "01", "02", "03", "04a", "04b", "04c"]
+    assert goto.before(course().chapter("00")) == []
+
+
+def test_a_snapshot_is_good_until_what_made_it_changes(tmp_path, monkeypatch):
+    stack = SimpleNamespace(host=SimpleNamespace(state=tmp_path))
+    first, second = course().chapter("00"), course().chapter("01")
+    before = goto.place(stack, first), goto.place(stack, second)
+    assert goto.place(stack, first) == before[0]
+    monkeypatch.setenv("POSTGRES_DWH_PASSWORD", "another")
+    settings.cache_clear()
+    assert goto.place(stack, first) != before[0]
+    monkeypatch.undo()
+    settings.cache_clear()
+    monkeypatch.setattr(goto, "ROOT", tmp_path)
+    for chapter, text in ((first, "solved"), (second, "solved")):
+        (tmp_path / chapter.solution).parent.mkdir(exist_ok=True)
+        (tmp_path / chapter.solution).write_text(text, "utf-8")
+    before = goto.place(stack, first), goto.place(stack, second)
+    (tmp_path / second.solution).write_text("solved otherwise", "utf-8")
+    assert goto.place(stack, first) == before[0]
+    assert goto.place(stack, second) != before[1]
+
+
+def test_what_services_keep_comes_back_as_it_was(tmp_path):
+    state = tmp_path / "a state"
+    data, mark = state / "postgres-dwh" / "data", state / "run" / "primeur-load.done"
+    engine = SimpleNamespace(state=state, kept=lambda: [path for path in (data, mark) if path.exists()])
+    data.mkdir(parents=True)
+    mark.parent.mkdir()
+    mark.touch()
+    (data / "rows").write_text("one", "utf-8")
+    snapshot.save(engine, tmp_path / "kept")
+    (data / "rows").write_text("two", "utf-8")
+    (data / "more").touch()
+    mark.unlink()
+    snapshot.load(engine, tmp_path / "kept")
+    assert {path.name for path in data.iterdir()} == {"rows"}
+    assert (data / "rows").read_text("utf-8") == "one"
+    assert mark.exists()
+
+
+def test_nothing_kept_is_nothing_saved_and_a_full_disk_is_one_line(tmp_path):
+    engine = SimpleNamespace(state=tmp_path / "state", kept=lambda: [])
+    snapshot.save(engine, tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == []
+    gone = SimpleNamespace(state=tmp_path, kept=lambda: [tmp_path / "not there"])
+    with pytest.raises(FlowError, match="copying the services' data failed"):
+        snapshot.save(gone, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
