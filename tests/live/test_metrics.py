@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 
 from flow360 import clients, lesson
-from tests.chapters import only_with
-
-only_with("06")
 
 TELLS = {
     "namenode": "fs_namesystem_num_live_data_nodes == 1",
