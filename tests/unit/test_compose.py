@@ -9,9 +9,12 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable
+from importlib.metadata import distribution
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SECRETS
@@ -160,6 +163,25 @@ def test_the_images_take_their_packages_from_the_lock_and_their_files_through_do
     for entry in docker.INPUTS:
         assert f"!{entry}" in ignored or entry == "stack/images"
         assert (ROOT / entry).exists()
+
+
+def test_airflow_s_image_has_what_its_added_packages_need():
+    """They are installed without their dependencies: each of those is Airflow's own, or stands in the list."""
+
+    def needs(names: set[str]) -> set[str]:
+        found, left = set(), {(name, "") for name in names}
+        while left:
+            name, extra = left.pop()
+            found.add((name, extra))
+            for text in distribution(name).requires or ():
+                one = Requirement(text)
+                if one.marker is None or one.marker.evaluate({"extra": extra}):
+                    left |= {(canonicalize_name(one.name), extra) for extra in ("", *one.extras)} - found
+        return {name for name, _ in found}
+
+    lines = (ROOT / "stack" / "images" / "airflow.txt").read_text("utf-8").splitlines()
+    added = {line for line in lines if not line.startswith("#")}
+    assert needs(added) - needs({"apache-airflow", "apache-airflow-providers-postgres"}) <= added
 
 
 def test_compose_itself_accepts_the_file_and_each_profile():
