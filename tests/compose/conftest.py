@@ -117,7 +117,7 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         lines = [f"{name}={free_port(port + 11000)}\n" for name, port in settings.PORTS.items()]
         (folder / ".env").touch(mode=0o600)
         # A learner's own user, which no image knows by name.
-        lines += [f"FLOW360_DATA={settings.GENERATED}\n", "FLOW360_UID=12345\n"]
+        lines += [f"FLOW360_DATA={settings.GENERATED}\n", f"FLOW360_UID={os.geteuid() or 12345}\n"]
         (folder / ".env").write_text("".join(lines), "utf-8")
         settings.ensure_env()
         _forget()

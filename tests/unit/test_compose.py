@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 import yaml
@@ -23,6 +25,7 @@ from flow360.stack import docker
 from flow360.stack.docker import DockerEngine
 from flow360.stack.model import COMPOSE, NATIVE, model
 from flow360.stack.status import Event
+from tests.compose import standins
 
 FILE = yaml.safe_load(COMPOSE.read_text("utf-8"))
 SERVICES: dict[str, dict] = FILE["services"]
@@ -194,6 +197,32 @@ def test_airflow_s_image_has_what_its_added_packages_need():
     lines = (ROOT / "stack" / "images" / "airflow.txt").read_text("utf-8").splitlines()
     added = {line for line in lines if not line.startswith("#")}
     assert needs(added) - needs({"apache-airflow", "apache-airflow-providers-postgres"}) <= added
+
+
+def test_what_the_dockerfile_copies_is_there_and_passes_dockerignore():
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    copies = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "stack" / "images" / "Dockerfile").read_text(), re.MULTILINE
+    )
+    sources = {source for line in copies for source in line.split()}
+    assert "stack/images/spark.sh" in sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        inside = (pattern for pattern in allowed if Path(source).is_relative_to(pattern) or fnmatch(source, pattern))
+        assert any(inside) or source == "flow360", source  # of flow360, its allowed parts
+
+
+def test_every_image_that_is_pulled_has_a_stand_in_or_a_reason():
+    text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
+    bases = set(re.findall(r"^ARG \w+=(\S+:\S+)$", text, re.MULTILINE))
+    assert len(bases) == 4
+    pulled = {spec["image"] for name, spec in SERVICES.items() if "build" not in spec and name not in standins.NONE}
+    assert pulled | bases | {standins.DEBIAN} == set(standins._RECIPES)
+    readme = (standins.HERE / "README.md").read_text("utf-8")
+    for image in standins._RECIPES:
+        assert f"`{image}`" in readme or f"`{image.partition(':')[0]}`" in readme
+    assert set(standins.NONE) <= set(SERVICES)
 
 
 def test_compose_itself_accepts_the_file_and_each_profile():
