@@ -553,11 +553,11 @@ def lake_errors() -> Iterator[None]:
         raise FlowError(f"hive-server broke off ({line}): see `flow360 logs hive-server`", Exit.SERVICE) from None
 
 
-def hive_at(port: int, *, timeout: float = 60, **kw: Any) -> HiveServer2Connection:
-    """impyla's own connection to a HiveServer2 on this machine, with no words of ours when it fails."""
+def hive_at(port: int, *, host: str = "127.0.0.1", timeout: float = 60, **kw: Any) -> HiveServer2Connection:
+    """impyla's own connection to a HiveServer2, with no words of ours when it fails."""
     from impala.dbapi import connect
 
     with _quiet("thrift.transport.TSocket"):
         return connect(
-            "127.0.0.1", port, timeout=timeout, auth_mechanism="PLAIN", user="primeur", password="x", retries=1, **kw
+            host, port, timeout=timeout, auth_mechanism="PLAIN", user="primeur", password="x", retries=1, **kw
         )

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from flow360.stack.lock import hold
 
 if TYPE_CHECKING:
     import pandas as pd
+    import psycopg
 
 PROJECT = ROOT / "dbt"
 COLUMNS = ["node", "kind", "status", "seconds", "rows", "message"]
@@ -45,6 +46,7 @@ def build(
     keep_failures: bool | None = None,
     check: bool = False,
     command: str = "build",
+    warehouse: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Build models, seeds and snapshots in the order of their dependencies, with their tests in between.
 
@@ -61,6 +63,7 @@ def build(
         keep_failures: failing rows go into schema `test_failures`, a table for each test; None: landing's do.
         check: raise when something failed (for a scheduler), instead of only saying so in the table.
         command: dbt's command: "build", "run", "test", "snapshot", "seed", "compile".
+        warehouse: where it is, in psycopg's words (host, port, user, password, dbname), if not where `settings()` says.
 
     Returns:
         One row for each node: node, kind (view, table, incremental, test, unit_test …), status (success, pass, warn,
@@ -82,7 +85,7 @@ def build(
     keep = channel == "landing" if keep_failures is None else keep_failures
     if keep and command in ("build", "test"):
         arguments.append("--store-failures")
-    result = _invoke(arguments, target, channel, lab, at)
+    result = _invoke(arguments, target, channel, lab, at, warehouse)
     frame = _frame(result.result.results if result.result else [])
     if frame.empty:
         raise FlowError(f"dbt: nothing is called {select!r}: `flow360.dbt.names()` lists all", Exit.USAGE)
@@ -127,13 +130,22 @@ def _one_line(text: Any, longest: int = 600) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def _invoke(arguments: list[str], target: str, channel: str, lab: bool, at: str | None = None) -> Any:
+def _invoke(
+    arguments: list[str],
+    target: str,
+    channel: str,
+    lab: bool,
+    at: str | None = None,
+    warehouse: Mapping[str, Any] | None = None,
+) -> Any:
     """One command of dbt.
 
     Raises:
         FlowError: dbt gave up before it came to a node.
     """
-    clients.postgres().close()  # a server that is down is one line of ours, not twenty of a driver
+    # A server that is down is one line of ours, not twenty of a driver.
+    with clients.postgres(**(warehouse or {})) as db:
+        environment = _environment(db.info, lab, at)
     from dbt.cli.main import dbtRunner
 
     folder = target_dir(target, channel, lab)
@@ -145,7 +157,7 @@ def _invoke(arguments: list[str], target: str, channel: str, lab: bool, at: str 
     ]  # fmt: skip
     if channel != "primeur":
         options += ["--vars", json.dumps({"channel": channel})]
-    with _alone(folder), _environment(lab, at):
+    with _alone(folder), _set(environment):
         result = dbtRunner().invoke([*arguments, *options])
     if result.exception is not None and not getattr(result.result, "results", None):
         raise FlowError(f"dbt: {_one_line(result.exception)}")
@@ -161,21 +173,24 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _environment(lab: bool, at: str | None) -> Iterator[None]:
-    """The variables that profiles.yml and the project read, for the time of one command."""
-    s = settings()
-    wanted = {
-        "POSTGRES_DWH_HOST": os.environ.get("POSTGRES_DWH_HOST", "127.0.0.1"),
-        "POSTGRES_DWH_PORT": str(s.postgres_dwh_port),
-        "POSTGRES_DWH_USER": s.postgres_dwh_user,
-        "POSTGRES_DWH_DB": s.postgres_dwh_db,
-        "DBT_ENV_SECRET_POSTGRES_DWH_PASSWORD": s.postgres_dwh_password,
+def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> dict[str, str]:
+    """The variables that profiles.yml and the project read; the warehouse is the one that has answered."""
+    return {
+        "POSTGRES_DWH_HOST": at.host,
+        "POSTGRES_DWH_PORT": str(at.port),
+        "POSTGRES_DWH_USER": at.user,
+        "POSTGRES_DWH_DB": at.dbname,
+        "DBT_ENV_SECRET_POSTGRES_DWH_PASSWORD": at.password,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
-        "FLOW360_DBT_AT": at or "",
+        "FLOW360_DBT_AT": moment or "",
         # Relative: dbt puts what it compiles below its target folder, under the same path.
         **({"FLOW360_DBT_LAB": os.path.relpath(lab_dir(), PROJECT)} if lab else {}),
     }
+
+
+@contextlib.contextmanager
+def _set(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the time of one command."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

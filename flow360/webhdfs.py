@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,14 +25,15 @@ DATANODES = ("datanode", "datanode-2", "datanode-3")
 class _Session(requests.Session):
     """Every request with a time-out; what goes wrong on the way becomes one line."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, reach: Callable[[str], str]) -> None:
         super().__init__()
         self.seconds = seconds
+        self.reach = reach
         self.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
-        return target and published(target)
+        return target and self.reach(target)
 
     def send(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:  # type: ignore[override]
         kw["timeout"] = kw.get("timeout") or self.seconds
@@ -59,9 +61,9 @@ def published(url: str) -> str:
 
 
 def _asked(url: str | None) -> str:
-    """The service that was asked, by its port."""
-    ports = {clients.port_of(name): name for name in DATANODES}
-    return ports.get(urlsplit(url or "").port, "namenode")
+    """The service that was asked, by its name or its port."""
+    place, ports = urlsplit(url or ""), {clients.port_of(name): name for name in DATANODES}
+    return place.hostname if place.hostname in DATANODES else ports.get(place.port, "namenode")
 
 
 def _remote(answer: requests.Response) -> str:
@@ -87,13 +89,16 @@ class Lake(WebHDFS):
 
     cachable = False  # a service may have gone since the last time
 
-    def __init__(self, seconds: float = 20.0) -> None:
+    def __init__(self, seconds: float = 20.0, host: str = "127.0.0.1", port: int | None = None) -> None:
+        """Connect to the NameNode's web address: the published one, or inside the containers' network another."""
         self._seconds = seconds
-        super().__init__("127.0.0.1", settings().namenode_web_port, user=USER, data_proxy=published)
+        # Whoever reaches the NameNode by its own name reaches the DataNodes by theirs.
+        self._reach = published if host == "127.0.0.1" else str
+        super().__init__(host, port or settings().namenode_web_port, user=USER, data_proxy=self._reach)
         self._call("GETFILESTATUS", path="/")
 
     def _connect(self) -> None:
-        self.session = _Session(self._seconds)
+        self.session = _Session(self._seconds, self._reach)
 
     def write(self, path: str, data: bytes, *, replication: int | None = None, block_size: int | None = None) -> None:
         """Write a whole file, replacing what was there.
@@ -109,9 +114,20 @@ class Lake(WebHDFS):
         # In two steps: in one, the data would travel to the NameNode, only to be sent on from there.
         asked = self._call("CREATE", "put", path, redirect=False, **{k: v for k, v in options.items() if v})
         headers = {"content-type": "application/octet-stream"}
-        answer = self.session.put(published(asked.headers["Location"]), data=data, headers=headers)
+        answer = self.session.put(self._reach(asked.headers["Location"]), data=data, headers=headers)
         if not answer.ok:
             raise FlowError(f"lake: {path} was not written: {_remote(answer)}")
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a whole file so that a reader sees what was there before or all of it: first aside, then renamed.
+
+        Raises:
+            FlowError: HDFS refused it; what was there before still is.
+        """
+        folder, _, name = path.rpartition("/")
+        aside = f"{folder}/_{name}.part"  # Hive and Spark pass over what begins with _
+        self.write(aside, data)
+        self._call("RENAME", "put", aside, destination=path, renameoptions="OVERWRITE")
 
     def blocks(self, path: str) -> pd.DataFrame:
         """One row for each block of a file: block (number), offset, bytes, copies, on (the services that hold it)."""

@@ -1,26 +1,64 @@
-"""Databases by the name of their Airflow connection."""
+"""What the tasks talk to, by the name of its Airflow connection.
+
+The address and the password come from the environment (AIRFLOW_CONN_WAREHOUSE ...), never from a DAG file.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import psycopg
 
+if TYPE_CHECKING:
+    from impala.hiveserver2 import HiveServer2Connection
 
-def connect(name: str) -> psycopg.Connection:
-    """A psycopg connection to what Airflow knows as `name` ("warehouse", "shop").
+    from flow360.webhdfs import Lake
 
-    The address and the password come from the environment (AIRFLOW_CONN_WAREHOUSE ...), never from a DAG file. Used as
-    `with connect("warehouse") as db:` it is one transaction: all of the block, or nothing.
-    """
+
+def database(name: str) -> dict[str, Any]:
+    """Where what Airflow knows as `name` ("warehouse", "shop") is and who signs in, in psycopg's words."""
     from airflow.sdk import Connection
 
     at = Connection.get(name)
+    return {"host": at.host, "port": at.port or 5432, "user": at.login, "password": at.password, "dbname": at.schema}
+
+
+def connect(name: str) -> psycopg.Connection:
+    """A psycopg connection to a `database`.
+
+    Used as `with connect("warehouse") as db:` it is one transaction: all of the block, or nothing.
+    """
     return psycopg.connect(
-        host=at.host,
-        port=at.port or 5432,
-        user=at.login,
-        password=at.password,
-        dbname=at.schema,
+        **database(name),
         connect_timeout=5,
         application_name=f"airflow {name}",
         options="-c statement_timeout=60s",
     )
+
+
+def lake() -> Lake:
+    """The lake's file system, over WebHDFS."""
+    from airflow.sdk import Connection
+
+    from flow360.webhdfs import Lake
+
+    at = Connection.get("lake")
+    return Lake(host=at.host, port=at.port)
+
+
+def hive() -> HiveServer2Connection:
+    """HiveServer2: `with hive() as connection, connection.cursor() as cursor:`."""
+    from airflow.sdk import Connection
+
+    from flow360.clients import hive_at
+
+    at = Connection.get("hive")
+    return hive_at(at.port, host=at.host)
+
+
+def pushgateway() -> str:
+    """Where programs that end leave their metrics: host:port."""
+    from airflow.sdk import Connection
+
+    at = Connection.get("pushgateway")
+    return f"{at.host}:{at.port}"

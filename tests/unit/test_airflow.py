@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flow360.primeur.schema import TABLES
 from flow360.settings import ROOT
 from flow360.stack.model import COMPOSE, NATIVE, model
 
@@ -22,7 +24,7 @@ FILES = sorted(path.stem for path in DAGS.glob("*.py"))
 PARTS = ("airflow-init", "airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 # What one engine needs and the other one has by itself.
 ONLY_NATIVE = {"AIRFLOW_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "NO_PROXY", "PYTHON"}
-ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD"}
+ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD", "FLOW360_DBT"}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -167,3 +169,54 @@ print(json.dumps({name: [[row["line"], row["defect"]] for row in one.bad] for na
             if one["where"] == name and one["kind"] in called
         ]
         assert sorted(found) == sorted(planted), name
+
+
+@pytest.fixture
+def include(monkeypatch):
+    """The plain functions of dags/include, as a task imports them."""
+    monkeypatch.syspath_prepend(str(DAGS))
+    import include.lake
+    import include.transform
+
+    return include
+
+
+def test_hive_is_told_every_column_and_may_be_told_twice(include):
+    told = include.lake.statements(include.lake.SOURCES, "2026-05-07")
+    for table in include.lake.SOURCES:
+        (made,) = [text for text in told if f"raw.{table} (" in text]
+        for column in TABLES[table].names:
+            assert re.search(rf"[(,]\s*{column} [a-z]+", made), f"{table}.{column}"
+        assert include.lake.partition(table, "2026-05-07") in "".join(told)
+    assert all("if not exists" in text for text in told)
+
+
+def test_a_day_that_hive_reads_otherwise_is_no_success(include):
+    class Cursor:
+        def execute(self, text):
+            self.last = text
+
+        def fetchall(self):
+            return [("orders", 402), ("deliveries", 338)]
+
+    with pytest.raises(include.lake.Mismatch, match=r"2026-05-07: written .*403.*Hive reads .*402"):
+        include.lake.announce(Cursor(), {"orders": 403, "deliveries": 338}, "2026-05-07")
+    include.lake.announce(Cursor(), {"orders": 402, "deliveries": 338}, "2026-05-07")
+
+
+@pytest.mark.parametrize("failed", [[], ["orders_come_once: found 3"]])
+def test_what_is_told_of_a_night_says_when_all_was_well_only_if_it_was(include, monkeypatch, failed):
+    told = {}
+
+    def push(gateway, job, registry, timeout):
+        assert (gateway, job) == ("gateway:9091", "nightly_dbt")
+        for metric in registry.collect():
+            told.update({(one.name, *one.labels.values()): one.value for one in metric.samples})
+
+    monkeypatch.setattr("prometheus_client.pushadd_to_gateway", push)
+    built = {"seconds": 12.5, "nodes": {"success": 25, "fail": len(failed)}, "failed": failed}
+    include.transform.report("gateway:9091", built, "2026-05-07", {"lake": 403, "warehouse": 403})
+    assert told["nightly_dbt_seconds",] == 12.5
+    assert told["nightly_dbt_nodes", "fail"] == len(failed)
+    assert told["nightly_orders", "2026-05-07", "warehouse"] == 403
+    assert (("nightly_dbt_last_success_timestamp_seconds",) in told) == (not failed)

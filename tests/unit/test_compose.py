@@ -10,10 +10,13 @@ import subprocess
 import tomllib
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SECRETS
@@ -175,6 +178,25 @@ def test_the_images_take_their_packages_from_the_lock_and_their_files_through_do
     for entry in docker.INPUTS:
         assert f"!{entry}" in ignored or entry == "stack/images"
         assert (ROOT / entry).exists()
+
+
+def test_airflow_s_image_has_what_its_added_packages_need():
+    """They are installed without their dependencies: each of those is Airflow's own, or stands in the list."""
+
+    def needs(names: set[str]) -> set[str]:
+        found, left = set(), {(name, "") for name in names}
+        while left:
+            name, extra = left.pop()
+            found.add((name, extra))
+            for text in distribution(name).requires or ():
+                one = Requirement(text)
+                if one.marker is None or one.marker.evaluate({"extra": extra}):
+                    left |= {(canonicalize_name(one.name), extra) for extra in ("", *one.extras)} - found
+        return {name for name, _ in found}
+
+    lines = (ROOT / "stack" / "images" / "airflow.txt").read_text("utf-8").splitlines()
+    added = {line for line in lines if not line.startswith("#")}
+    assert needs(added) - needs({"apache-airflow", "apache-airflow-providers-postgres"}) <= added
 
 
 def test_what_the_dockerfile_copies_is_there_and_passes_dockerignore():

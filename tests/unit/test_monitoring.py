@@ -110,6 +110,11 @@ def test_incidents_are_about_services_that_prometheus_watches():
     assert set(SERVICES) <= set(model().services)
 
 
+def test_monitoring_does_not_depend_on_what_it_watches():
+    needed = model().closure(["prometheus"])
+    assert {model()[name].layer for name in needed} == {6}, needed
+
+
 def test_the_exporter_subtracts_and_says_when_the_broker_is_away():
     from flow360.monitoring.kafka_exporter import KafkaCollector
 

@@ -145,7 +145,7 @@ def test_a_port_in_time_wait_is_free(tmp_path):
     [
         (20000.0, "ok", "`flow360 up complete` fits"),
         (5600.0, "ok", "`flow360 up minimal` fits"),
-        (4000.0, "ok", "chapter by chapter"),
+        (4500.0, "ok", "chapter by chapter"),
         (1000.0, "warning", "chapter by chapter"),
     ],
 )

@@ -54,7 +54,7 @@ class Silent(requests.adapters.HTTPAdapter):
 )
 def test_what_goes_wrong_on_the_way_is_one_line_that_names_the_service(monkeypatch, error, answers, expected):
     monkeypatch.setattr(clients, "answers", lambda _service: answers)
-    session = webhdfs._Session(4)
+    session = webhdfs._Session(4, webhdfs.published)
     session.mount("http://", Silent(error))
     with pytest.raises(FlowError, match=expected) as caught:
         session.get(f"http://localhost:{settings().datanode_2_web_port}/webhdfs/v1/x")

@@ -1,0 +1,71 @@
+"""The warehouse project, built by dbt in the task's own process, and what is left at the Pushgateway about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from flow360 import dbt
+
+JOB = "nightly_dbt"
+
+
+class Failed(ValueError):
+    """dbt has come to its end, and something in it failed."""
+
+
+def build(warehouse: Mapping[str, Any]) -> dict[str, Any]:
+    """Run `dbt build`; what failed is said, not raised.
+
+    Args:
+        warehouse: see `flow360.dbt.build`.
+
+    Returns:
+        seconds; nodes (status -> how many); failed ("name: message").
+    """
+    began = time.monotonic()
+    frame = dbt.build(warehouse=warehouse)
+    bad = frame[frame["status"].isin(dbt.BAD)]
+    return {
+        "seconds": round(time.monotonic() - began, 2),
+        "nodes": {status: int(count) for status, count in frame["status"].value_counts().items()},
+        "failed": [f"{row.node}: {row.message}" for row in bad.itertuples()],
+    }
+
+
+def orders_of(db: psycopg.Connection, day: str) -> int:
+    """The orders of one day in the mart."""
+    return db.execute("select count(*) from marts.fct_orders where ordered_on = %s", (day,)).fetchone()[0]
+
+
+def report(gateway: str, built: Mapping[str, Any], day: str = "", orders: Mapping[str, int] | None = None) -> None:
+    """Leave a run's numbers at the Pushgateway; of an earlier run only what this one does not tell stays.
+
+    Args:
+        gateway: host:port.
+        built: what `build` says.
+        day: which one came in last, if one did.
+        orders: layer -> orders of that day.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=registry)
+
+    gauge("nightly_dbt_seconds", "How long dbt took").set(built["seconds"])
+    nodes = gauge("nightly_dbt_nodes", "Models, tests, seeds and snapshots, by how they ended", "status")
+    for status, count in built["nodes"].items():
+        nodes.labels(status).set(count)
+    if orders:
+        # A label that grows by one value a day is one that Prometheus can bear.
+        found = gauge("nightly_orders", "Orders of the day that came in last, in each layer", "day", "layer")
+        for layer, count in orders.items():
+            found.labels(day, layer).set(count)
+    if not built["failed"]:
+        gauge("nightly_dbt_last_success_timestamp_seconds", "When all was well").set_to_current_time()
+    pushadd_to_gateway(gateway, job=JOB, registry=registry, timeout=10)

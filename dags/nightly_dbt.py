@@ -1,0 +1,60 @@
+"""Whenever a day has come into the lake: the warehouse's marts are built and tested, and Prometheus hears of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import Asset, dag, task
+
+day_in_lake, marts = Asset("lake.raw"), Asset("warehouse.marts")
+
+
+# [START dag]
+@dag(
+    schedule=[day_in_lake],
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    tags=["primeur"],
+    doc_md=__doc__,
+)
+def nightly_dbt():
+    @task
+    def build() -> dict:
+        from include.connections import database
+        from include.transform import build
+
+        return build(database("warehouse"))
+
+    @task
+    def report(built: dict, triggering_asset_events=None) -> None:
+        from include.connections import connect, pushgateway
+        from include.transform import orders_of, report
+
+        # Several days may have come in since the last run, which answers them all; told is the one that came last.
+        # Somebody who starts this DAG by hand has brought none.
+        events = sorted(triggering_asset_events.get(day_in_lake, []), key=lambda event: event.timestamp)
+        if not events:
+            return report(pushgateway(), built)
+        last = events[-1].extra
+        with connect("warehouse") as db:
+            orders = {"lake": last["orders"], "warehouse": orders_of(db, last["day"])}
+        return report(pushgateway(), built, last["day"], orders)
+
+    @task(outlets=[marts])
+    def judge(built: dict) -> None:
+        from include.transform import Failed
+
+        if built["failed"]:
+            raise Failed("; ".join(built["failed"]))
+
+    # One task for all of dbt, which knows the order of its models itself. What failed is told before the run fails, and
+    # a Pushgateway that is away spoils no mart.
+    built = build()
+    report(built)
+    judge(built)
+
+
+# [END dag]
+nightly_dbt()
