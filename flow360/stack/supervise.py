@@ -271,7 +271,8 @@ class Supervisor:
                 if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
                     raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
             # One that has just crashed is not running, and supervisord is about to start it again.
-            if self.processes().get(name, {}).get("statename") != "EXITED" or time.monotonic() > end:
+            state = self.processes().get(name, {}).get("statename", "STOPPED")
+            if state in ("STOPPED", "FATAL") or time.monotonic() > end:
                 break
             time.sleep(0.05)
         # supervisor's word for "a signal ended it" is -1; a JVM that heeds TERM leaves with 143.
