@@ -13,7 +13,7 @@ import time
 import pytest
 import requests
 
-from flow360 import clients
+from flow360 import clients, lesson, pipelines
 from flow360.settings import ROOT, settings
 from flow360.stack import probes
 from flow360.stack.docker import DockerEngine
@@ -103,6 +103,27 @@ def test_a_lesson_runs_on_it(course, stem):
     run.execute(ROOT / "notebooks" / target.name, target)
     print(f"\n{stem}: {time.monotonic() - start:.1f} s", end="")
     assert target.exists()
+
+
+def test_a_night_runs_on_it(course):
+    """Tasks in Airflow's container reach the shop, HDFS, Hive, dbt's project, the warehouse and the Pushgateway."""
+    pipelines.forget("nightly_lake", "nightly_dbt")
+    clients.airflow().patch("/dags/nightly_dbt", json={"is_paused": False})
+    run = pipelines.start("nightly_lake", "2026-05-08T06:00Z")
+    assert pipelines.finish("nightly_lake", run, 240) == "success"
+
+    def answered() -> str | None:
+        runs = [one for one in pipelines.runs("nightly_dbt") if one["run_type"] == "asset_triggered"]
+        return runs[0]["dag_run_id"] if runs else None
+
+    assert pipelines.finish("nightly_dbt", until(answered, "a run of nightly_dbt", 90), 240) == "success"
+    pipelines.pause("nightly_lake", "nightly_dbt")
+    day = "select count(*) from raw.orders where day = '2026-05-07'"
+    in_lake = int(lesson.sql(day, db="lake").iat[0, 0])
+    in_mart = int(lesson.sql("select count(*) from marts.fct_orders where ordered_on = '2026-05-07'").iat[0, 0])
+    print(f"\n{in_lake} orders of the day in the lake, {in_mart} in the mart", end="")
+    assert in_lake == in_mart > 300
+    until(lambda: clients.prometheus().value('nightly_dbt_nodes{job="nightly_dbt", status="pass"}'), "its numbers", 30)
 
 
 def test_down_leaves_nothing_but_named_volumes(course):
