@@ -14,6 +14,7 @@ import requests
 from flow360 import clients, lesson, pipelines
 from flow360.errors import FlowError
 from flow360.settings import SECRETS, settings
+from tests.live.listeners import listeners
 
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEAD = "from airflow.sdk import dag\n\n@dag()\n"
@@ -57,10 +58,8 @@ def test_passwords_are_in_no_log_and_in_a_file_of_their_owner(stack, airflow):
 def test_nothing_listens_beyond_this_machine(stack, airflow):
     for name in PARTS:
         parent = psutil.Process(stack.host.pids()[name])
-        for process in [parent, *parent.children(recursive=True)]:
-            for one in process.net_connections():
-                if one.status == psutil.CONN_LISTEN:
-                    assert one.laddr.ip == "127.0.0.1", f"{name}: {one.laddr}"
+        for _, address, port in listeners([parent, *parent.children(recursive=True)]):
+            assert address == "127.0.0.1", f"{name}: {address}:{port}"
 
 
 def test_the_api_wants_a_token_and_says_in_a_line_what_it_refuses(airflow, monkeypatch):

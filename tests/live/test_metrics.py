@@ -7,7 +7,7 @@ import pytest
 from flow360 import clients, lesson
 
 TELLS = {
-    "namenode": "fs_namesystem_num_live_data_nodes == 1",
+    "namenode": "fs_namesystem_num_live_data_nodes >= 1",
     "datanode": "datanode_blocks_written >= 0",
     "spark-master": "metrics_master_aliveWorkers_Value == 1",
     "spark-worker": "metrics_worker_coresFree_Value >= 0",
@@ -21,6 +21,7 @@ def test_hadoop_and_spark_tell_prometheus_what_they_do(started):
     prom = clients.prometheus()
     for job, promql in TELLS.items():
         lesson.wait_for(lambda job=job: prom.value(f'up{{job="{job}"}}') == 1, 30, f"{job} to answer")
+        lesson.wait_for(lambda promql=promql: not prom.query(promql).empty, 30, promql)
         found = prom.query(promql)
         assert list(found["job"]) == [job], promql
         targets = prom.targets().set_index("job")
