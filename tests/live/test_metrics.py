@@ -23,7 +23,7 @@ def test_hadoop_and_spark_tell_prometheus_what_they_do(started):
         lesson.wait_for(lambda job=job: prom.value(f'up{{job="{job}"}}') == 1, 30, f"{job} to answer")
         lesson.wait_for(lambda promql=promql: not prom.query(promql).empty, 30, promql)
         found = prom.query(promql)
-        assert list(found["job"]) == [job], promql
+        assert set(found["job"]) == {job}, promql  # a driver that was started anew is another series
         targets = prom.targets().set_index("job")
         assert targets.loc[job, "milliseconds"] < 1000, "it must not cost more than it tells"
 
