@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import re
 import shutil
 import time
@@ -171,7 +172,7 @@ def exact_stream(copy: Callable[..., Any]) -> None:
             told = _failure(query)
             raise NotYet(f"copy: no batch was noted below {checkpoint.name!r} ({told}): does it use the checkpoint?")
         expect(_rows(target)[0], "copy: the first batch holds no row: from where does a query read that never ran?")
-        with contextlib.redirect_stdout(None):
+        with contextlib.redirect_stdout(io.StringIO()):
             lesson.kill("spark-connect")
             lesson.start("spark-connect")
         _send(topic, range(ROWS // 2, ROWS))
