@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -118,6 +120,24 @@ def _processor() -> str:
         return platform.processor()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{len(models)} x {models[0]}" if models else platform.processor()
+
+
+def run(name: str, command: Sequence[str | Path], timeout: float, **more: Any) -> float:
+    """Run a program to its end; the seconds that it took.
+
+    Args:
+        name: what an error calls it.
+        more: as `subprocess.run` takes it, such as cwd and env.
+
+    Raises:
+        FlowError: it failed; the line ends with its last words.
+    """
+    with timer() as took:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=timeout, **more)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        raise FlowError(f"{name}: {said[-1][:200]}")
+    return took[0]
 
 
 @contextmanager

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from flow360.bench import Round, timer
+from flow360.bench import Round, run, timer
 from flow360.bench.starts import engine_of_its_own
-from flow360.errors import FlowError
 from flow360.settings import ROOT
 
 _ATTACH = "from flow360 import clients; print(clients.spark().range(1000).count())"
@@ -28,18 +26,7 @@ GOTO = "05a"
 
 def _program(code: str, **more: str) -> float:
     """Seconds that a fresh Python takes for it."""
-    with timer() as took:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            env={**os.environ, **more},
-        )
-    if done.returncode:
-        raise FlowError(done.stderr.strip().splitlines()[-1][:200])
-    return took[0]
+    return run("python", [sys.executable, "-c", code], 180, cwd=ROOT, env={**os.environ, **more})
 
 
 @contextmanager
@@ -64,9 +51,9 @@ def task_over_import() -> Iterator[Round]:
     def one() -> tuple[float, float]:
         hour = datetime(2026, 5, 4, tzinfo=UTC) + timedelta(hours=next(hours))
         with timer() as took:
-            run = pipelines.rerun("hourly_ingestion", hour.isoformat())
-            pipelines.finish("hourly_ingestion", run)
-        tasks = len(pipelines.tasks("hourly_ingestion", run))
+            run_id = pipelines.rerun("hourly_ingestion", hour.isoformat())
+            pipelines.finish("hourly_ingestion", run_id)
+        tasks = len(pipelines.tasks("hourly_ingestion", run_id))
         return took[0] / tasks, _program(_TASK)
 
     yield one
@@ -79,11 +66,7 @@ def goto_over_solutions() -> Iterator[Round]:
 
         def goto() -> float:
             command = [sys.executable, "-m", "flow360.cli", "goto", GOTO, "--yes", "--engine", "native"]
-            with timer() as took:
-                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000)
-            if done.returncode:
-                raise FlowError(done.stderr.strip().splitlines()[-1][:200])
-            return took[0]
+            return run("goto", command, 3000, cwd=ROOT)
 
         def one() -> tuple[float, float]:
             shutil.rmtree(engine.state / "snapshots", ignore_errors=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from flow360.bench import Round, timer
+from flow360.bench import Round, run, timer
 from flow360.course import course
 from flow360.errors import FlowError
 from flow360.settings import PORTS, ROOT, settings
@@ -206,10 +206,8 @@ def first_cell() -> Iterator[Round]:
     """
     uv = shutil.which("uv") or str(settings().cache_dir / "uv" / "bin" / "uv")
 
-    def run(command: list[str], folder: Path, env: dict[str, str]) -> None:
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
-        if done.returncode:
-            raise FlowError(f"{command[0]}: {(done.stderr or done.stdout).strip().splitlines()[-1][:200]}")
+    def step(command: list[str], folder: Path, env: dict[str, str]) -> None:
+        run(command[0], command, 900, cwd=folder, env=env)
 
     def ours(folder: Path) -> float:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLOW360_", "VIRTUAL_ENV"))}
@@ -217,12 +215,12 @@ def first_cell() -> Iterator[Round]:
         env["FLOW360_CACHE"] = str(settings().cache_dir)
         try:
             with timer() as took:
-                run(["git", "clone", "--quiet", str(ROOT), str(folder / "course")], folder, env)
-                run(["./scripts/up"], folder / "course", env)
-                run([".venv/bin/python", "-c", _FIRST_CELL], folder / "course", env)
+                step(["git", "clone", "--quiet", str(ROOT), str(folder / "course")], folder, env)
+                step(["./scripts/up"], folder / "course", env)
+                step([".venv/bin/python", "-c", _FIRST_CELL], folder / "course", env)
         finally:
             if (folder / "course" / ".venv" / "bin" / "flow360").exists():
-                run([".venv/bin/flow360", "down"], folder / "course", env)
+                step([".venv/bin/flow360", "down"], folder / "course", env)
         return took[0]
 
     def anchor(folder: Path) -> float:
@@ -230,9 +228,9 @@ def first_cell() -> Iterator[Round]:
         python = folder / "venv" / "bin" / "python"
         env = {**os.environ, "UV_SYSTEM_CERTS": "true"}
         with timer() as took:
-            run([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], folder, env)
+            step([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], folder, env)
             sync = [uv, "pip", "sync", "--quiet", "--require-hashes", str(ROOT / "requirements.lock")]
-            run([*sync, "--python", str(python)], folder, env)
+            step([*sync, "--python", str(python)], folder, env)
             command = [python, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
             lab = subprocess.Popen(
                 command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -240,7 +238,7 @@ def first_cell() -> Iterator[Round]:
             try:
                 if missing := probes.wait_ready(lambda: probes.http(int(port), "/api"), SECONDS, lambda: None):
                     raise FlowError(f"jupyterlab: {missing}")
-                run([str(python), "-c", _KERNEL], folder, env)
+                step([str(python), "-c", _KERNEL], folder, env)
             finally:
                 lab.terminate()
                 lab.wait(30)
