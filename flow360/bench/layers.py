@@ -34,7 +34,7 @@ def attach_over_private() -> Iterator[Round]:
     """Seconds of a program that counts 1000 rows on the shared Connect server, against on a `local[2]` of its own."""
     from flow360.stack import open_stack
 
-    open_stack().up(["spark-connect"])
+    open_stack().up(["spark-worker", "spark-connect"])  # a server without a worker waits
     yield lambda: (_program(_ATTACH), _program(_PRIVATE, SPARK_LOCAL_IP="127.0.0.1"))
 
 
