@@ -477,6 +477,10 @@ def spark() -> SparkSession:
     session = SparkSession.builder.channelBuilder(channel).create()
     # The library's own patience is ten minutes.
     session.client.set_retry_policies([DefaultPolicy(max_retries=4, max_backoff=2000)])
+    # A fitted model that the garbage collector takes would ask the server to forget it: at any moment, also while this
+    # thread holds a lock that the question needs, and then all stands still (compare SPARK-57655). The session's end
+    # forgets the models, too.
+    session.client._delete_ml_cache = lambda *models, **options: []
     try:
         session.conf.get("spark.app.id")  # a session is made without asking the server
     except PySparkException:

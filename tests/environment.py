@@ -1,4 +1,8 @@
-"""The tests' own stack: other ports, another state folder, so that a learner's running course is left alone."""
+"""The tests' own stacks: other ports, other state folders, so that a learner's running course is left alone.
+
+There are two, a lane each, so that two tests may run side by side without one stopping what the other asks. Which tests
+run in which lane: tests/lanes.py.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +10,77 @@ import os
 import socket
 import zlib
 from pathlib import Path
+from unittest.mock import patch
+
+from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
+LANES = (1, 2)
+
+
+def report_of(phase: str, lane: int) -> Path:
+    """Pytest's report of a phase."""
+    return BUILD / f"lane{lane}" / f"{phase}.xml"
+
+
+def make_lane(lane: int) -> dict[str, str]:
+    """The variables that point flow360 at a lane's stack; its `.env` is written if it is not there yet."""
+    from flow360 import settings
+
+    folder = BUILD / f"lane{lane}"
+    found = {
+        "FLOW360_STATE": f"{settings.settings().state_dir}-test{lane}",
+        "FLOW360_ENV_FILE": str(folder / "test.env"),
+        "FLOW360_PROGRESS": str(folder / "progress.json"),
+        "FLOW360_DBT": str(folder / "dbt"),
+        "FLOW360_RULES": str(folder / "rules"),
+        "FLOW360_ENGINE": "native",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "test.env").exists():
+        _write_ports(folder / "test.env", lane)
+    with patch.dict(os.environ, found):
+        settings.ensure_env()
+    settings.settings.cache_clear()
+    return found
 
 
 def use_test_environment() -> None:
-    """Point flow360 at the tests' stack by environment variables; children (kernels, services) inherit them.
+    """Point flow360 at the first lane's stack by environment variables; children (kernels, services) inherit them.
 
-    Must run before `flow360.settings.settings()` is first called. Does nothing when it has been done already.
+    Must run before `flow360.settings.settings()` is first called. Does nothing when it has been done already, as the
+    suite does for each of its lanes.
     """
     if "FLOW360_ENV_FILE" in os.environ:
         return
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
+    os.environ.update(make_lane(LANES[0]))
+
+
+def _write_ports(file: Path, lane: int) -> None:
+    """Ports that neither another program nor another lane has."""
     from flow360 import settings
 
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
-    BUILD.mkdir(parents=True, exist_ok=True)
-    file = BUILD / "test.env"
-    os.environ["FLOW360_STATE"] = str(settings.settings().state_dir) + "-test"
-    os.environ["FLOW360_ENV_FILE"] = str(file)
-    os.environ["FLOW360_PROGRESS"] = str(BUILD / "progress.json")
-    os.environ["FLOW360_DBT"] = str(BUILD / "dbt")
-    os.environ["FLOW360_RULES"] = str(BUILD / "rules")
-    os.environ["FLOW360_ENGINE"] = "native"
-    settings.settings.cache_clear()
-    if not file.exists():
-        # Each checkout has a shift of its own, so that two of them can be tested at once.
-        shift = 10000 + 7 * (zlib.crc32(str(ROOT).encode()) % 97)
-        ports = {name: _port(port + shift) for name, port in settings.PORTS.items()}
-        file.touch(mode=0o600)
-        file.write_text("".join(f"{name}={port}\n" for name, port in ports.items()), "utf-8")
-    settings.ensure_env()
+    others = [dotenv_values(other) for other in BUILD.glob("lane*/test.env")]
+    taken = {int(port) for other in others for name, port in other.items() if name in settings.PORTS}
+    # Each checkout has a shift of its own, so that two of them can be tested at once.
+    shift = 10000 + 7 * (zlib.crc32(f"{ROOT}{lane}".encode()) % 97)
+    ports = {}
+    for name, port in settings.PORTS.items():
+        ports[name] = _port(port + shift, taken | set(ports.values()))
+    file.touch(mode=0o600)
+    file.write_text("".join(f"{name}={port}\n" for name, port in ports.items()), "utf-8")
 
 
-def _port(wanted: int) -> int:
-    """The wanted port, or the next free one when somebody has it.
+def _port(wanted: int, taken: set[int]) -> int:
+    """The wanted port, or one further on when somebody has it.
 
     Not one that the system picks: those it also gives to outgoing connections while our service is down.
     """
-    for port in range(wanted, wanted + 2000, 100):  # in steps, so that two of ours never meet
+    for port in range(wanted, wanted + 2000, 100):
+        if port in taken:
+            continue
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -84,15 +84,18 @@ class KafkaCollector(Collector):
         committed = GaugeMetricFamily("kafka_consumergroup_current_offset", "what the group committed", labels=labels)
         lag = GaugeMetricFamily("kafka_consumergroup_lag", "records that the group has not committed", labels=labels)
         members = GaugeMetricFamily("kafka_consumergroup_members", "consumers in the group", labels=["consumergroup"])
-        names = [
-            g.group_id for g in self._admin.list_consumer_groups(request_timeout=SECONDS).result(SECONDS * 2).valid
-        ]
+        listed = self._admin.list_consumer_groups(request_timeout=SECONDS)
+        names = [group.group_id for group in listed.result(SECONDS * 2).valid]
         described = self._admin.describe_consumer_groups(names, request_timeout=SECONDS) if names else {}
-        for name in names:
+        # All questions are on their way before the first answer is waited for: one after the other, the groups that a
+        # long course leaves behind would take longer than a scrape may.
+        answers = {
+            name: self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=SECONDS)
+            for name in names
+        }
+        for name, answer in answers.items():
             members.add_metric([name], len(described[name].result(SECONDS * 2).members))
-            question = [ConsumerGroupTopicPartitions(name)]
-            answer = self._admin.list_consumer_group_offsets(question, request_timeout=SECONDS)[name]
-            for part in answer.result(SECONDS * 2).topic_partitions or ():
+            for part in answer[name].result(SECONDS * 2).topic_partitions or ():
                 end = self._ends.get((part.topic, part.partition))
                 if part.offset < 0 or end is None:
                     continue

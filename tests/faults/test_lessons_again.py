@@ -8,14 +8,14 @@ import pytest
 
 from flow360 import run
 from flow360.course import Chapter
-from tests.chapters import under_test
-from tests.environment import BUILD, ROOT
+from tests.environment import BUILD, ROOT, report_of
 from tests.faults.support import report
+from tests.lanes import lane_of, under_test
 
 
 def ran_before(chapter: Chapter) -> bool:
     """Whether the phase `lessons` of this run of the suite has been through it."""
-    found = BUILD / "lessons.xml"
+    found = report_of("lessons", lane_of(chapter))
     return found.exists() and any(
         chapter.stem in case.get("classname", "") for case in ElementTree.parse(found).iter("testcase")
     )

@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from flow360 import clients
 from flow360.settings import GENERATED
 from flow360.spark import rest, watch
-from tests.faults.support import SEED, kill, recovered, report, until
+from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
 POINTS = 5  # a driver takes some 15 to 25 seconds to be back at work on two slow cores: five kills, not ten
 ROWS = 12_000
@@ -310,8 +310,8 @@ def test_bad_lines_are_kept_apart(spark, folder):
     """Fault 14: bad lines of a JSON file go to quarantine, bytes unchanged; FAILFAST stops; DROPMALFORMED is silent."""
     bad = ['{"id": 1, "total": ', "not json at all", '{"id": "seven", "total": 1.5}', "[1, 2"]
     lines = [json.dumps({"id": number, "total": number / 4}) for number in range(1000)]
-    for place, line in enumerate(bad):
-        lines.insert(100 * (place + 1), line)
+    for place, one in enumerate(bad):
+        lines.insert(100 * (place + 1), one)
     (folder / "orders.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     reader = spark.read.schema("id long, total double, _corrupt_record string")
     rows = reader.json(str(folder / "orders.jsonl")).cache()
@@ -334,3 +334,37 @@ def test_bad_lines_are_kept_apart(spark, folder):
     )
     assert sorted(quarantine) == sorted(bad)
     assert good == 1000
+
+
+# --- a model that nobody needs any more -------------------------------------------------------------------------------
+
+THROWS_AWAY = """
+import gc
+from concurrent.futures.thread import _global_shutdown_lock
+from flow360 import clients
+
+spark = clients.spark()
+from pyspark.ml.feature import MinMaxScaler, VectorAssembler
+
+rows = VectorAssembler(inputCols=["id"], outputCol="x").transform(spark.range(4))
+circle = [MinMaxScaler(inputCol="x", outputCol="y").fit(rows)]
+circle.append(circle)
+print("fitted", flush=True)
+del circle
+with _global_shutdown_lock:  # held by whoever starts a thread of a pool
+    gc.collect()
+print("thrown away", spark.range(3).count(), flush=True)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_model_is_thrown_away_while_a_thread_starts(spark):
+    """The garbage collector may come at any moment; what it takes must not ask the server then, and wait for ever."""
+    with child(THROWS_AWAY) as process:
+        line(process, "fitted")
+        watcher = threading.Timer(40, process.kill)
+        watcher.start()
+        try:
+            assert line(process, "thrown away") == "thrown away 3"
+        finally:
+            watcher.cancel()

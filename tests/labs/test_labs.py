@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from flow360 import run
-from tests.chapters import under_test
+from tests.lanes import under_test
 from tests.environment import BUILD, ROOT
 
 CHAPTERS = under_test()

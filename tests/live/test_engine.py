@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from flow360 import clients
+from flow360.course import course
 from flow360.settings import ROOT, settings
 from flow360.stack import java, probes
 from flow360.stack.model import read_model
 from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event
-from tests.chapters import under_test
 from tests.live.listeners import listeners
 
 TOPIC = "engine-test"
@@ -26,8 +26,8 @@ TOPIC = "engine-test"
 
 @pytest.fixture(scope="module")
 def everything(stack) -> list[str]:
-    """All that the tested chapters need, up."""
-    wanted = dict.fromkeys(name for chapter in under_test() for name in chapter.services)
+    """All that the chapters need, up."""
+    wanted = dict.fromkeys(name for chapter in course().chapters for name in chapter.services)
     names = [name for name in stack.model.closure(wanted) if stack.model[name].native.runs != "compose only"]
     stack.up(names)
     return names

@@ -144,8 +144,8 @@ def test_a_port_in_time_wait_is_free(tmp_path):
     ("free", "level", "says"),
     [
         (20000.0, "ok", "`flow360 up complete` fits"),
-        (5600.0, "ok", "`flow360 up minimal` fits"),
-        (4500.0, "ok", "chapter by chapter"),
+        (6800.0, "ok", "`flow360 up minimal` fits"),
+        (5500.0, "ok", "chapter by chapter"),
         (1000.0, "warning", "chapter by chapter"),
     ],
 )

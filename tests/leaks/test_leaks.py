@@ -12,7 +12,7 @@ from detect_secrets import SecretsCollection
 from detect_secrets.settings import default_settings
 from dotenv import dotenv_values
 
-from flow360.settings import SECRETS, env_file, settings
+from flow360.settings import SECRETS, settings
 from tests.environment import BUILD, ROOT
 from tests.faults.support import report
 
@@ -50,17 +50,29 @@ def tree() -> list[Path]:
 
 
 def evidence() -> list[Path]:
-    """Executed notebooks, reports and logs of this run, with those of the running stack."""
-    folders = [BUILD, settings().state_dir / "logs", settings().state_dir / "run"]
-    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path != env_file()]
+    """Executed notebooks, reports and logs of this run, with those of the running stacks."""
+    folders = [BUILD, *(folder / kind for folder in states() for kind in ("logs", "run"))]
+    ours = env_files()
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path not in ours]
+
+
+def states() -> list[Path]:
+    """The folders of the lanes' stacks."""
+    own = settings().state_dir
+    return sorted(own.parent.glob(own.name.rstrip("0123456789") + "*"))
+
+
+def env_files() -> list[Path]:
+    """The `.env` of each lane."""
+    return sorted(BUILD.glob("lane*/test.env"))
 
 
 def own_secrets() -> dict[str, bytes]:
-    """The generated passwords of the tests' stack and, if there is one, of the learner's."""
+    """The generated passwords of the tests' stacks and, if there is one, of the learner's."""
     found = {}
-    for path in {env_file(), ROOT / ".env"}:
+    for path in (*env_files(), ROOT / ".env"):
         values = dotenv_values(path) if path.exists() else {}
-        found |= {f"{name} of {path.name}": values[name].encode() for name in SECRETS if values.get(name)}
+        found |= {f"{name} of {path}": values[name].encode() for name in SECRETS if values.get(name)}
     return found
 
 
