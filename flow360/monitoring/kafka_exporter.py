@@ -34,8 +34,8 @@ class KafkaCollector(Collector):
     """
 
     def __init__(self, bootstrap: str) -> None:
-        quiet = {"log_level": 0, "socket.timeout.ms": 3000, "reconnect.backoff.max.ms": 1000}
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **quiet})
+        self._bootstrap = bootstrap
+        self._admin: AdminClient | None = None
         self._lock = threading.Lock()
         self._last: list[Metric] = []
 
@@ -55,10 +55,15 @@ class KafkaCollector(Collector):
 
     def _ask(self) -> list[Metric]:
         up = GaugeMetricFamily("kafka_up", "1 when the broker answered this scrape")
+        if self._admin is None:
+            quiet = {"log_level": 0, "socket.timeout.ms": 3000, "reconnect.backoff.max.ms": 1000}
+            self._admin = AdminClient({"bootstrap.servers": self._bootstrap, **quiet})
         try:
             found = [*self._topics(), *self._groups()]
         except (KafkaException, TimeoutError):
-            found = []
+            # The next scrape begins with a new client: one that saw the broker killed and come back a few times was
+            # seen to answer for topics and to wait in vain for groups, for ever.
+            self._admin, found = None, []
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)

@@ -123,6 +123,25 @@ def test_the_exporter_subtracts_and_says_when_the_broker_is_away():
     assert [(sample.name, sample.value) for sample in only.samples] == [("kafka_up", 0)]
 
 
+def test_a_client_that_got_no_answer_is_not_asked_again(monkeypatch):
+    from flow360.monitoring import kafka_exporter
+
+    made = []
+
+    class Stuck:
+        def __init__(self, config):
+            made.append(config["bootstrap.servers"])
+
+        def list_topics(self, timeout):
+            raise TimeoutError
+
+    monkeypatch.setattr(kafka_exporter, "AdminClient", Stuck)
+    collector = kafka_exporter.KafkaCollector("127.0.0.1:1")
+    for _ in range(3):
+        assert [sample.value for family in collector.collect() for sample in family.samples] == [0]
+    assert made == ["127.0.0.1:1"] * 3
+
+
 def test_scrapes_do_not_queue_up_behind_a_broker_that_hangs(monkeypatch):
     from flow360.monitoring.kafka_exporter import KafkaCollector
 
