@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ipywidgets as widgets
 
 from flow360 import clients, lesson
+from flow360.clients import reach
 from flow360.errors import FlowError
 from flow360.settings import settings
 
@@ -224,8 +225,8 @@ def lag_tool(group: str) -> pd.DataFrame:
 
     from flow360.stack import open_stack
 
-    if not clients.answers("kafka"):
-        raise clients.is_down("kafka")
+    if not reach.answers("kafka"):
+        raise reach.is_down("kafka")
     stack = open_stack()
     wanted = ["--describe", "--group", group]
     if stack.engine is stack.host:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from fsspec.implementations.webhdfs import WebHDFS
 
-from flow360 import clients
+from flow360.clients import reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 
@@ -44,10 +44,10 @@ class _Session(requests.Session):
             line = f"{who} gave no answer within {self.seconds:g} s: see `flow360 status` and `flow360 logs {who}`"
             raise FlowError(line, Exit.SERVICE) from None
         except requests.ConnectionError:
-            if clients.answers(who):
+            if reach.answers(who):
                 line = f"{who} broke off in the middle of an answer: see `flow360 logs {who}`"
                 raise FlowError(line, Exit.SERVICE) from None
-            raise clients.is_down(who) from None
+            raise reach.is_down(who) from None
         if answer.status_code == 403 and "SafeModeException" in answer.text:
             line = "namenode is in safe mode: it waits for its DataNodes, see `flow360 status`"
             raise FlowError(line, Exit.SERVICE)
@@ -57,12 +57,12 @@ class _Session(requests.Session):
 def published(url: str) -> str:
     """A DataNode's address as this machine reaches it: in containers it calls itself `datanode-2:9864`."""
     host = urlsplit(url).hostname
-    return re.sub(r"^http://[^/]+", f"http://127.0.0.1:{clients.port_of(host)}", url) if host in DATANODES else url
+    return re.sub(r"^http://[^/]+", f"http://127.0.0.1:{reach.port_of(host)}", url) if host in DATANODES else url
 
 
 def _asked(url: str | None) -> str:
     """The service that was asked, by its name or its port."""
-    place, ports = urlsplit(url or ""), {clients.port_of(name): name for name in DATANODES}
+    place, ports = urlsplit(url or ""), {reach.port_of(name): name for name in DATANODES}
     return place.hostname if place.hostname in DATANODES else ports.get(place.port, "namenode")
 
 

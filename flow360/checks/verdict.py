@@ -28,7 +28,8 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from flow360 import clients, progress
+from flow360 import progress
+from flow360.clients import reach
 from flow360.course import Chapter, Exercise, course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT
@@ -263,8 +264,8 @@ class Check:
             if isinstance(error, FlowError) and error.code == Exit.SERVICE:
                 raise
             for service in self.chapter.services:
-                if not clients.answers(service):
-                    raise clients.is_down(service) from None
+                if not reach.answers(service):
+                    raise reach.is_down(service) from None
             raise NotYet(_explain(error, values)) from error
 
     def _record(self, *, passed: bool) -> str | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from flow360 import clients
+from flow360.clients import reach
 from flow360.errors import FlowError
 from flow360.monitoring.traffic import Traffic
 
@@ -40,8 +41,8 @@ class Incident:
         self._error: Exception | None = None
         # Asked first: an incident that cannot be made should say so in the learner's cell, not in a thread.
         for name in SERVICES:
-            if not clients.answers(name):
-                raise clients.is_down(name)
+            if not reach.answers(name):
+                raise reach.is_down(name)
         if _catch_up():  # an incident that was broken off has left records unread: they are not this one's
             threading.Event().wait(TWO_SCRAPES)
         self.began, self.ended = time.time(), None

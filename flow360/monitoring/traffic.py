@@ -11,6 +11,7 @@ import pandas as pd
 import requests
 
 from flow360 import clients
+from flow360.clients import reach
 from flow360.errors import FlowError
 
 WORKERS = 12
@@ -38,8 +39,8 @@ class Traffic:
         ]
 
     def __enter__(self) -> Traffic:
-        if not clients.answers("market-api"):
-            raise clients.is_down("market-api")
+        if not reach.answers("market-api"):
+            raise reach.is_down("market-api")
         for thread in self._threads:
             thread.start()
         return self

@@ -34,7 +34,7 @@ SOURCE = "org.flow360.source"  # the label that ties our own image to the files 
 # What stack/images/Dockerfile reads. An image built from other contents is built again.
 INPUTS = (
     *("stack/images", "stack/jars.lock", "stack/spark", "requirements.lock", "flow360/__init__.py"),
-    *("flow360/errors.py", "flow360/settings.py", "flow360/clients.py", "flow360/monitoring", "flow360/primeur"),
+    *("flow360/errors.py", "flow360/settings.py", "flow360/clients", "flow360/monitoring", "flow360/primeur"),
     *("flow360/stack", "flow360/streams", "data/seed"),
 )
 

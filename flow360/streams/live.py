@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from flow360 import clients
+from flow360.clients import reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
 
@@ -71,8 +72,8 @@ class Live:
         """
         if self.alive:
             return self
-        if not clients.answers("kafka"):
-            raise clients.is_down("kafka")
+        if not reach.answers("kafka"):
+            raise reach.is_down("kafka")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._told = self.log_file.stat().st_size if self.log_file.exists() else 0
         command = [sys.executable, "-u", "-m", "flow360.streams", self._source(), "--application", self.application]
@@ -237,8 +238,8 @@ def run(topology: Callable[[Any], None] | str | Path, application: str, guarante
     if before := _running.pop(application, None):
         before.stop()
     live = Live(topology, application, guarantee)
-    if not clients.answers("kafka"):
-        raise clients.is_down("kafka")
+    if not reach.answers("kafka"):
+        raise reach.is_down("kafka")
     # A program that was killed is still a member, with its tasks; another topology would be given these, and not fit.
     _empty_group(_admin(), application)
     _running[application] = live

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from flow360 import clients
+from flow360.clients import databases, reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, settings
 
@@ -57,7 +58,7 @@ def test_a_service_that_is_down_is_one_line(service: str, caplog, capfd) -> None
         f"{service} does not answer on 127.0.0.1:{clients.port_of(service)}: start it with `flow360 up {service}`"
     )
     assert error.value.code == Exit.SERVICE
-    assert time.monotonic() - began < clients.CONNECT_SECONDS + 3
+    assert time.monotonic() - began < reach.CONNECT_SECONDS + 3
     assert capfd.readouterr().err == ""
 
 
@@ -81,7 +82,7 @@ def test_an_unknown_database_names_those_that_are() -> None:
     ],
 )
 def test_what_postgres_says_becomes_one_line(text: str, says: str) -> None:
-    line = str(clients._postgres_error("postgres-dwh", text))
+    line = str(databases._postgres_error("postgres-dwh", text))
     assert says in line
     assert "\n" not in line
 
@@ -92,7 +93,7 @@ def test_a_service_without_a_port_cannot_be_asked() -> None:
 
 
 def test_librdkafka_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "answers", lambda service: True)
+    monkeypatch.setattr(reach, "answers", lambda service: True)
     made = clients.confluent(group_id="g", error_cb=print, **{"linger.ms": 5})
     assert (made["group.id"], made["error_cb"], made["linger.ms"]) == ("g", print, 5)
     assert made["bootstrap.servers"] == settings().kafka_bootstrap

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flow360 import clients, lesson, spark
+from flow360 import lesson, spark
+from flow360.clients import compute, reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.stack import supervise
@@ -163,7 +164,7 @@ def test_a_lesson_kills_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     ],
 )
 def test_spark_s_errors_are_short(monkeypatch: pytest.MonkeyPatch, up: bool, text: str, expected: list[str]) -> None:
-    monkeypatch.setattr(clients, "answers", lambda _service: up)
-    shown = clients._spark_error(ValueError(text))
+    monkeypatch.setattr(reach, "answers", lambda _service: up)
+    shown = compute._spark_error(ValueError(text))
     assert len(shown) == len(expected)
     assert all(line.startswith(start) for line, start in zip(shown, expected, strict=True))

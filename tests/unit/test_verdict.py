@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from flow360 import clients, progress
+from flow360 import progress
 from flow360.checks import verdict
 from flow360.checks.verdict import (
     Check,
@@ -23,6 +23,7 @@ from flow360.checks.verdict import (
     limited,
     shown,
 )
+from flow360.clients import reach
 from flow360.course import Chapter, Exercise
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
@@ -38,7 +39,7 @@ def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(autouse=True)
 def services_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "answers", lambda service: True)
+    monkeypatch.setattr(reach, "answers", lambda service: True)
 
 
 def make(run) -> Check:
@@ -212,7 +213,7 @@ def test_a_service_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(fetch_all):
         raise ConnectionResetError("reset")
 
-    monkeypatch.setattr(clients, "answers", lambda service: False)
+    monkeypatch.setattr(reach, "answers", lambda service: False)
     with pytest.raises(FlowError, match="market-api does not answer on 127.0.0.1:.*flow360 up market-api") as error:
         make(broken)(print)
     assert "\n" not in str(error.value)
@@ -310,7 +311,7 @@ CELLS = [
 from flow360 import clients
 from flow360.checks.verdict import Check
 from flow360.course import Chapter, Exercise
-clients.answers = lambda service: True
+clients.reach.answers = lambda service: True
 entry = Exercise("one", "One", ("h",))
 def run(fetch_all):
     from flow360.checks.verdict import NotYet

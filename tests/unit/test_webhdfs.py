@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from flow360 import clients, webhdfs
+from flow360.clients import reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.stack import artifacts
@@ -53,7 +54,7 @@ class Silent(requests.adapters.HTTPAdapter):
     ],
 )
 def test_what_goes_wrong_on_the_way_is_one_line_that_names_the_service(monkeypatch, error, answers, expected):
-    monkeypatch.setattr(clients, "answers", lambda _service: answers)
+    monkeypatch.setattr(reach, "answers", lambda _service: answers)
     session = webhdfs._Session(4, webhdfs.published)
     session.mount("http://", Silent(error))
     with pytest.raises(FlowError, match=expected) as caught:
@@ -66,7 +67,7 @@ def test_what_hiveserver2_says_becomes_one_line(monkeypatch):
     from impala.error import OperationalError
     from thrift.transport.TTransport import TTransportException
 
-    monkeypatch.setattr(clients, "answers", lambda _service: True)
+    monkeypatch.setattr(reach, "answers", lambda _service: True)
     said = "Error while compiling statement: FAILED: ParseException line 1:0 cannot recognize input\n\tat a.b.C"
     with (
         pytest.raises(FlowError, match=r"^lake: ParseException line 1:0 cannot recognize"),
@@ -75,7 +76,7 @@ def test_what_hiveserver2_says_becomes_one_line(monkeypatch):
         raise OperationalError(said)
     with pytest.raises(FlowError, match="hive-server broke off .*flow360 logs"), clients.lake_errors():
         raise TTransportException(message="TSocket read 0 bytes")
-    monkeypatch.setattr(clients, "answers", lambda service: service != "hive-metastore")
+    monkeypatch.setattr(reach, "answers", lambda service: service != "hive-metastore")
     with pytest.raises(FlowError, match="hive-metastore does not answer"), clients.lake_errors():
         raise OperationalError("MetaException(message: many words")
 

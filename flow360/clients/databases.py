@@ -1,0 +1,120 @@
+"""PostgreSQL: by psycopg, by SQLAlchemy, by ADBC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flow360.clients import reach
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    import adbc_driver_postgresql.dbapi
+    import psycopg
+    import sqlalchemy
+
+# service, and what the database, its role and the settings of its password are called
+_POSTGRES = {
+    "warehouse": ("postgres-dwh", "datawarehouse", "warehouse", "postgres_dwh"),
+    "source": ("postgres-source", "shop", "shop", "postgres_source"),
+    "airflow": ("postgres-dwh", "airflow_metadata", "airflow", "airflow_db"),
+    "hive": ("postgres-dwh", "hive_metastore", "hive", "hive_db"),
+}
+_ALSO = {"postgres-dwh": "warehouse", "dwh": "warehouse", "postgres-source": "source", "shop": "source"}
+
+
+def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
+    try:
+        service, database, user, key = _POSTGRES[_ALSO.get(which, which)]
+    except KeyError:
+        raise FlowError(
+            f'there is no database {which!r}: use "warehouse", "source", "airflow" or "hive"', Exit.USAGE
+        ) from None
+    s = settings()
+    return service, {
+        "host": "127.0.0.1",
+        "port": reach.port_of(service),
+        "user": user,
+        "password": getattr(s, f"{key}_password"),
+        "dbname": database,
+        "connect_timeout": reach.CONNECT_SECONDS,
+        "application_name": "flow360",
+        "options": "-c statement_timeout=120s",
+    }
+
+
+def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
+    """A connection to the warehouse (`datawarehouse`), the source (`shop`), or the state of Airflow or Hive.
+
+    Used as `with postgres() as db:` it commits at the end of the block, rolls back on an error, and closes.
+
+    Args:
+        which: "warehouse", "source", "airflow" or "hive".
+        kw: anything that `psycopg.connect` takes, e.g. autocommit=True, row_factory=dict_row; it wins over the
+            defaults (5 s to connect, 120 s a statement).
+
+    Raises:
+        FlowError: the server is down, is still starting, or refuses the password of `.env`.
+    """
+    import psycopg
+
+    service, defaults = _postgres_service(which)
+    try:
+        return psycopg.connect(**{**defaults, **kw})
+    except psycopg.OperationalError as error:
+        raise _postgres_error(service, str(error)) from None
+
+
+def _postgres_error(service: str, text: str) -> FlowError:
+    if "authentication failed" in text or "no password supplied" in text:
+        return FlowError(
+            f"{service} refused the password of .env: put back the .env that the database was made with, "
+            f"or make it anew with `flow360 reset {service}` (its data goes)",
+            Exit.SERVICE,
+        )
+    if "starting up" in text or "shutting down" in text or "recovery" in text:
+        return FlowError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`", Exit.SERVICE)
+    if "does not exist" in text or "too many clients" in text or "permission denied" in text:
+        # The driver adds where it connected to, and sometimes a DETAIL: the line that matters is the server's own.
+        said = next((line for line in text.splitlines() if "FATAL:" in line), text.strip().splitlines()[-1])
+        return FlowError(f"{service}: {said[max(0, said.find('FATAL:')) :].strip()}", Exit.SERVICE)
+    return reach.is_down(service)
+
+
+def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
+    """A SQLAlchemy engine (psycopg 3) for the warehouse or the source; it has been asked once when you get it.
+
+    Raises:
+        FlowError: as `postgres`.
+    """
+    import sqlalchemy
+
+    postgres(which).close()
+    _, at = _postgres_service(which)
+    url = sqlalchemy.URL.create(
+        "postgresql+psycopg",
+        username=at.pop("user"),
+        password=at.pop("password"),
+        host=at.pop("host"),
+        port=at.pop("port"),
+        database=at.pop("dbname"),
+    )
+    return sqlalchemy.create_engine(url, **{"pool_pre_ping": True, "connect_args": at, **kw})
+
+
+def adbc(which: str = "warehouse") -> adbc_driver_postgresql.dbapi.Connection:
+    """An ADBC connection, which takes and gives Arrow tables: `cursor.adbc_ingest("t", table, mode="append")`.
+
+    Used as `with adbc() as db:` it closes at the end; commit yourself.
+
+    Raises:
+        FlowError: as `postgres`.
+    """
+    from urllib.parse import quote
+
+    from adbc_driver_postgresql import dbapi
+
+    postgres(which).close()
+    _, at = _postgres_service(which)
+    who = f"{quote(at['user'])}:{quote(at['password'])}"
+    return dbapi.connect(f"postgresql://{who}@{at['host']}:{at['port']}/{at['dbname']}")

@@ -1,0 +1,79 @@
+"""HDFS, and Hive on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flow360.clients import reach
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    from fsspec.implementations.webhdfs import WebHDFS
+    from impala.hiveserver2 import HiveServer2Connection
+
+
+def lake(seconds: float = 20.0) -> WebHDFS:
+    """HDFS as a file system of fsspec, over WebHDFS: `lake().ls("/")`, `with lake().open(path, "wb") as file: ...`.
+
+    pyarrow, pandas, polars and DuckDB take it as their `filesystem`. A path is absolute, with or without `hdfs://…`.
+
+    Args:
+        seconds: how long the NameNode or a DataNode may take for one answer.
+
+    Raises:
+        FlowError: the NameNode is down, is not ready yet (safe mode), or no DataNode can be reached.
+    """
+    from flow360.webhdfs import Lake
+
+    return Lake(seconds)
+
+
+def hive(**kw: Any) -> HiveServer2Connection:
+    """A connection (DB-API, impyla) to HiveServer2: `with hive() as connection: connection.cursor().execute(…)`.
+
+    Args:
+        kw: anything that `impala.dbapi.connect` takes, e.g. database="clean"; timeout is seconds for one answer (60).
+
+    Raises:
+        FlowError: HiveServer2 is down, or does not open a session.
+    """
+    if not reach.answers("hive-server"):
+        raise reach.is_down("hive-server")
+    with lake_errors():
+        connection = hive_at(settings().hive_server_port, **kw)
+        connection.cursor().close()  # impyla connects without a word; the session is the first thing that can fail
+    return connection
+
+
+@contextmanager
+def lake_errors() -> Iterator[None]:
+    """Within it, what HiveServer2 says about a failure becomes one line (FlowError)."""
+    from impala.error import Error
+    from thrift.Thrift import TException
+
+    try:
+        yield
+    except (Error, TException, OSError, EOFError) as error:
+        # It cannot work without these, and says so in many ways.
+        for service in ("hive-server", "hive-metastore", "namenode"):
+            if not reach.answers(service):
+                raise reach.is_down(service) from None
+        text = re.sub(r"(Error while (compiling|processing) statement: |FAILED: )+", "", str(error).strip())
+        line = (text.splitlines() or [type(error).__name__])[0][:300]
+        if isinstance(error, Error):
+            raise FlowError(f"lake: {line}") from None
+        raise FlowError(f"hive-server broke off ({line}): see `flow360 logs hive-server`", Exit.SERVICE) from None
+
+
+def hive_at(port: int, *, host: str = "127.0.0.1", timeout: float = 60, **kw: Any) -> HiveServer2Connection:
+    """impyla's own connection to a HiveServer2, with no words of ours when it fails."""
+    from impala.dbapi import connect
+
+    with reach.quiet("thrift.transport.TSocket"):
+        return connect(
+            host, port, timeout=timeout, auth_mechanism="PLAIN", user="primeur", password="x", retries=1, **kw
+        )

@@ -1,0 +1,99 @@
+"""What is asked over HTTP: the market, Airflow, Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flow360.clients import reach
+from flow360.errors import FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    import requests
+
+    from flow360.monitoring.prometheus import Prometheus
+
+
+def api(seconds: float = 10.0) -> requests.Session:
+    """A requests session for market-api: `api().get("/orders", params={"limit": 100})`.
+
+    Paths are joined to the service's address, and each request has a time-out (`seconds`, or `timeout=` of the call).
+    What HTTP says (429, 500) comes back as a response, and a slow answer as requests.Timeout: they are yours to handle.
+
+    Raises:
+        FlowError: from a request, when nothing listens on the service's port.
+    """
+    return _session("market-api", settings().market_api_url, seconds)
+
+
+def airflow(seconds: float = 30.0) -> requests.Session:
+    """A requests session for Airflow's REST API, logged in: `airflow().get("/dags/hourly_ingestion").json()`.
+
+    Paths are joined to the address of the API's version 2. The token is good for a day.
+
+    Raises:
+        FlowError: the api-server is down; also from a request that it refuses (400 and above), with its reason.
+    """
+    s = settings()
+    session = _session("airflow-webserver", s.airflow_url, seconds)
+    session.hooks["response"].append(_refusal)
+    login = {"username": "primeur", "password": s.airflow_password}
+    token = session.post("/auth/token", json=login).json()["access_token"]
+    session.headers["Authorization"] = f"Bearer {token}"
+    session.base += "/api/v2"
+    return session
+
+
+def _refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
+    """What Airflow's API says when it does not do what it was asked for, as one line."""
+    if answer.status_code < 400:
+        return
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = answer.text[:200]
+    if isinstance(detail, list):  # what was wrong with which field
+        detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in detail)
+    elif isinstance(detail, dict):  # the database said no
+        detail = detail.get("reason") or detail.get("message") or str(detail)
+        detail = f"there is one already ({detail})" if answer.status_code == 409 else detail
+    method, path = answer.request.method, answer.request.path_url.removeprefix("/api/v2")
+    if answer.status_code == 401:
+        detail = f"{detail}: is .env the one that airflow-webserver was started with?"
+    raise FlowError(f"airflow: {method} {path}: {answer.status_code}: {detail}")
+
+
+def _session(service: str, base: str, seconds: float) -> Any:
+    """A requests session whose paths begin at `base` and whose requests have a time-out."""
+    import requests
+
+    class Session(requests.Session):
+        def request(self, method: str, url: str, **kw: Any) -> requests.Response:  # type: ignore[override]
+            if url.startswith("/"):
+                url = self.base + url
+            kw.setdefault("timeout", seconds)
+            try:
+                return super().request(method, url, **kw)
+            except requests.ConnectionError:
+                # A connection cut in the middle is the network's weather and the caller's to retry; no listener is not.
+                if url.startswith(base) and not reach.answers(service):
+                    raise reach.is_down(service) from None
+                raise
+
+    session = Session()
+    session.base = base
+    session.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
+    return session
+
+
+def prometheus() -> Prometheus:
+    """Prometheus: `prom = prometheus()`, then `prom.query("up")` gives a DataFrame; also alerts, targets, rules.
+
+    Raises:
+        FlowError: it is down.
+    """
+    from flow360.monitoring.prometheus import Prometheus
+
+    if not reach.answers("prometheus"):
+        raise reach.is_down("prometheus")
+    return Prometheus()
