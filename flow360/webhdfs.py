@@ -36,6 +36,15 @@ class _Session(requests.Session):
         return target and self.reach(target)
 
     def send(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:  # type: ignore[override]
+        answer, who = self._once(request, **kw), _asked(request.url)
+        if request.method == "GET" and who in DATANODES and not answer.ok:
+            # A DataNode that still holds a connection to a NameNode that has gone since finds out by failing once.
+            answer = self._once(request, **kw)
+            if not answer.ok:  # fsspec would take what it says for the file's bytes
+                raise FlowError(f"{who} could not read it: {_remote(answer)}", Exit.SERVICE)
+        return answer
+
+    def _once(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:
         kw["timeout"] = kw.get("timeout") or self.seconds
         who = _asked(request.url)
         try:

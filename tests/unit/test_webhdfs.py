@@ -63,6 +63,32 @@ def test_what_goes_wrong_on_the_way_is_one_line_that_names_the_service(monkeypat
     assert "\n" not in caught.value.message
 
 
+class Refusing(requests.adapters.HTTPAdapter):
+    """A DataNode that cannot read the file, a few times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def send(self, request, **_):
+        answer = requests.Response()
+        answer.url, answer.request, answer.status_code = request.url, request, 403 if self.left else 200
+        said = b'{"RemoteException": {"message": "End of File Exception\\n\\tat a.b.C"}}'
+        answer._content = said if self.left else b"the bytes"
+        self.left -= 1
+        return answer
+
+
+def test_a_datanodes_error_is_never_taken_for_the_files_bytes():
+    url = f"http://localhost:{settings().datanode_2_web_port}/webhdfs/v1/x?op=OPEN"
+    session = webhdfs._Session(4, webhdfs.published)
+    session.mount("http://", Refusing(1))
+    assert session.get(url).content == b"the bytes"
+    session.mount("http://", Refusing(2))
+    with pytest.raises(FlowError, match="datanode-2 could not read it: End of File Exception$"):
+        session.get(url)
+
+
 def test_what_hiveserver2_says_becomes_one_line(monkeypatch):
     from impala.error import OperationalError
     from thrift.transport.TTransport import TTransportException
