@@ -14,8 +14,8 @@ from tests.environment import LANES, ROOT
 
 BOTH = ("test_answers.py", "test_labs.py", "test_lessons_again.py")  # they go through the lane's chapters
 SECOND = {
-    "chapters": ("04a", "04b", "04c", "05a", "07"),
-    "files": ("test_spark.py", "test_lake.py", "test_streams.py", "test_up.py", "test_delivery.py"),
+    "chapters": ("04a", "04b", "04c", "05a", "05b", "07"),
+    "files": ("test_dbt.py", "test_spark.py", "test_lake.py", "test_streams.py", "test_up.py", "test_delivery.py"),
 }
 
 

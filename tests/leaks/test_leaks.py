@@ -20,6 +20,7 @@ from tests.faults.support import report
 INNOCENT = {
     ("Hex High Entropy String", r"[0-9a-f]{16}"): "half a SHA-256 of a generated file or a golden table",
     ("Hex High Entropy String", r"[0-9a-f]{20}"): "an ETag of market-api",
+    ("Basic Auth Credentials", "PASSWORD_REMOVED"): "what postgres-exporter writes in a password's place",
     ("Secret Keyword", "scram-sha-256"): "the name of a method in postgresql.conf",
 }
 DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is no text
