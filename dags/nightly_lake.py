@@ -14,7 +14,7 @@ day_in_lake = Asset("lake.raw")
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="Europe/Paris"),
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
-    max_active_runs=2,
+    max_active_runs=1,  # two nights that are announced at the same moment would start one run of nightly_dbt, not two
     default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
     tags=["primeur"],
     doc_md=__doc__,
