@@ -225,8 +225,7 @@ def lag_tool(group: str) -> pd.DataFrame:
 
     from flow360.stack import open_stack
 
-    if not reach.answers("kafka"):
-        raise reach.is_down("kafka")
+    reach.require("kafka")
     stack = open_stack()
     wanted = ["--describe", "--group", group]
     if stack.engine is stack.host:

@@ -25,19 +25,19 @@ DATANODES = ("datanode", "datanode-2", "datanode-3")
 class _Session(requests.Session):
     """Every request with a time-out; what goes wrong on the way becomes one line."""
 
-    def __init__(self, seconds: float, reach: Callable[[str], str]) -> None:
+    def __init__(self, seconds: float, address: Callable[[str], str]) -> None:
         super().__init__()
         self.seconds = seconds
-        self.reach = reach
+        self.address = address
         self.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
-        return target and self.reach(target)
+        return target and self.address(target)
 
     def send(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:  # type: ignore[override]
-        answer, who = self._once(request, **kw), _asked(request.url)
-        if request.method == "GET" and who in DATANODES and not answer.ok:
+        answer = self._once(request, **kw)
+        if request.method == "GET" and not answer.ok and (who := _asked(request.url)) in DATANODES:
             # A DataNode that still holds a connection to a NameNode that has gone since finds out by failing once.
             answer = self._once(request, **kw)
             if not answer.ok:  # fsspec would take what it says for the file's bytes

@@ -77,8 +77,7 @@ def confluent(**cfg: Any) -> dict[str, Any]:
     Raises:
         FlowError: the broker is down; librdkafka itself would retry without a word.
     """
-    if not reach.answers("kafka"):
-        raise reach.is_down("kafka")
+    reach.require("kafka")
     dotted = {k if k.endswith("_cb") or k.startswith("on_") else k.replace("_", "."): v for k, v in cfg.items()}
     return {"bootstrap.servers": settings().kafka_bootstrap, "socket.timeout.ms": 10_000, **dotted}
 

@@ -23,8 +23,7 @@ def spark() -> SparkSession:
     Raises:
         FlowError: the server is down.
     """
-    if not reach.answers("spark-connect"):
-        raise reach.is_down("spark-connect")
+    reach.require("spark-connect")
     os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # pyspark.sql.functions asks for it: no JVM in this process
     from pyspark.errors import PySparkException
     from pyspark.sql.connect.client import DefaultChannelBuilder

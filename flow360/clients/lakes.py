@@ -41,8 +41,7 @@ def hive(**kw: Any) -> HiveServer2Connection:
     Raises:
         FlowError: HiveServer2 is down, or does not open a session.
     """
-    if not reach.answers("hive-server"):
-        raise reach.is_down("hive-server")
+    reach.require("hive-server")
     with lake_errors():
         connection = hive_at(settings().hive_server_port, **kw)
         connection.cursor().close()  # impyla connects without a word; the session is the first thing that can fail

@@ -65,6 +65,16 @@ def is_down(service: str) -> FlowError:
     return FlowError(f"{service} does not answer{where}: start it with `flow360 up {service}`", Exit.SERVICE)
 
 
+def require(service: str) -> None:
+    """Go on only if the service answers.
+
+    Raises:
+        FlowError: it does not; the line of `is_down`.
+    """
+    if not answers(service):
+        raise is_down(service)
+
+
 @contextmanager
 def quiet(logger: str) -> Iterator[None]:
     """Keep a library's connection chatter out of the notebook while we wait for it: our one line says it better."""

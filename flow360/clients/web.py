@@ -94,6 +94,5 @@ def prometheus() -> Prometheus:
     """
     from flow360.monitoring.prometheus import Prometheus
 
-    if not reach.answers("prometheus"):
-        raise reach.is_down("prometheus")
+    reach.require("prometheus")
     return Prometheus()

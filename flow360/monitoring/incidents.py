@@ -41,8 +41,7 @@ class Incident:
         self._error: Exception | None = None
         # Asked first: an incident that cannot be made should say so in the learner's cell, not in a thread.
         for name in SERVICES:
-            if not reach.answers(name):
-                raise reach.is_down(name)
+            reach.require(name)
         if _catch_up():  # an incident that was broken off has left records unread: they are not this one's
             threading.Event().wait(TWO_SCRAPES)
         self.began, self.ended = time.time(), None

@@ -39,8 +39,7 @@ class Traffic:
         ]
 
     def __enter__(self) -> Traffic:
-        if not reach.answers("market-api"):
-            raise reach.is_down("market-api")
+        reach.require("market-api")
         for thread in self._threads:
             thread.start()
         return self

@@ -72,8 +72,7 @@ class Live:
         """
         if self.alive:
             return self
-        if not reach.answers("kafka"):
-            raise reach.is_down("kafka")
+        reach.require("kafka")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._told = self.log_file.stat().st_size if self.log_file.exists() else 0
         command = [sys.executable, "-u", "-m", "flow360.streams", self._source(), "--application", self.application]
@@ -238,8 +237,7 @@ def run(topology: Callable[[Any], None] | str | Path, application: str, guarante
     if before := _running.pop(application, None):
         before.stop()
     live = Live(topology, application, guarantee)
-    if not reach.answers("kafka"):
-        raise reach.is_down("kafka")
+    reach.require("kafka")
     # A program that was killed is still a member, with its tasks; another topology would be given these, and not fit.
     _empty_group(_admin(), application)
     _running[application] = live
