@@ -19,16 +19,22 @@ BUILD = ROOT / "build" / "test"
 LANES = (1, 2)
 
 
+def folder_of(lane: int) -> Path:
+    """What a lane keeps of a run: its `.env`, reports, logs."""
+    return BUILD / f"lane{lane}"
+
+
 def report_of(phase: str, lane: int) -> Path:
     """Pytest's report of a phase."""
-    return BUILD / f"lane{lane}" / f"{phase}.xml"
+    return folder_of(lane) / f"{phase}.xml"
 
 
 def make_lane(lane: int) -> dict[str, str]:
     """The variables that point flow360 at a lane's stack; its `.env` is written if it is not there yet."""
     from flow360 import settings
 
-    folder = BUILD / f"lane{lane}"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
+    folder = folder_of(lane)
     found = {
         "FLOW360_STATE": f"{settings.settings().state_dir}-test{lane}",
         "FLOW360_ENV_FILE": str(folder / "test.env"),
@@ -54,7 +60,6 @@ def use_test_environment() -> None:
     """
     if "FLOW360_ENV_FILE" in os.environ:
         return
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
     os.environ.update(make_lane(LANES[0]))
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flow360 import linters
-from tests.environment import BUILD, LANES, ROOT, make_lane, report_of
+from tests.environment import BUILD, LANES, ROOT, folder_of, make_lane, report_of
 from tests.lanes import files, under_test
 
 BIN = Path(sys.executable).parent
@@ -264,7 +264,6 @@ def main() -> int:
         wanted.add("ending")  # whoever starts services stops them
     start = time.monotonic()
     shutil.rmtree(BUILD, ignore_errors=True)
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
     environments = {lane: make_lane(lane) | {"FLOW360_TEST_LANE": str(lane)} for lane in LANES}
     for environment in environments.values():
         _end_cut_off_run(environment)
@@ -320,7 +319,7 @@ def _end_cut_off_run(environment: dict[str, str]) -> None:
 def _keep_logs(lane: int, environment: dict[str, str]) -> None:
     state = Path(environment["FLOW360_STATE"])
     if (state / "logs").exists():
-        shutil.copytree(state / "logs", BUILD / f"lane{lane}" / "logs", dirs_exist_ok=True)
+        shutil.copytree(state / "logs", folder_of(lane) / "logs", dirs_exist_ok=True)
     shutil.rmtree(state, ignore_errors=True)
 
 
