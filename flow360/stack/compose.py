@@ -252,6 +252,17 @@ def brief(command: Sequence[str]) -> str:
     return "docker compose " + next((word for word in command if word in verbs), "")
 
 
+def error_of(what: str, said: Sequence[str]) -> FlowError:
+    """What a docker command said when it failed, as one line; `what` is its name for people."""
+    text = "\n".join(said)
+    last = next((line.strip() for line in reversed(said) if line.strip()), "no reason given")
+    if "no space left on device" in text:
+        return FlowError(
+            f"{what}: docker has no room left on its disk: docker system df shows what takes it", Exit.DISK
+        )
+    return FlowError(f"{what} failed: {last[:240]}", Exit.DOCKER)
+
+
 def _environment() -> dict[str, str]:
     # A learner's own COMPOSE_FILE or COMPOSE_PROFILES is for the commands that the learner types.
     hidden = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES")

@@ -7,36 +7,23 @@ really runs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import GENERATED, ROOT, settings
-from flow360.stack import probes
-from flow360.stack.compose import Background, CommandFailed, Compose, follow, run
-from flow360.stack.model import STACK, Model, Service
+from flow360.settings import GENERATED, settings
+from flow360.stack import images, probes
+from flow360.stack.compose import Background, CommandFailed, Compose, error_of, follow, run
+from flow360.stack.model import Model, Service
 from flow360.stack.status import Event, Progress, ServiceStatus, State
 from flow360.stack.supervise import pss_mb
 
 DEADLINE = 180  # seconds for one service to become ready once its container runs
-FETCH = 3600  # seconds for one image over a slow line
 STOP = 300  # seconds for everything to stop: databases write a checkpoint first
-MANIFEST = 8  # seconds to learn whether an image can be had
-PULLS = 3  # images fetched side by side
-STAND_IN = "org.flow360.stand-in"  # the label of an image that is not what its name says
-SOURCE = "org.flow360.source"  # the label that ties our own image to the files it was built from
-# What stack/images/Dockerfile reads. An image built from other contents is built again.
-INPUTS = (
-    *("stack/images", "stack/jars.lock", "stack/spark", "requirements.lock", "flow360/__init__.py"),
-    *("flow360/errors.py", "flow360/settings.py", "flow360/clients", "flow360/monitoring", "flow360/primeur"),
-    *("flow360/stack", "flow360/streams", "data/seed"),
-)
 
 
 class DockerEngine:
@@ -56,16 +43,15 @@ class DockerEngine:
 
     def images_ready(self, names: Iterable[str]) -> bool:
         """Are all images of these services on this machine (ours built from the files as they are now)?"""
-        return not self._missing(self._ours(names))
+        return not images.missing(self.compose, self._services(names))
 
-    def can_pull(self, image: str) -> bool:
-        """Does the registry answer for this image (for one of ours: for its base) within a few seconds?"""
-        if any(self.compose.built_here(s.name) and s.image == image for s in self._services()):
-            image = _base_image()
-        try:
-            return run(["docker", "manifest", "inspect", image], MANIFEST).returncode == 0
-        except FlowError:
-            return False
+    def fetch(self, names: Iterable[str], progress: Progress) -> None:
+        """Pull and build the images that are missing, a few side by side.
+
+        Raises:
+            FlowError: an image cannot be had; what has come so far is kept.
+        """
+        images.fetch(self.compose, self._services(names), progress)
 
     # --- up
 
@@ -180,7 +166,7 @@ class DockerEngine:
         text = "\n".join(said)
         if re.search("address already in use|port is already allocated|ports are not available", text):
             for number in re.findall(r"127\.0\.0\.1:(\d+)", text):
-                for service in self._services():
+                for service in self._services(self.model.services):
                     if int(number) in service.ports:
                         variable = self.compose.port_variable(service.name)
                         return FlowError(
@@ -188,59 +174,14 @@ class DockerEngine:
                             f"or give {variable} in .env another number",
                             Exit.PORT,
                         )
-        return _docker_error("docker compose up", said)
-
-    # --- images
-
-    def fetch(self, names: Iterable[str], progress: Progress) -> None:
-        """Pull and build the images that are missing, a few side by side.
-
-        Raises:
-            FlowError: an image cannot be had; what has come so far is kept.
-        """
-        missing = self._missing(self._ours(names))
-        if not missing:
-            return
-        with ThreadPoolExecutor(PULLS) as pool:
-            futures = [pool.submit(self._fetch_one, service, progress) for service in missing]
-        for future in futures:
-            future.result()
-
-    def _missing(self, names: Iterable[str]) -> list[Service]:
-        """One service for each image that is missing or out of date."""
-        by_image = {self.model[name].image: self.model[name] for name in names}
-        present = self.compose.images(image for image in by_image if image)
-        return [
-            service
-            for image, service in by_image.items()
-            if image not in present
-            or (self.compose.built_here(service.name) and present[image].get(SOURCE) != source_digest())
-        ]
-
-    def _fetch_one(self, service: Service, progress: Progress) -> None:
-        image, start = str(service.image), time.monotonic()
-        built = self.compose.built_here(service.name)
-        count = _Steps() if built else _Layers()
-
-        def say(line: str) -> None:
-            if count.read(line):
-                detail = f"{image}: {count.done} of {count.all} {count.what}"
-                progress(Event(service.name, "fetching", detail, count.share, time.monotonic() - start))
-
-        progress(Event(service.name, "fetching", image, 0.0))
-        command = self.compose.command("build", service.name) if built else ["docker", "pull", image]
-        try:
-            follow(command, say, FETCH, {"FLOW360_SOURCE": source_digest()} if built else None)
-        except CommandFailed as failed:
-            raise _no_image(image, failed.lines, built) from None
-        progress(Event(service.name, "ready", image, 1.0, time.monotonic() - start))
+        return error_of("docker compose up", said)
 
     # --- down, reset, logs
 
     def down(self, names: Iterable[str] | None, progress: Progress) -> None:
         """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays."""
         if names is None:
-            wanted = [service.name for service in self._services()]
+            wanted = self._ours(self.model.services)
             arguments = ["down", "--remove-orphans"]
         else:
             wanted = self._ours(self.model.dependants(names))
@@ -256,7 +197,7 @@ class DockerEngine:
         try:
             follow(self.compose.command(*arguments), lambda _: None, STOP)
         except CommandFailed as failed:
-            raise _docker_error("docker compose " + arguments[0], failed.lines) from None
+            raise error_of("docker compose " + arguments[0], failed.lines) from None
         for name in running:
             if not self.model[name].job:
                 progress(Event(name, "stopped", "", None, time.monotonic() - start))
@@ -266,7 +207,7 @@ class DockerEngine:
         for verb in ("kill", "start"):
             done = run(self.compose.command(verb, self.model[name].name), STOP)
             if done.returncode:
-                raise _docker_error(f"docker compose {verb}", done.stderr.splitlines())
+                raise error_of(f"docker compose {verb}", done.stderr.splitlines())
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their volumes, none else; jobs that filled them will run again."""
@@ -277,7 +218,7 @@ class DockerEngine:
             if volumes:
                 done = run(["docker", "volume", "rm", *volumes], STOP)
                 if done.returncode:
-                    raise _docker_error("docker volume rm", done.stderr.splitlines())
+                    raise error_of("docker volume rm", done.stderr.splitlines())
             if self.model[name].job:
                 self._mark(self.model[name]).unlink(missing_ok=True)
             progress(Event(name, "reset"))
@@ -301,24 +242,24 @@ class DockerEngine:
 
     def status(self) -> list[ServiceStatus]:
         """What is really there, asked now; probes run side by side. Without a daemon everything is stopped."""
-        services = self._services()
+        services = self._services(self.model.services)
         if self.answers() is not None:
             return [self._row(service, "stopped", {}, 0.0) for service in services]
         containers = self.compose.containers()
-        images = self.compose.images(str(service.image) for service in services)
+        present = self.compose.images(str(service.image) for service in services)
         with ThreadPoolExecutor(8) as pool:
             memory = pool.submit(self._memory, containers)
             states = list(pool.map(lambda service: self._state(service, containers.get(service.name)), services))
         rows = []
         for service, state in zip(services, states, strict=True):
             container = containers.get(service.name)
-            labels = container["Config"]["Labels"] if container else images.get(str(service.image), {})
+            labels = container["Config"]["Labels"] if container else present.get(str(service.image), {})
             rows.append(self._row(service, state, labels, memory.result().get(service.name, 0.0)))
         return rows
 
     @staticmethod
     def _row(service: Service, state: State, labels: Mapping[str, str], memory: float) -> ServiceStatus:
-        other = labels.get(STAND_IN)
+        other = labels.get(images.STAND_IN)
         return ServiceStatus(
             service.name,
             service.layer,
@@ -356,11 +297,11 @@ class DockerEngine:
 
     # --- the parts of a service
 
-    def _services(self) -> list[Service]:
-        return [service for service in self.model.services.values() if not service.host]
-
     def _ours(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if not self.model[name].host]
+
+    def _services(self, names: Iterable[str]) -> list[Service]:
+        return [self.model[name] for name in self._ours(names)]
 
     def _probe(self, service: Service) -> probes.Probe:
         return probes.of(self.model, service)
@@ -384,100 +325,9 @@ class DockerEngine:
         return mark.exists() and mark.read_text("utf-8") == self._filled(service)
 
 
-class _Layers:
-    """Progress out of the lines of `docker pull`: `9824c27679d3: Pull complete`."""
-
-    what = "layers"
-
-    def __init__(self) -> None:
-        self._state: dict[str, bool] = {}
-
-    def read(self, line: str) -> bool:
-        found = re.match(r"([0-9a-f]{12}): (.+)", line)
-        if found:
-            self._state[found.group(1)] = found.group(2) in ("Pull complete", "Already exists")
-        return bool(found)
-
-    @property
-    def done(self) -> int:
-        return sum(self._state.values())
-
-    @property
-    def all(self) -> int:
-        return len(self._state)
-
-    @property
-    def share(self) -> float:
-        return self.done / max(self.all, 1)
-
-
-class _Steps:
-    """Progress out of the lines of a build: `#7 [primeur 3/8] RUN …`, or of the old builder `Step 3/8 : RUN …`."""
-
-    what = "steps"
-    done = 0
-    all = 1
-
-    def read(self, line: str) -> bool:
-        found = re.search(r"(?:\[\D*\s|^Step )(\d+)/(\d+)(?:\]| :)", line)
-        if found:
-            self.done, self.all = map(int, found.groups())
-        return bool(found)
-
-    @property
-    def share(self) -> float:
-        return (self.done - 1) / max(self.all, 1)
-
-
 def _started(container: Mapping) -> bool:
     return container["State"]["Status"] != "created"
 
 
 def _exited_well(state: Mapping) -> bool:
     return state["Status"] == "exited" and state["ExitCode"] == 0
-
-
-@cache
-def source_digest() -> str:
-    """One hash over all files that our image is built from."""
-    digest = hashlib.sha256()
-    for entry in INPUTS:
-        path = ROOT / entry
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc")
-        for file in files:
-            content = file.read_bytes()
-            digest.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:16]
-
-
-def _base_image() -> str:
-    found = re.search(r"^ARG BASE=(\S+)", (STACK / "images" / "Dockerfile").read_text("utf-8"), re.MULTILINE)
-    return found.group(1) if found else ""
-
-
-def _no_image(image: str, said: Sequence[str], built: bool) -> FlowError:
-    text = "\n".join(said)
-    last = next((line for line in reversed(said) if line.strip()), "no reason given")[:160]
-    if "no space left on device" in text:
-        return _docker_error(image, said)
-    if re.search("toomanyrequests|rate limit", text, re.IGNORECASE):
-        return FlowError(
-            f"{image}: the registry says that too many images were pulled from here: docker login, or wait an hour",
-            Exit.NETWORK,
-        )
-    what = "built" if built else "pulled"
-    return FlowError(
-        f"{image} cannot be {what} ({last}). Is there a network? Run the same command again, it goes on where it "
-        "stopped; or take --engine native.",
-        Exit.NETWORK,
-    )
-
-
-def _docker_error(what: str, said: Sequence[str]) -> FlowError:
-    text = "\n".join(said)
-    last = next((line.strip() for line in reversed(said) if line.strip()), "no reason given")
-    if "no space left on device" in text:
-        return FlowError(
-            f"{what}: docker has no room left on its disk: docker system df shows what takes it", Exit.DISK
-        )
-    return FlowError(f"{what} failed: {last[:240]}", Exit.DOCKER)

@@ -202,10 +202,11 @@ def _noted_engine(state: Path) -> str | None:
 
 
 def _choose(services: Model) -> str:
+    from flow360.stack import images
     from flow360.stack.docker import DockerEngine
 
     docker = DockerEngine(services)
     if docker.answers() is not None:
         return "native"
-    names = [service.name for service in services.services.values() if not service.host]
-    return "docker" if docker.images_ready(names) or docker.can_pull(services["postgres-dwh"].image or "") else "native"
+    there = docker.images_ready(services.services) or images.can_pull(str(services["postgres-dwh"].image))
+    return "docker" if there else "native"

@@ -1,7 +1,7 @@
 """The stack as data: `stack/compose.yaml` and `stack/native.toml`, read into dataclasses.
 
-compose.yaml is the home of names, layers, dependencies, profiles, ports and images; native.toml of what only plain
-processes need. Nothing here starts anything.
+compose.yaml is the home of names, layers, dependencies, profiles, ports, heaps and images; native.toml of what only
+plain processes need. Nothing here starts anything.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\}|(\w+))")
 
 @dataclass(frozen=True)
 class Java:
-    """How a JVM service starts: main class, heap (-Xmx), further options, and what stands in front of the class path.
+    """How a JVM service starts: main class, heap (-Xmx, from compose.yaml), options, what stands in front of its jars.
 
     That is folders, or `FOLDER/*` for the jars in one. `agents` are jars that the JVM loads beside the program: a group
     of jars.lock, and what the agent is told.
@@ -229,7 +229,17 @@ def _like(name: str, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {**tables[other], **table, "environment": environment}
 
 
-def _native(name: str, table: Mapping[str, Any]) -> Native:
+def _heap(name: str, spec: Mapping[str, Any]) -> str:
+    """The heap of a service's JVM (`384m`), told in the way that the image's start script wants to hear it."""
+    environment = (f"{key}={value}" for key, value in spec.get("environment", {}).items())
+    told = " ".join([*spec.get("command", ()), *environment])
+    found = re.search(r"(?:-Xmx|--driver-memory |SPARK_DAEMON_MEMORY=)(\d+[kmg])\b", told)
+    if not found:
+        raise FlowError(f"stack/compose.yaml: {name}: its heap (-Xmx) must stand in its environment or command")
+    return found[1]
+
+
+def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any]) -> Native:
     known = set(Native.__dataclass_fields__)
     extra = set(table) - known
     if extra:
@@ -239,8 +249,10 @@ def _native(name: str, table: Mapping[str, Any]) -> Native:
         raise FlowError(f"stack/native.toml: [{name}]: runs must be one of {', '.join(RUNS)}")
     if "java" in values:
         java = dict(values["java"])
+        if extra := set(java) - (set(Java.__dataclass_fields__) - {"heap"}):
+            raise FlowError(f"stack/native.toml: [{name}.java]: unknown key {', '.join(sorted(extra))}")
         lists = {key: tuple(java.pop(key, ())) for key in ("options", "classpath")}
-        values["java"] = Java(**java, **lists)
+        values["java"] = Java(**java, **lists, heap=_heap(name, spec))
     if "config" in values:
         given = values["config"]
         values["config"] = tuple(Config(**one) for one in ([given] if isinstance(given, dict) else given))
@@ -283,7 +295,8 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
         port = int(env.get(variable) or PORTS[variable])
         rest = {key: value for key, value in table.items() if key not in (*about, "port")}
         link = about.pop("link").replace("{port[" + name + "]}", str(port))
-        services[name] = Service(name=name, native=_native(name, rest), ports=(port,), link=link, host=True, **about)
+        alone = _native(name, rest, {})
+        services[name] = Service(name=name, native=alone, ports=(port,), link=link, host=True, **about)
     for name, spec in raw.items():
         spec = _deep(spec, env)
         about = spec.get("x-flow360", {})
@@ -294,7 +307,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
             layer=about["layer"],
             title=about["title"],
             link=about.get("link"),
-            native=_native(name, tables[name]),
+            native=_native(name, tables[name], spec),
             image=spec.get("image"),
             profiles=tuple(spec.get("profiles", ())),
             depends_on={key: value["condition"] for key, value in depends.items()},

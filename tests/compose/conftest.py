@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from flow360 import settings
+from flow360.stack import images
 from flow360.stack.docker import DockerEngine
 from flow360.stack.model import model, read_model
 from flow360.stack.status import Event
@@ -51,8 +52,7 @@ def _no_images() -> str | None:
     engine = DockerEngine(model())
     if reason := engine.answers():
         return reason
-    names = [service.name for service in model().services.values()]
-    if engine.images_ready(names) or engine.can_pull("postgres:18.6-bookworm"):
+    if engine.images_ready(model().services) or images.can_pull(str(model()["postgres-dwh"].image)):
         return None
     return "a daemon answers, but the images are not there and the registry does not answer"
 
@@ -75,7 +75,7 @@ def daemon() -> Iterator[str]:
             # That daemon has no bridge of its own.
             patch.setenv("FLOW360_BUILD_NETWORK", "host")
             # The old builder makes every stage in front of the wanted one: one build after the other finds them made.
-            patch.setattr("flow360.stack.docker.PULLS", 1)
+            patch.setattr("flow360.stack.images.PULLS", 1)
             standins.build()
             yield "standins"
     finally:

@@ -21,7 +21,7 @@ from flow360 import clients
 from flow360.course import course as registry
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
-from flow360.stack import probes
+from flow360.stack import images, probes
 from flow360.stack.docker import DockerEngine
 from flow360.stack.model import read_model
 from tests.compose.asking import all_volumes, check_containers, docker, of_project, until
@@ -297,7 +297,7 @@ def test_an_image_that_cannot_be_had_is_one_line(course, monkeypatch):
     broken = replace(model["mosquitto"], image="flow360/no-such-image:0.0.0")
     engine = DockerEngine(replace(model, services={**model.services, "mosquitto": broken}))
     assert not engine.images_ready(["mosquitto"])
-    assert not engine.can_pull("flow360/no-such-image:0.0.0")
+    assert not images.can_pull("flow360/no-such-image:0.0.0")
     with pytest.raises(FlowError) as caught:
         engine.fetch(["mosquitto"], lambda _: None)
     print(f"\n{caught.value.message}", end="")

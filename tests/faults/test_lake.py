@@ -136,7 +136,9 @@ def test_a_block_is_overwritten_on_one_disk(stack, lake):
     block = int(lake().blocks(path)["block"].iat[0])
 
     def on_disk() -> list[bytes]:
-        folders = [stack.host._data(stack.model[name]) / "blocks" for name in ("datanode", "datanode-2", "datanode-3")]
+        folders = [
+            stack.host.programs.data(stack.model[name]) / "blocks" for name in ("datanode", "datanode-2", "datanode-3")
+        ]
         return [file.read_bytes() for folder in folders for file in folder.rglob(f"blk_{block}")]
 
     def again() -> bool:
@@ -147,7 +149,7 @@ def test_a_block_is_overwritten_on_one_disk(stack, lake):
 
     until(lambda: on_disk() == [data, data], "two copies on the disks", 60)
     holder = lake().blocks(path)["on"].iat[0].split(", ")[0]
-    victim = next((stack.host._data(stack.model[holder]) / "blocks").rglob(f"blk_{block}"))
+    victim = next((stack.host.programs.data(stack.model[holder]) / "blocks").rglob(f"blk_{block}"))
     victim.write_bytes(bytes(len(data)))
     spoilt = sum(copy != data for copy in on_disk())
     seen, start = {"reads": 0, "wrong_bytes_read": 0}, time.monotonic()

@@ -40,12 +40,12 @@ def airflow(started) -> Iterator[None]:
 
 @pytest.mark.timeout(400)
 def test_passwords_are_in_no_log_and_in_a_file_of_their_owner(stack, airflow):
-    file = stack.host._data(stack.model["airflow-webserver"]) / "passwords.json"
+    file = stack.host.programs.data(stack.model["airflow-webserver"]) / "passwords.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     run = pipelines.start("nightly_quality", "2026-05-08T06:00Z") if not pipelines.runs("nightly_quality") else ""
     if run:
         pipelines.finish("nightly_quality", run)
-    home = stack.host._data(stack.model["airflow-scheduler"])
+    home = stack.host.programs.data(stack.model["airflow-scheduler"])
     logs = [*(stack.host.state / "logs").glob("airflow-*.log"), *home.rglob("*.log")]
     assert len(logs) >= len(PARTS)
     for log in logs:

@@ -116,7 +116,7 @@ def test_for_root_postgresql_runs_as_another_user(stack, everything):
         for process in (server, *server.children()):
             assert process.uids().real != 0, process.cmdline()
             assert pwd.getpwuid(process.uids().real).pw_name in ("postgres", "nobody")
-        data = stack.host._data(stack.model[name])
+        data = stack.host.programs.data(stack.model[name])
         assert data.stat().st_mode & 0o077 == 0, "its folder is its own"
 
 
@@ -221,7 +221,7 @@ def test_reset_removes_only_what_was_named(stack, everything):
     stack.reset(["postgres-source"])
     found = rows(stack)
     assert found["postgres-source"].state == "stopped"
-    assert not stack.host._data(stack.model["postgres-source"]).exists()
+    assert not stack.host.programs.data(stack.model["postgres-source"]).exists()
     assert found["primeur-load"].state == "stopped", "what it had loaded is gone, so the job is to be done again"
     assert found["postgres-dwh"].state == "running"
     assert kept("warehouse", word)

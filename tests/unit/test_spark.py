@@ -14,6 +14,7 @@ from flow360.stack import supervise
 from flow360.stack.model import COMPOSE, model
 from flow360.stack.native import NativeEngine
 from flow360.stack.prepare import spark_home
+from flow360.stack.programs import Programs
 
 PLAN = """== Physical Plan ==
 AdaptiveSparkPlan isFinalPlan=false
@@ -121,8 +122,7 @@ def test_a_page_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch
 
 
 def test_jars_of_a_folder_stand_on_the_class_path_in_order(tmp_path: Path) -> None:
-    engine = NativeEngine(model(), tmp_path)
-    found = engine._classpath(model()["spark-connect"])
+    found = Programs(model(), tmp_path).classpath(model()["spark-connect"])
     own = [path for path in found if path.parent == spark_home() / "jars"]
     assert own == sorted(own)
     assert found[: len(own)] == own

@@ -11,8 +11,8 @@ import yaml
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT
+from flow360.stack.configs import local_addresses, overlay, overlay_xml
 from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, model, read_model
-from flow360.stack.native import local_addresses, overlay, overlay_xml
 
 
 def small(folder: Path, compose: dict | None = None, native: str = "", env: dict | None = None) -> Model:
@@ -281,12 +281,31 @@ def test_several_config_files_and_a_class_path_are_read(tmp_path):
 runs = "real"
 what = "it"
 config = [{file = "a.xml", set = {k = "v"}, secret = true}, {file = "b.properties"}]
-java = {main = "M", heap = "1m", classpath = ["{conf}"], options = ["-Da=b"]}
+java = {main = "M", classpath = ["{conf}"], options = ["-Da=b"]}
 ready = {probe = "http"}
 """
-    native = small(tmp_path, {"base": {"x-flow360": {"layer": 1, "title": "B"}}}, text)["base"].native
+    about = {"x-flow360": {"layer": 1, "title": "B"}, "environment": {"OPTS": "-Xms1m -Xmx2m"}}
+    native = small(tmp_path, {"base": about}, text)["base"].native
     assert [(c.file, c.secret) for c in native.config] == [("a.xml", True), ("b.properties", False)]
     assert native.java.classpath == ("{conf}",)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"environment": {"KAFKA_HEAP_OPTS": "-Xms32m -Xmx96m"}},
+        {"environment": {"SPARK_DAEMON_MEMORY": "96m"}},
+        {"command": ["Submit", "--driver-memory", "96m", "it"]},
+    ],
+)
+def test_a_heap_stands_in_compose_yaml_and_nowhere_else(tmp_path, spec):
+    about = {"x-flow360": {"layer": 1, "title": "B"}}
+    text = '[base]\nruns = "real"\nwhat = "it"\njava = {main = "M"}\nready = {probe = "http"}\n'
+    assert small(tmp_path, {"base": about | spec}, text)["base"].native.java.heap == "96m"
+    with pytest.raises(FlowError, match="base: its heap"):
+        small(tmp_path, {"base": about}, text)
+    with pytest.raises(FlowError, match="unknown key heap"):
+        small(tmp_path, {"base": about | spec}, text.replace('"M"', '"M", heap = "1m"'))
 
 
 def test_a_service_like_another_takes_its_keys_and_its_own_win(tmp_path):

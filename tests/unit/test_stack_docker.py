@@ -1,0 +1,199 @@
+"""The docker engine without a daemon: what is made of docker's answers, written by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from flow360.errors import Exit, FlowError
+from flow360.stack import compose as cli
+from flow360.stack import images
+from flow360.stack.docker import DockerEngine
+from flow360.stack.model import COMPOSE, model
+from flow360.stack.status import Event
+
+
+class Done:
+    """What subprocess.run gives back."""
+
+    def __init__(self, stdout: str = "", stderr: str = "", returncode: int = 0) -> None:
+        self.stdout, self.stderr, self.returncode = stdout, stderr, returncode
+
+
+@pytest.fixture
+def engine() -> DockerEngine:
+    return DockerEngine(model())
+
+
+def answering(monkeypatch, *answers: Done | type[FlowError]) -> None:
+    given = iter(answers)
+
+    def run(command, _seconds):
+        answer = next(given)
+        if answer is FlowError:
+            raise FlowError(f"{command[:2]} did not end")
+        return answer
+
+    monkeypatch.setattr(cli, "run", run)
+    monkeypatch.setattr(cli.shutil, "which", lambda _: "/usr/bin/docker")
+
+
+def test_a_daemon_and_a_new_compose_answer(engine, monkeypatch):
+    for version in ("2.24.0", "v5.2.0", "dev", "2.40.3-desktop.1"):
+        answering(monkeypatch, Done("28.1.0\n"), Done(version + "\n"))
+        assert engine.answers() is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([Done("", "Cannot connect to the Docker daemon at unix:///x. Is it running?", 1)], "does not answer"),
+        ([Done("", "permission denied while trying to connect", 1)], r"usermod -aG docker"),
+        ([FlowError], "within 5 s"),
+        ([Done("28.1.0"), Done("", "docker: unknown command: docker compose", 1)], "no Compose plugin"),
+        ([Done("28.1.0"), Done("2.17.3\n")], r"2\.17\.3 is too old: 2\.24"),
+    ],
+)
+def test_why_docker_cannot_be_used_is_one_line_with_the_fix(engine, monkeypatch, answers, expected):
+    answering(monkeypatch, *answers)
+    reason = engine.answers()
+    assert reason
+    assert re.search(expected, reason)
+    assert len(reason.splitlines()) == 1
+
+
+def test_docker_that_is_not_installed(engine, monkeypatch):
+    monkeypatch.setattr(cli.shutil, "which", lambda _: None)
+    assert "not installed" in engine.answers()
+    with pytest.raises(FlowError, match="not installed") as caught:
+        engine.up(["kafka"], lambda _: None)
+    assert caught.value.code == Exit.DOCKER
+    engine.down(None, lambda _: None)  # nothing can run, so there is nothing to stop
+    assert {row.state for row in engine.status()} == {"stopped"}
+
+
+def test_jupyterlab_is_not_the_engine_s_business(engine, monkeypatch):
+    monkeypatch.setattr(cli.shutil, "which", lambda _: None)
+    assert "jupyterlab" not in {row.name for row in engine.status()}
+    assert "jupyterlab" not in engine._ours(["jupyterlab", "kafka"])
+
+
+def test_commands_name_project_file_and_variables(engine):
+    command = engine.compose.command("up", "kafka")
+    for option, value in (("--file", str(COMPOSE)), ("--project-name", engine.compose.project)):
+        assert command[command.index(option) + 1] == value
+    assert command[-2:] == ["up", "kafka"]
+    assert engine.follow_command("kafka")[-1] == "kafka"
+
+
+def test_the_project_s_name_comes_from_where_compose_takes_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLOW360_ENV_FILE", str(tmp_path / ".env"))
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    monkeypatch.delenv("FLOW360_COMPOSE_PROJECT", raising=False)
+    assert cli.Compose().project == yaml.safe_load(COMPOSE.read_text("utf-8"))["name"]
+    (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME=mine\n", "utf-8")
+    assert cli.Compose().project == "mine"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "shell")
+    assert cli.Compose().project == "shell"
+    monkeypatch.setenv("FLOW360_COMPOSE_PROJECT", "test")
+    assert cli.Compose().project == "test"
+
+
+def test_a_taken_port_names_service_and_variable(engine):
+    said = [
+        "Error response from daemon: driver failed programming external connectivity on endpoint x: Error starting "
+        f"userland proxy: listen tcp4 127.0.0.1:{engine.model['kafka'].port}: bind: address already in use"
+    ]
+    error = engine._failure(said, ["kafka"], {})
+    assert error.code == Exit.PORT
+    assert error.message.startswith(f"kafka: port {engine.model['kafka'].port} is taken")
+    assert "KAFKA_PORT" in error.message
+
+
+def container(status: str, health: str | None = None, code: int = 0, restarts: int = 0, **labels: str) -> dict:
+    state = {"Status": status, "Running": status == "running", "ExitCode": code, "Pid": 0}
+    if health:
+        state["Health"] = {"Status": health, "Log": [{"Output": "no answer\n"}]}
+    return {"Id": "1", "State": state, "RestartCount": restarts, "Config": {"Labels": labels, "Image": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (None, "stopped"),
+        (container("created"), "stopped"),
+        (container("running", "starting"), "starting"),
+        (container("running", "healthy"), "running"),
+        (container("running", "unhealthy"), "failed"),
+        (container("restarting", code=1), "failed"),
+        (container("exited", code=143), "stopped"),
+        (container("exited", code=1), "failed"),
+    ],
+)
+def test_states(engine, monkeypatch, row, state):
+    monkeypatch.setattr(engine, "_probe", lambda _service: lambda: None)
+    assert engine._state(engine.model["kafka"], row) == state
+
+
+def test_healthy_is_not_yet_running_while_the_published_port_is_silent(engine, monkeypatch):
+    monkeypatch.setattr(engine, "_probe", lambda _service: lambda: "metadata: no controller yet")
+    assert engine._state(engine.model["kafka"], container("running", "healthy")) == "starting"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (container("exited", code=3), "ended with exit code 3"),
+        (container("restarting", code=1, restarts=3), "ends again and again"),
+        (container("running", "unhealthy"), r"unhealthy \(no answer\)"),
+    ],
+)
+def test_trouble_is_told_with_the_end_of_the_log(engine, monkeypatch, row, expected):
+    monkeypatch.setattr(engine, "logs", lambda _name, _lines: "one\ntwo")
+    sentence = engine._trouble(engine.model["kafka"], row)
+    assert re.search(expected, sentence)
+    assert sentence.splitlines()[-2:] == ["  one", "  two"]
+
+
+def test_waiting_goes_on_while_there_is_hope(engine):
+    assert engine._trouble(engine.model["kafka"], container("running", "starting")) is None
+    assert engine._trouble(engine.model["primeur-load"], container("exited", code=0)) is None
+
+
+def test_status_calls_a_stand_in_a_stand_in(engine):
+    service = engine.model["kafka"]
+    row = engine._row(service, "running", {images.STAND_IN: "Kafka of somebody else"}, 1.0)
+    assert (row.runs, row.what) == ("stand-in", "Kafka of somebody else")
+    row = engine._row(service, "running", {}, 1.0)
+    assert (row.runs, row.what) == ("real", service.image)
+
+
+def test_up_says_what_was_running_and_starts_nothing(engine, monkeypatch):
+    events: list[Event] = []
+    row = container("running", "healthy")
+    row["Config"]["Image"] = engine.model["mosquitto"].image
+    monkeypatch.setattr(engine, "answers", lambda: None)
+    monkeypatch.setattr(engine.compose, "containers", lambda: {"mosquitto": row})
+    monkeypatch.setattr(engine, "_probe", lambda _service: lambda: None)
+    engine.up(["mosquitto"], events.append)
+    assert [(event.state, event.detail) for event in events] == [("running", "was running")]
+
+
+def test_long_commands_are_read_line_by_line_and_ended_in_time():
+    said: list[str] = []
+    assert cli.follow(["sh", "-c", "echo one; echo two >&2"], said.append, 10) == ["one", "two"] == said
+    with pytest.raises(cli.CommandFailed) as failed:
+        cli.follow(["sh", "-c", "echo why; exit 3"], said.append, 10)
+    assert failed.value.lines == ["why"]
+    with pytest.raises(FlowError, match="did not end within"):
+        cli.follow(["sleep", "30"], said.append, 0.2)
+
+
+def test_memory_is_read_from_docker_s_own_figures(engine, monkeypatch):
+    monkeypatch.setattr(cli, "run", lambda _command, _seconds: Done("aa 12.5MiB / 64MiB\nbb 1.5GiB / 2GiB\n"))
+    assert engine.compose.memory_mb({"mosquitto": "aa", "kafka": "bb", "gone": "cc"}) == {
+        "mosquitto": 13.1,
+        "kafka": 1610.6,
+    }

@@ -1,0 +1,144 @@
+"""The images of the docker engine: what they are built from, and what is made of docker's words while they come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from flow360.errors import Exit
+from flow360.settings import ROOT
+from flow360.stack import images
+from flow360.stack.docker import DockerEngine
+from flow360.stack.model import COMPOSE, model
+
+SERVICES: dict[str, dict] = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
+
+
+@pytest.fixture
+def engine() -> DockerEngine:
+    return DockerEngine(model())
+
+
+def test_the_build_is_one_dockerfile_with_a_pinned_base():
+    builds = [spec["build"] for spec in SERVICES.values() if "build" in spec]
+    assert {build["dockerfile"] for build in builds} == {"stack/images/Dockerfile"}
+    text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
+    assert re.search(r"^ARG BASE=\S+:\d\S+$", text, re.MULTILINE)
+    for build in builds:
+        assert f" AS {build['target']}\n" in text
+        assert set(build["args"]) <= set(re.findall(r"^ARG (\w+)", text, re.MULTILINE))
+    assert re.search(r"^USER \d+$", text, re.MULTILINE)
+
+
+def test_the_images_take_their_packages_from_the_lock_and_their_files_through_dockerignore():
+    lock = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE))
+    lists = sorted((ROOT / "stack" / "images").glob("*.txt"))
+    assert lists
+    for wanted in lists:
+        lines = wanted.read_text("utf-8").splitlines()
+        names = [line.partition("[")[0] for line in lines if not line.startswith("#")]
+        assert set(names) <= lock
+        assert names == sorted(names)
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert ignored[1] == "*"
+    for entry in images.INPUTS:
+        assert f"!{entry}" in ignored or entry == "stack/images"
+        assert (ROOT / entry).exists()
+
+
+def test_airflow_s_image_has_what_its_added_packages_need():
+    """They are installed without their dependencies: each of those is Airflow's own, or stands in the list."""
+
+    def needs(names: set[str]) -> set[str]:
+        found, left = set(), {(name, "") for name in names}
+        while left:
+            name, extra = left.pop()
+            found.add((name, extra))
+            for text in distribution(name).requires or ():
+                one = Requirement(text)
+                if one.marker is None or one.marker.evaluate({"extra": extra}):
+                    left |= {(canonicalize_name(one.name), extra) for extra in ("", *one.extras)} - found
+        return {name for name, _ in found}
+
+    lines = (ROOT / "stack" / "images" / "airflow.txt").read_text("utf-8").splitlines()
+    added = {line for line in lines if not line.startswith("#")}
+    assert needs(added) - needs({"apache-airflow", "apache-airflow-providers-postgres"}) <= added
+
+
+def test_what_the_dockerfile_copies_is_there_and_passes_dockerignore():
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    copies = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "stack" / "images" / "Dockerfile").read_text(), re.MULTILINE
+    )
+    sources = {source for line in copies for source in line.split()}
+    assert "stack/images/spark.sh" in sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        inside = (pattern for pattern in allowed if Path(source).is_relative_to(pattern) or fnmatch(source, pattern))
+        assert any(inside) or source == "flow360", source  # of flow360, its allowed parts
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "expected"),
+    [
+        ("Error response from daemon: manifest for a:1 not found: manifest unknown", Exit.NETWORK, "cannot be pulled"),
+        ("toomanyrequests: You have reached your unauthenticated pull rate limit.", Exit.NETWORK, "docker login"),
+        ("write /var/lib/docker/tmp/x: no space left on device", Exit.DISK, "docker system df"),
+    ],
+)
+def test_an_image_that_cannot_be_had(said, code, expected):
+    error = images.not_to_be_had("a:1", ["a: Pulling", said], built=False)
+    assert error.code == code
+    assert expected in error.message
+    assert len(error.message.splitlines()) == 1
+
+
+def read_all(count, lines: Iterable[str]) -> list[tuple[int, int]]:
+    return [(count.done, count.all) for line in lines if count.read(line)]
+
+
+def test_progress_of_a_pull():
+    lines = [
+        *("18.6-bookworm: Pulling from library/postgres", "9824c27679d3: Pulling fs layer", "f6f1b1f9d2a1: Waiting"),
+        *("9824c27679d3: Pull complete", "f6f1b1f9d2a1: Download complete", "f6f1b1f9d2a1: Pull complete"),
+        "Digest: sha256:0123",
+    ]
+    assert read_all(images.Layers(), lines) == [(0, 1), (0, 2), (1, 2), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Step 1/3 : FROM x", " ---> 123", "Step 2/3 : RUN y", "Step 3/3 : RUN z"],
+        ["#5 [primeur 1/3] FROM x", "#5 CACHED", "#6 [primeur 2/3] RUN y", "#7 [market-api primeur 3/3] RUN z"],
+    ],
+)
+def test_progress_of_a_build_with_either_builder(lines):
+    assert read_all(images.Steps(), lines) == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_our_image_is_built_again_when_its_files_differ(engine, monkeypatch):
+    image = engine.model["market-api"].image
+    monkeypatch.setattr(engine.compose, "images", lambda _names: {image: {images.SOURCE: images.source_digest()}})
+    assert engine.images_ready(["market-api", "market-sensors"])
+    monkeypatch.setattr(engine.compose, "images", lambda _names: {image: {images.SOURCE: "older"}})
+    assert not engine.images_ready(["market-api"])
+    services = [engine.model[name] for name in ("market-api", "market-sensors")]
+    assert [service.image for service in images.missing(engine.compose, services)] == [image]
+
+
+def test_each_image_is_fetched_once(engine, monkeypatch):
+    monkeypatch.setattr(engine.compose, "images", lambda _names: {})
+    fetched: list[str] = []
+    monkeypatch.setattr(images, "_fetch_one", lambda _compose, service, _progress: fetched.append(service.image))
+    engine.fetch([*SERVICES, "jupyterlab"], lambda _: None)
+    assert sorted(fetched) == sorted({spec["image"] for spec in SERVICES.values()})
