@@ -34,6 +34,8 @@ PORTS = {
     "KAFKA_PORT": 19092,
     "POSTGRES_SOURCE_PORT": 15432,
     "POSTGRES_DWH_PORT": 15433,
+    "POSTGRES_AIRFLOW_PORT": 15434,
+    "POSTGRES_HIVE_PORT": 15435,
     "MQTT_PORT": 11883,
     "MARKET_API_PORT": 18000,
     "STREAMS_PORT": 17070,
@@ -77,6 +79,7 @@ SECRETS = (
     "AIRFLOW_API_SECRET",
     "AIRFLOW_FERNET_KEY",
 )
+SPLIT = "compose.split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
 # HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
 SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
 
@@ -84,6 +87,11 @@ SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
 def env_file() -> Path:
     """The `.env` in force: `FLOW360_ENV_FILE`, else the one in the checkout."""
     return Path(os.environ.get("FLOW360_ENV_FILE", ROOT / ".env"))
+
+
+def is_split(compose_file: str | None) -> bool:
+    """Have Airflow and Hive PostgreSQL servers of their own? They have where COMPOSE_FILE names compose.split.yaml."""
+    return any(Path(name).name == SPLIT for name in (compose_file or "").split(":"))
 
 
 def new_secret(length: int = 24) -> str:
@@ -100,6 +108,8 @@ class Settings(BaseSettings):
     kafka_port: int = PORTS["KAFKA_PORT"]
     postgres_source_port: int = PORTS["POSTGRES_SOURCE_PORT"]
     postgres_dwh_port: int = PORTS["POSTGRES_DWH_PORT"]
+    postgres_airflow_port: int = PORTS["POSTGRES_AIRFLOW_PORT"]
+    postgres_hive_port: int = PORTS["POSTGRES_HIVE_PORT"]
     mqtt_port: int = PORTS["MQTT_PORT"]
     market_api_port: int = PORTS["MARKET_API_PORT"]
     streams_port: int = PORTS["STREAMS_PORT"]
@@ -135,6 +145,10 @@ class Settings(BaseSettings):
     postgres_dwh_user: str = "warehouse"
     postgres_dwh_db: str = "datawarehouse"
     postgres_dwh_password: str = Field("", repr=False)
+    postgres_airflow_user: str = "airflow"
+    postgres_airflow_db: str = "airflow_metadata"
+    postgres_hive_user: str = "hive"
+    postgres_hive_db: str = "hive_metastore"
     airflow_db_password: str = Field("", repr=False)
     hive_db_password: str = Field("", repr=False)
     monitor_db_password: str = Field("", repr=False)
@@ -145,12 +159,21 @@ class Settings(BaseSettings):
     airflow_api_secret: str = Field("", repr=False)
     airflow_fernet_key: str = Field("", repr=False)
 
+    compose_file: str = ""
     flow360_engine: str = "auto"
     flow360_state: Path | None = None
     flow360_cache: Path | None = None
     flow360_progress: Path | None = None
     flow360_dbt: Path | None = None
     flow360_rules: Path | None = None
+
+    @property
+    def postgres_airflow_password(self) -> str:
+        return self.airflow_db_password
+
+    @property
+    def postgres_hive_password(self) -> str:
+        return self.hive_db_password
 
     @property
     def state_dir(self) -> Path:

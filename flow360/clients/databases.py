@@ -6,37 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
 from flow360.errors import Exit, FlowError
-from flow360.settings import settings
+from flow360.settings import is_split, settings
 
 if TYPE_CHECKING:
     import adbc_driver_postgresql.dbapi
     import psycopg
     import sqlalchemy
 
-# service, and what the database, its role and the settings of its password are called
+# what it is called here, and in the settings: user, database and password
 _POSTGRES = {
-    "warehouse": ("postgres-dwh", "datawarehouse", "warehouse", "postgres_dwh"),
-    "source": ("postgres-source", "shop", "shop", "postgres_source"),
-    "airflow": ("postgres-dwh", "airflow_metadata", "airflow", "airflow_db"),
-    "hive": ("postgres-dwh", "hive_metastore", "hive", "hive_db"),
+    "warehouse": "postgres_dwh",
+    "source": "postgres_source",
+    "airflow": "postgres_airflow",
+    "hive": "postgres_hive",
 }
 _ALSO = {"postgres-dwh": "warehouse", "dwh": "warehouse", "postgres-source": "source", "shop": "source"}
 
 
 def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
     try:
-        service, database, user, key = _POSTGRES[_ALSO.get(which, which)]
+        key = _POSTGRES[_ALSO.get(which, which)]
     except KeyError:
         raise FlowError(
             f'there is no database {which!r}: use "warehouse", "source", "airflow" or "hive"', Exit.USAGE
         ) from None
     s = settings()
+    shared = key in ("postgres_airflow", "postgres_hive") and not is_split(s.compose_file)
+    service = "postgres-dwh" if shared else key.replace("_", "-")
     return service, {
         "host": "127.0.0.1",
         "port": reach.port_of(service),
-        "user": user,
+        "user": getattr(s, f"{key}_user"),
         "password": getattr(s, f"{key}_password"),
-        "dbname": database,
+        "dbname": getattr(s, f"{key}_db"),
         "connect_timeout": reach.CONNECT_SECONDS,
         "application_name": "flow360",
         "options": "-c statement_timeout=120s",

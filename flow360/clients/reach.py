@@ -16,6 +16,8 @@ _PORT_SETTING = {
     "kafka": "kafka_port",
     "postgres-source": "postgres_source_port",
     "postgres-dwh": "postgres_dwh_port",
+    "postgres-airflow": "postgres_airflow_port",
+    "postgres-hive": "postgres_hive_port",
     "mosquitto": "mqtt_port",
     "market-api": "market_api_port",
     "kafka-streams": "streams_port",

@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dotenv import dotenv_values
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import env_file
-from flow360.stack.model import COMPOSE
+from flow360.settings import SPLIT, env_file, is_split, settings
+from flow360.stack.model import COMPOSE, read_compose
 
 MINIMUM = (2, 24)  # the first line with all that compose.yaml and this module use
 ASK = 30.0  # seconds for a question that the daemon should answer at once
@@ -41,7 +40,8 @@ class Compose:
 
     def __init__(self, file: Path = COMPOSE) -> None:
         self.file = file
-        self.description: Mapping[str, Any] = yaml.safe_load(file.read_text("utf-8"))
+        self.split = is_split(settings().compose_file)
+        self.description: Mapping[str, Any] = read_compose(file, self.split)
         in_file = dotenv_values(env_file()).get("COMPOSE_PROJECT_NAME") if env_file().exists() else None
         named = os.environ.get("COMPOSE_PROJECT_NAME") or in_file or self.description["name"]
         self.project = os.environ.get("FLOW360_COMPOSE_PROJECT") or named
@@ -50,6 +50,8 @@ class Compose:
         """A `docker compose` command of this project; all profiles count, since services are named anyway."""
         command = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--profile", "*"]
         command += ["--project-directory", str(self.file.parent), "--file", str(self.file)]
+        if self.split:
+            command += ["--file", str(self.file.with_name(SPLIT))]
         if env_file().exists():
             command += ["--env-file", str(env_file())]
         return [*command, "--project-name", self.project, *arguments]

@@ -19,7 +19,7 @@ import yaml
 from dotenv import dotenv_values
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import PORTS, ROOT, env_file
+from flow360.settings import PORTS, ROOT, SPLIT, env_file, is_split
 
 STACK = ROOT / "stack"
 COMPOSE = STACK / "compose.yaml"
@@ -133,10 +133,11 @@ class Model:
 
     services: Mapping[str, Service]
     jar_groups: Mapping[str, JarGroup]
+    aliases: Mapping[str, str] = field(default_factory=dict)  # another name in the network of containers -> service
 
     def __getitem__(self, name: str) -> Service:
         try:
-            return self.services[name]
+            return self.services[self.aliases.get(name, name)]
         except KeyError:
             known = ", ".join(self.services)
             raise FlowError(f"there is no service {name!r}. There are: {known}", Exit.USAGE) from None
@@ -269,16 +270,41 @@ def _group(name: str, table: Mapping[str, Any]) -> JarGroup:
     return JarGroup(**{key: tuple(value) for key, value in table.items()})
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with Compose's `!override`: this value, and not the two joined. `merged` joins only mappings anyway."""
+
+
+_Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node, deep=True))
+
+
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with another one on top of it, key by key and all the way down; what is no mapping is replaced."""
+    both = {key: merged(base[key], top[key]) for key in top if isinstance(base.get(key), dict)}
+    return {**base, **top, **both}
+
+
+def read_compose(file: Path = COMPOSE, split: bool = False) -> dict[str, Any]:
+    """compose.yaml as it stands, its variables not replaced; with `split`, with its neighbour on top.
+
+    Compose itself joins lists: what stands in compose.split.yaml and in compose.yaml must be a mapping or `!override`.
+    """
+    base = yaml.safe_load(file.read_text("utf-8"))
+    return merged(base, yaml.load(file.with_name(SPLIT).read_text("utf-8"), _Loader)) if split else base
+
+
 def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str, str | None] | None = None) -> Model:
-    """Read both files.
+    """Read both files, and those beside them where the variable COMPOSE_FILE names compose.split.yaml.
 
     Args:
         env: the variables of `.env`; by default the file in force, with the process's environment on top.
     """
     if env is None:
         env = {**dotenv_values(env_file()), **os.environ} if env_file().exists() else dict(os.environ)
-    raw = yaml.safe_load(compose.read_text("utf-8"))["services"]
+    split = is_split(env.get("COMPOSE_FILE"))
+    raw = read_compose(compose, split)["services"]
     tables = tomllib.loads(native.read_text("utf-8"))
+    if split:
+        tables = merged(tables, tomllib.loads(native.with_name("native.split.toml").read_text("utf-8")))
     groups = {name: _group(name, group) for name, group in tables.pop("jars", {}).items()}
     hosts = tables.pop("host", {})
     tables = {name: _like(name, tables) for name in tables}
@@ -289,6 +315,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
             f"stack/: only in compose.yaml: {only}; only in native.toml: {', '.join(sorted(orphans)) or 'none'}"
         )
     services: dict[str, Service] = {}
+    aliases: dict[str, str] = {}
     for name, table in hosts.items():
         about = {key: table[key] for key in ("layer", "title", "link") if key in table}
         variable = table["port"]
@@ -302,6 +329,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
         about = spec.get("x-flow360", {})
         depends = spec.get("depends_on", {})
         published = _ports(name, spec.get("ports", ()))
+        aliases |= dict.fromkeys(spec.get("networks", {}).get("default", {}).get("aliases", ()), name)
         services[name] = Service(
             name=name,
             layer=about["layer"],
@@ -314,7 +342,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
             ports=tuple(published.values()),
             published=published,
         )
-    return Model(services, groups)
+    return Model(services, groups, aliases)
 
 
 @cache

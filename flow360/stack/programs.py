@@ -38,7 +38,7 @@ class Programs:
 
     def _values(self, service: Service) -> dict[str, object]:
         return {
-            "port": {name: other.port for name, other in self.model.services.items()},
+            "port": {name: self.model[name].port for name in (*self.model.services, *self.model.aliases)},
             "ports": {name: other.ports for name, other in self.model.services.items()},
             "own": service.ports,
             "secret": {name: getattr(settings(), name.lower()) for name in SECRETS},

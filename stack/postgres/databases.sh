@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # postgres-dwh holds three databases: datawarehouse, and two that other services keep their state in, each with a role
-# that owns it and may enter no other; and a role `monitor` that may read statistics and nothing else. Run as often as you like; the passwords of the roles follow `.env`.
+# that owns it and may enter no other; and a role `monitor` that may read statistics and nothing else. Run as often as
+# you like; the passwords of the roles follow `.env`.
 #
 # Address and user come as psql's own variables (PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE).
 set -euo pipefail

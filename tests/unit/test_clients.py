@@ -48,6 +48,17 @@ CALLS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("files", "server"),
+    [("stack/compose.yaml", "postgres-dwh"), ("stack/compose.yaml:stack/compose.split.yaml", "postgres-airflow")],
+)
+def test_where_airflow_s_state_is(files: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPOSE_FILE", files)
+    settings.cache_clear()
+    with pytest.raises(FlowError, match=f"{server} does not answer on 127.0.0.1:{clients.port_of(server)}"):
+        clients.postgres("airflow")
+
+
 @pytest.mark.parametrize("service", CALLS)
 def test_a_service_that_is_down_is_one_line(service: str, caplog, capfd) -> None:
     call, service = CALLS[service], service.strip()

@@ -10,15 +10,15 @@ import subprocess
 import tomllib
 
 import pytest
-import yaml
 
-from flow360.settings import PORTS, ROOT, SECRETS
-from flow360.stack.model import COMPOSE, NATIVE, model
+from flow360.settings import PORTS, ROOT, SECRETS, SPLIT
+from flow360.stack.model import COMPOSE, STACK, merged, read_compose, read_model
 from tests.compose import standins
 
-FILE = yaml.safe_load(COMPOSE.read_text("utf-8"))
+FILE = read_compose(split=True)  # with its neighbour: a rule of the one is a rule of the other
 SERVICES: dict[str, dict] = FILE["services"]
-TEXT = COMPOSE.read_text("utf-8")
+TEXT = COMPOSE.read_text("utf-8") + COMPOSE.with_name(SPLIT).read_text("utf-8")
+NATIVES = merged(*(tomllib.loads((STACK / f"{name}.toml").read_text("utf-8")) for name in ("native", "native.split")))
 EVERY = pytest.mark.parametrize("name", list(SERVICES))
 LONG = pytest.mark.parametrize("name", [name for name, spec in SERVICES.items() if spec["restart"] != "no"])
 KEYS = {
@@ -35,7 +35,8 @@ KEYS = {
         "profiles",
         "healthcheck",
     ),
-    *("restart", "logging", "security_opt", "mem_limit", "shm_size", "stop_grace_period", "init", "user", "x-flow360"),
+    *("restart", "logging", "security_opt", "mem_limit", "shm_size", "stop_grace_period", "init", "user", "networks"),
+    "x-flow360",
 }
 
 
@@ -70,7 +71,7 @@ def test_a_service_that_stays_has_a_healthcheck_that_gives_up(name):
 def test_memory_is_bounded_above_what_the_native_engine_measured(name):
     limit = re.fullmatch(r"(\d+)m", SERVICES[name]["mem_limit"])
     assert limit
-    measured = tomllib.loads(NATIVE.read_text("utf-8"))[name].get("memory_mb", 0)
+    measured = NATIVES[name].get("memory_mb", 0)
     assert int(limit.group(1)) > measured
 
 
@@ -138,8 +139,7 @@ def test_volumes_are_named_declared_and_used():
 
 
 def test_both_engines_know_the_same_services():
-    native = tomllib.loads(NATIVE.read_text("utf-8"))
-    assert set(SERVICES) == set(native) - {"host", "jars"}
+    assert set(SERVICES) == set(NATIVES) - {"host", "jars"}
 
 
 def test_every_image_that_is_pulled_has_a_stand_in_or_a_reason():
@@ -161,10 +161,19 @@ def test_compose_itself_accepts_the_file_and_each_profile():
     # Nothing of this shell's own variables: what the file does not get from `.env` must have a default.
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= dict.fromkeys(SECRETS, "x")
-    for profile in sorted({p for spec in SERVICES.values() for p in spec["profiles"]}):
-        command = ["docker", "compose", "--file", str(COMPOSE), "--profile", profile, "config", "--format", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-        if "unknown command" in done.stderr or "is not a docker command" in done.stderr:
-            pytest.skip("docker compose is not installed for every user")
-        assert done.returncode == 0, done.stderr
-        assert set(json.loads(done.stdout)["services"]) == set(model().profile(profile))
+    for names in ([COMPOSE.name], [COMPOSE.name, SPLIT]):
+        files = [str(COMPOSE.with_name(name)) for name in names]
+        services = read_model(env={"COMPOSE_FILE": ":".join(files)})
+        for profile in sorted({p for spec in SERVICES.values() for p in spec["profiles"]}):
+            command = ["docker", "compose", *(f"--file={file}" for file in files), f"--profile={profile}", "config"]
+            done = subprocess.run(
+                [*command, "--format", "json"], capture_output=True, text=True, timeout=60, env=environment
+            )
+            if "unknown command" in done.stderr or "is not a docker command" in done.stderr:
+                pytest.skip("docker compose is not installed for every user")
+            assert done.returncode == 0, done.stderr
+            said = json.loads(done.stdout)["services"]
+            assert set(said) == set(services.profile(profile))
+            if "postgres-dwh" in said:
+                aliases = said["postgres-dwh"]["networks"]["default"].get("aliases") or []
+                assert aliases == [name for name, service in services.aliases.items() if service == "postgres-dwh"]

@@ -11,8 +11,10 @@ import yaml
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT
+from flow360.stack import probes
 from flow360.stack.configs import local_addresses, overlay, overlay_xml
-from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, model, read_model
+from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, merged, model, read_compose, read_model
+from flow360.stack.programs import Programs
 
 
 def small(folder: Path, compose: dict | None = None, native: str = "", env: dict | None = None) -> Model:
@@ -172,7 +174,7 @@ def test_both_files_hold_the_same_services():
 
 
 def test_every_port_is_on_this_machine_only_and_has_a_variable():
-    raw = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
+    raw = read_compose(split=True)["services"]
     for name, spec in raw.items():
         for port in spec.get("ports", ()):
             found = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+_PORT):-(\d+)\}:\d+", port)
@@ -188,7 +190,7 @@ def test_ports_differ():
 
 
 def test_every_service_says_what_runs_and_can_be_asked():
-    from flow360.stack import prepare, probes
+    from flow360.stack import prepare
 
     for service in model().services.values():
         native = service.native
@@ -322,6 +324,37 @@ def test_a_service_like_another_takes_its_keys_and_its_own_win(tmp_path):
         small(tmp_path, services, text.replace('like = "base"', 'like = "nobody"'))
 
 
+def test_airflow_and_hive_can_have_servers_of_their_own(tmp_path, monkeypatch):
+    together = read_model(env={})
+    split = read_model(env={"COMPOSE_FILE": "stack/compose.yaml:stack/compose.split.yaml"})
+    assert set(split.services) - set(together.services) == {"postgres-airflow", "postgres-hive"}
+    for alias, job, server in (
+        ("airflow-db", "airflow-init", "postgres-airflow"),
+        ("hive-db", "hive-schema", "postgres-hive"),
+    ):
+        assert (together[alias].name, split[alias].name) == ("postgres-dwh", server)
+        assert server in split.closure([job])
+        assert server in split.dependants([server])
+    for services, server in ((together, "postgres-dwh"), (split, "postgres-airflow")):
+        programs, port = Programs(services, tmp_path), services[server].port
+        for name in ("airflow-init", "airflow-scheduler"):
+            connection = programs.environment(services[name])["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+            assert f"@127.0.0.1:{port}/airflow_metadata" in connection
+        assert probes.of(services, services["airflow-scheduler"]).args == (port,)
+    for name in ("hive-schema", "hive-metastore"):
+        Programs(split, tmp_path).write_config(split[name])
+        text = (tmp_path / name / "conf" / "hive-site.xml").read_text("utf-8")
+        assert f"//127.0.0.1:{split['postgres-hive'].port}/hive_metastore" in text
+
+
+def test_mappings_are_joined_and_all_else_is_replaced():
+    assert merged({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"c": [3]}, "e": 4}) == {
+        "a": {"b": 1, "c": [3]},
+        "d": 2,
+        "e": 4,
+    }
+
+
 def test_who_signs_in_with_a_role_waits_for_the_job_that_makes_it():
     for name, service in yaml.safe_load(COMPOSE.read_text("utf-8"))["services"].items():
         # Monitoring does not wait for what it watches: postgres-exporter says so while its role is not there.
@@ -351,8 +384,6 @@ also = ["g:b:1:bin@zip"]
 
 
 def test_a_probe_gets_the_ports_that_it_names():
-    from flow360.stack import probes
-
     found = probes.of(model(), model()["datanode-2"])
     assert found.args == (model()["datanode-2"].ports[1],)
     assert found.keywords == {"namenode": model()["namenode"].ports[1]}
