@@ -17,7 +17,7 @@ FIGURES = (
     ),
     Figure("stack-start", "start of the stack", "max(slowest, CPU / cores)", "s", 1.3, False, starts.stack_over_bound),
     Figure("memory", "the stack, idle (PSS)", "what Airflow alone asks for", "MB", 1.0, False, starts.memory_of_stack),
-    Figure("jvm-start", "ZooKeeper with AppCDS", "without", "s", 0.6, False, starts.jvm_with_archive),
+    Figure("jvm-start", "Spark's master with AppCDS", "without", "s", 0.6, False, starts.jvm_with_archive),
     Figure(
         "generator-faker", "generator, rows of CSV", "Faker row by row", "rows/s", 100, True, data.generator_over_faker
     ),

@@ -19,11 +19,11 @@ from flow360.bench import Round, run, timer
 from flow360.course import course
 from flow360.errors import FlowError
 from flow360.settings import PORTS, ROOT, settings
-from flow360.stack import artifacts, java, probes
+from flow360.stack import java, probes
 from flow360.stack.model import read_model
 from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event
-from flow360.stack.supervise import pss_mb
+from flow360.stack.supervise import inherited, pss_mb
 
 SECONDS = 120  # for one step
 
@@ -79,39 +79,31 @@ def _silent(_event: Event) -> None:
 
 @contextmanager
 def jvm_with_archive() -> Iterator[Round]:
-    """Seconds until ZooKeeper answers, with the archive of its classes, against without one."""
-    port = int(_free_ports()["ZOOKEEPER_PORT"])
-    jars = artifacts.jars("kafka")
-    spec = java.Java("org.apache.zookeeper.server.quorum.QuorumPeerMain", "96m")
-    with _folder() as folder:
-        config = folder / "zoo.cfg"
-        config.write_text(
-            f"dataDir={folder}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"
-            "4lw.commands.whitelist=ruok\n"
-        )
+    """Seconds until Spark's master answers, with the archive of its classes, against without one."""
+    with engine_of_its_own() as engine:
+        service, programs = engine.model["spark-master"], engine.programs
+        programs.kept(service)  # makes its folder
+        probe = probes.of(engine.model, service)
 
         def start(cds: bool) -> float:
-            command = java.command("bench", spec, jars, [str(config)], folder, cds)
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            command = programs.command(service, once=not cds)
+            env = {**inherited(), **programs.environment(service)}
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 with timer() as took:
-                    missing = probes.wait_ready(lambda: probes.zookeeper(port), 30, lambda: None, pause=0.005)
+                    missing = probes.wait_ready(probe, 60, lambda: None, pause=0.005)
                 if missing:
-                    raise FlowError(f"zookeeper: {missing}")
+                    raise FlowError(f"{service.name}: {missing}")
             finally:
                 process.terminate()
                 process.wait(30)
             return took[0]
 
         start(cds=True)
-        java.keep_archive("bench", jars, folder)
-        archive = java.find_archive("bench", jars)
-        if archive is None:
+        java.keep_archive(service.name, programs.classpath(service), programs.conf(service))
+        if java.find_archive(service.name, programs.classpath(service)) is None:
             raise FlowError("the JVM wrote no archive")
-        try:
-            yield lambda: (start(cds=True), start(cds=False))
-        finally:
-            archive.unlink()
+        yield lambda: (start(cds=True), start(cds=False))
 
 
 # --- the stack --------------------------------------------------------------------------------------------------------

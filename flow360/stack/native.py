@@ -120,8 +120,7 @@ class NativeEngine:
 
     def _run_job(self, service: Service, say: Callable[[State, str], None]) -> None:
         """Run a program that ends. A mark says that it is done; resetting a service it depends on removes the mark."""
-        mark = self.programs.job_mark(service)
-        if mark.exists():
+        if self.programs.is_done(service):
             say("done", "was done")
             return
         say("starting", "")
@@ -141,7 +140,7 @@ class NativeEngine:
         if done.returncode:
             tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
             raise FlowError(f"{service.name} failed. Its log (flow360 logs {service.name}) ends:\n{tail}", Exit.SERVICE)
-        mark.touch()
+        self.programs.mark_done(service)
         say("done", "")
 
     # --- down, reset, logs
@@ -241,7 +240,7 @@ class NativeEngine:
     def _status(self, service: Service, row: Mapping | None) -> ServiceStatus:
         pss = 0.0
         if service.job:
-            state: State = "done" if self.programs.job_mark(service).exists() else "stopped"
+            state: State = "done" if self.programs.is_done(service) else "stopped"
         elif row and row["pid"]:
             state = "running" if self._probe(service)() is None else "starting"
             pss = pss_mb([row["pid"]])

@@ -36,6 +36,15 @@ class Programs:
         """The file that says that a job is done."""
         return self.state / "run" / f"{service.name}.done"
 
+    def is_done(self, job: Service) -> bool:
+        """Has a job been done, on the very services that it works on now?"""
+        mark = self.job_mark(job)
+        return mark.exists() and mark.read_text("utf-8") == _services_of(job)
+
+    def mark_done(self, job: Service) -> None:
+        """Note that a job has been done."""
+        self.job_mark(job).write_text(_services_of(job), "utf-8")
+
     def _values(self, service: Service) -> dict[str, object]:
         return {
             "port": {name: self.model[name].port for name in (*self.model.services, *self.model.aliases)},
@@ -123,6 +132,10 @@ class Programs:
             folder = artifacts.debian_root(service.name) / native.relocate.lstrip("/")
         environment = self.environment(service)
         return Program(service.name, command, folder, self.log(service), environment, user, native.stop_seconds)
+
+
+def _services_of(job: Service) -> str:
+    return "".join(f"{name}\n" for name in sorted(job.depends_on))
 
 
 class _PostgresHome:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import PORTS, ROOT
+from flow360.settings import PORTS, ROOT, SPLIT
 from flow360.stack import probes
 from flow360.stack.configs import local_addresses, overlay, overlay_xml
 from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, merged, model, read_compose, read_model
@@ -345,6 +345,17 @@ def test_airflow_and_hive_can_have_servers_of_their_own(tmp_path, monkeypatch):
         Programs(split, tmp_path).write_config(split[name])
         text = (tmp_path / name / "conf" / "hive-site.xml").read_text("utf-8")
         assert f"//127.0.0.1:{split['postgres-hive'].port}/hive_metastore" in text
+
+
+def test_a_job_is_done_again_when_it_works_on_other_services(tmp_path):
+    together = Programs(read_model(env={}), tmp_path)
+    split = Programs(read_model(env={"COMPOSE_FILE": SPLIT}), tmp_path)
+    (tmp_path / "run").mkdir()
+    job = together.model["airflow-init"]
+    assert not together.is_done(job)
+    together.mark_done(job)
+    assert together.is_done(job)
+    assert not split.is_done(split.model["airflow-init"])
 
 
 def test_mappings_are_joined_and_all_else_is_replaced():
