@@ -120,14 +120,14 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         lines += [f"FLOW360_DATA={settings.GENERATED}\n", f"FLOW360_UID={os.geteuid() or 12345}\n"]
         (folder / ".env").write_text("".join(lines), "utf-8")
         settings.ensure_env()
-        _forget()
+        forget()
         left_out = standins.NONE if daemon == "standins" else {}
         running = Course(DockerEngine(read_model()), daemon, left_out, folder)
         try:
             yield running
         finally:
             remove_all(running.engine)
-    _forget()
+    forget()
 
 
 def remove_all(engine: DockerEngine) -> None:
@@ -137,6 +137,7 @@ def remove_all(engine: DockerEngine) -> None:
     engine.reset([s.name for s in engine.model.services.values() if not s.host], lambda _: None)
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Read `.env` and the model anew."""
     settings.settings.cache_clear()
     model.cache_clear()

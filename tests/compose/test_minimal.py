@@ -14,12 +14,12 @@ import pytest
 import requests
 
 from flow360 import clients, lesson, pipelines
-from flow360.settings import ROOT, settings
+from flow360.settings import ROOT, SPLIT, settings
 from flow360.stack import probes
 from flow360.stack.docker import DockerEngine
 from flow360.stack.model import read_model
 from tests.compose.asking import check_containers, of_project, until
-from tests.compose.conftest import reason_to_skip
+from tests.compose.conftest import forget, reason_to_skip
 
 if reason := reason_to_skip():
     pytest.skip(reason, allow_module_level=True)
@@ -134,6 +134,26 @@ def test_down_leaves_nothing_but_named_volumes(course):
     print(f"\ndown: {time.monotonic() - start:.1f} s", end="")
     assert of_project("container", compose.project) == of_project("network", compose.project) == []
     assert set(of_project("volume", compose.project)) == kept
+
+
+def test_airflow_and_hive_on_servers_of_their_own(course, monkeypatch):
+    """One line in `.env`; the scheduler's heartbeat and the metastore's answer come out of the new servers."""
+    monkeypatch.setenv("COMPOSE_FILE", f"stack/compose.yaml:stack/{SPLIT}")
+    forget()
+    engine, own = DockerEngine(read_model()), ["postgres-airflow", "postgres-hive"]
+    try:
+        engine.up(["airflow-scheduler", "hive-metastore"], course.say)
+        states = {row.name: row.state for row in engine.status()}
+        assert [states[name] for name in (*own, "airflow-scheduler", "hive-metastore")] == ["running"] * 4
+        for which, server, table in (("airflow", own[0], "dag"), ("hive", own[1], "DBS")):
+            with clients.postgres(which) as db:
+                assert db.info.port == engine.model[server].port
+                assert db.execute("select count(*) from pg_tables where tablename = %s", [table]).fetchone() == (1,)
+        engine.down(None, course.say)
+    finally:
+        engine.reset(own, course.say)
+        monkeypatch.undo()
+        forget()
 
 
 def test_compose_by_hand_from_the_repository_s_root(course, monkeypatch):
