@@ -44,9 +44,9 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
     services = [service.name for service in stack.model.services.values() if not service.host]
     native = stack.engine is stack.host
     wanted = before(chapter)
-    stack.down(services, progress)
     kept = [one for one in wanted if native and place(stack, one).exists()]
     if kept:
+        stack.down(services, progress)
         snapshot.load(stack.host, place(stack, kept[-1]))
         tell(f"put back what was kept after {kept[-1].stem}")
         wanted = wanted[wanted.index(kept[-1]) + 1 :]
@@ -74,7 +74,7 @@ def place(stack: Stack, chapter: Chapter) -> Path:
     ]
     for path in files:
         digest.update(path.read_bytes())
-    for name in SECRETS:
+    for name in (*SECRETS, "COMPOSE_FILE"):
         digest.update(str(getattr(settings(), name.lower())).encode())
     return stack.host.state / "snapshots" / f"{chapter.stem}-{digest.hexdigest()[:12]}"
 
