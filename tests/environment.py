@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
@@ -71,11 +72,16 @@ def _write_ports(file: Path, lane: int) -> None:
     taken = {int(port) for other in others for name, port in other.items() if name in settings.PORTS}
     # Each checkout has a shift of its own, so that two of them can be tested at once.
     shift = 10000 + 7 * (zlib.crc32(f"{ROOT}{lane}".encode()) % 97)
-    ports = {}
-    for name, port in settings.PORTS.items():
-        ports[name] = _port(port + shift, taken | set(ports.values()))
     file.touch(mode=0o600)
-    file.write_text("".join(f"{name}={port}\n" for name, port in ports.items()), "utf-8")
+    file.write_text(port_lines(settings.PORTS, shift, taken), "utf-8")
+
+
+def port_lines(usual: Mapping[str, int], shift: int, taken: set[int]) -> str:
+    """Lines for a `.env`: each usual port and `shift`, or one further on where another program has it."""
+    ports: dict[str, int] = {}
+    for name, port in usual.items():
+        ports[name] = _port(port + shift, taken | set(ports.values()))
+    return "".join(f"{name}={port}\n" for name, port in ports.items())
 
 
 def _port(wanted: int, taken: set[int]) -> int:

@@ -28,7 +28,7 @@ from flow360.stack.model import model, read_model
 from flow360.stack.status import Event
 from tests.compose import standins
 from tests.compose.daemon import private_daemon, why_not
-from tests.environment import _port as free_port
+from tests.environment import port_lines
 
 MODES = ("auto", "require", "off", "standins")
 
@@ -114,7 +114,7 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         patch.setenv("FLOW360_ENGINE", "docker")
         patch.setenv("FLOW360_COMPOSE_PROJECT", f"flow360-test-{os.getpid()}")
         # Beside a learner's stack and beside the native one of the tests.
-        lines = [f"{name}={free_port(port + 11000)}\n" for name, port in settings.PORTS.items()]
+        lines = [port_lines(settings.PORTS, 11000, set())]
         (folder / ".env").touch(mode=0o600)
         # A learner's own user, which no image knows by name.
         lines += [f"FLOW360_DATA={settings.GENERATED}\n", f"FLOW360_UID={os.geteuid() or 12345}\n"]
