@@ -34,6 +34,10 @@ class OneLineErrors(TyperGroup):
 
             errors.print(Text("flow360: ", "red").append(error.message, "default"), soft_wrap=True)
             raise typer.Exit(int(error.code)) from None
+        except subprocess.TimeoutExpired as error:
+            name = Path(str(error.cmd[0] if isinstance(error.cmd, list | tuple) else error.cmd)).name
+            print(f"flow360: {name} did not end within {error.timeout:.0f} s", file=sys.stderr)
+            raise typer.Exit(int(Exit.FAILED)) from None
 
 
 app = typer.Typer(
@@ -64,7 +68,7 @@ def up(names: Names = None, engine: Engine = None) -> None:
         stack.up(names or ["jupyterlab", "primeur-load"], reporter)
     if not names or "jupyterlab" in names:
         # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
-        token = f"?token={settings().jupyter_token}" if console.is_terminal else ""
+        token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
         console.print(f"\nThe course is open: [bold]{settings().jupyter_url}{token}[/]", soft_wrap=True)
         if not token:
             console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)
@@ -111,10 +115,17 @@ def logs(
 
     stack = open_stack(engine)
     if follow:
+        command = stack.follow_command(service)
         try:
-            subprocess.run(stack.follow_command(service), check=False)
+            code = subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
             return
+        except FileNotFoundError:
+            missing = Exit.DOCKER if command[0] == "docker" else Exit.FAILED
+            raise FlowError(f"{command[0]} is not installed: take another --engine", missing) from None
+        if code:
+            # A signal is told as shells tell it.
+            raise typer.Exit(code if code > 0 else 128 - code)
     else:
         text = stack.logs(service, lines)
         print(text or f"{service} has no log yet")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flow360 import run
@@ -18,6 +19,9 @@ from flow360.settings import ROOT, SECRETS, settings
 from flow360.stack import snapshot
 from flow360.stack.facade import Stack
 from flow360.stack.status import Progress
+
+GOTO = ROOT / "build" / "goto"
+"""Where the solved labs are run, and where the learner's own files wait meanwhile."""
 
 
 def before(chapter: Chapter) -> list[Chapter]:
@@ -55,7 +59,7 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
     for one in wanted:
         needed = stack.model.closure(one.services)
         stack.down([name for name in services if name not in needed], progress)  # a laptop's memory is not CI's
-        _solve(one)
+        _solve(stack, one)
         tell(f"ran {one.solution}")
     if native and wanted:
         stack.down(services, progress)
@@ -69,8 +73,12 @@ def place(stack: Stack, chapter: Chapter) -> Path:
     """Where the snapshot after a chapter lies: another folder once a solved lab, the stack or a password changes."""
     digest = hashlib.sha256()
     files = [ROOT / one.solution for one in (*before(chapter), chapter)]
+    # What Python compiles and what a learner writes there (rules) made no data.
     files += [
-        path for folder in ("stack", "data/seed") for path in sorted((ROOT / folder).rglob("*")) if path.is_file()
+        path
+        for folder in ("stack", "data/seed")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.is_file() and not {"__pycache__", "learner"} & set(path.parts)
     ]
     for path in files:
         digest.update(path.read_bytes())
@@ -85,15 +93,48 @@ def _forget(stack: Stack, chapter: Chapter) -> None:
         shutil.rmtree(old)
 
 
-def _solve(chapter: Chapter) -> None:
-    """Run a solved lab; the learner's own progress is not touched."""
-    folder = ROOT / "build" / "goto"
-    mine = os.environ.get("FLOW360_PROGRESS")
-    os.environ["FLOW360_PROGRESS"] = str(folder / "progress.json")  # the kernel inherits it
+def _solve(stack: Stack, chapter: Chapter) -> None:
+    """Run a solved lab on this very stack; the learner's own answers and progress are not touched."""
+    # The kernel inherits them.
+    mine = {"FLOW360_PROGRESS": str(GOTO / "progress.json"), "FLOW360_ENGINE": stack.engine.name}
+    before = {name: os.environ.get(name) for name in mine}
+    with _put_aside([ROOT / "dags" / "lab", settings().dbt_dir / "lab", settings().rules_dir], GOTO / "mine"):
+        os.environ |= mine
+        try:
+            run.execute(ROOT / chapter.solution, GOTO / f"{chapter.stem}.ipynb")
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+@contextmanager
+def _put_aside(folders: list[Path], place: Path) -> Iterator[None]:
+    """Whatever happens to these folders in the block, they are afterwards as they were before.
+
+    Their copies wait in `place`; what a killed run has left there is put back first.
+    """
+    _put_back(folders, place)
+    part = place.with_name(place.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for number, folder in enumerate(folders):
+        if folder.exists():
+            shutil.copytree(folder, part / str(number))
+    part.replace(place)
     try:
-        run.execute(ROOT / chapter.solution, folder / f"{chapter.stem}.ipynb")
+        yield
     finally:
-        if mine is None:
-            del os.environ["FLOW360_PROGRESS"]
-        else:
-            os.environ["FLOW360_PROGRESS"] = mine
+        _put_back(folders, place)
+
+
+def _put_back(folders: list[Path], place: Path) -> None:
+    if not place.exists():
+        return
+    for number, folder in enumerate(folders):
+        shutil.rmtree(folder, ignore_errors=True)
+        if (place / str(number)).exists():
+            shutil.copytree(place / str(number), folder)
+    shutil.rmtree(place)

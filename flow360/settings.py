@@ -231,14 +231,6 @@ class Settings(BaseSettings):
         return f"http://127.0.0.1:{self.market_api_port}"
 
     @property
-    def streams_url(self) -> str:
-        return f"http://127.0.0.1:{self.streams_port}"
-
-    @property
-    def prometheus_url(self) -> str:
-        return f"http://127.0.0.1:{self.prometheus_port}"
-
-    @property
     def airflow_url(self) -> str:
         return f"http://127.0.0.1:{self.airflow_port}"
 

@@ -6,7 +6,8 @@
     ./scripts/test --order random       the chapters shuffled; --order SEED does it again
 
 Two lanes run side by side (tests/lanes.py), each on a stack of its own: most tests wait more than they compute. Each
-line begins with its lane. Executed notebooks, logs and reports are kept under build/test/. Nothing is left running.
+line begins with its lane. Executed notebooks, logs and reports are kept under build/test/. At its end
+nothing is left running; what a run leaves that was cut off, the next one ends first.
 """
 
 from __future__ import annotations
@@ -299,6 +300,10 @@ def _lane(phases: list[tuple[Result, Phase]]) -> None:
             phase.do(result)
         except InterruptedError as error:
             result.fail(str(error))
+        except Exception as error:  # noqa: BLE001 - a phase that breaks must not take the others, or its failure, with it
+            result.fail(f"{type(error).__name__}: {error}")
+        if not (result.passed or result.failed or result.skipped):
+            result.fail("it proved nothing: no test ran")
         result.seconds = time.monotonic() - begin
 
 

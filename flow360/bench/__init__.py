@@ -125,19 +125,32 @@ def _processor() -> str:
 def run(name: str, command: Sequence[str | Path], timeout: float, **more: Any) -> float:
     """Run a program to its end; the seconds that it took.
 
+    Args and errors are those of `output`.
+    """
+    with timer() as took:
+        output(name, command, timeout, **more)
+    return took[0]
+
+
+def output(name: str, command: Sequence[str | Path], timeout: float, **more: Any) -> str:
+    """Run a program to its end; its standard output.
+
     Args:
         name: what an error calls it.
+        timeout: seconds after which it is ended.
         more: as `subprocess.run` takes it, such as cwd and env.
 
     Raises:
-        FlowError: it failed; the line ends with its last words.
+        FlowError: it failed, and the line ends with its last words; or it did not end in time.
     """
-    with timer() as took:
+    try:
         done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=timeout, **more)
+    except subprocess.TimeoutExpired:
+        raise FlowError(f"{name}: it did not end within {timeout:g} s") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
         raise FlowError(f"{name}: {said[-1][:200]}")
-    return took[0]
+    return done.stdout
 
 
 @contextmanager

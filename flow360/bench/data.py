@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from flow360.bench import Round, timer
+from flow360.bench import Round, output, run, timer
+from flow360.bench.starts import engine_of_its_own
 from flow360.errors import FlowError
+from flow360.stack.facade import silent
 
 ROWS_OURS, ROWS_FAKER = 2_000_000, 8_000
 RECORDS, RECORD_BYTES = 200_000, 200
@@ -56,10 +56,9 @@ def generator_over_tpchgen() -> Iterator[Round]:
             with timer() as ours:
                 _, size = customers_csv(Path(folder) / "customers.csv", rows=2 * ROWS_OURS)
             command = [program, "csv", "-s", "0.5", "--output-dir", folder + "/tpch"]
-            with timer() as theirs:
-                subprocess.run(command, check=True, capture_output=True, timeout=300)
+            theirs = run("tpchgen-cli", command, 300)
             written = sum(file.stat().st_size for file in Path(folder, "tpch").rglob("*.csv"))
-        return size / ours[0] / 1e6, written / theirs[0] / 1e6
+        return size / ours[0] / 1e6, written / theirs / 1e6
 
     yield one
 
@@ -72,36 +71,31 @@ def load_over_copy() -> Iterator[Round]:
     from flow360.clients import postgres
     from flow360.primeur import ddl, generate, load
     from flow360.primeur.snapshot import seed_table
-    from flow360.stack import open_stack
 
-    open_stack().up(["postgres-dwh"])
     rows = pa.concat_tables([seed_table("order_lines")] * 50)
-    schema = f"bench_{uuid.uuid4().hex[:8]}"
-    with tempfile.NamedTemporaryFile("wb", suffix=".csv") as file, postgres() as db:
+    name = "bench.order_lines"
+    with engine_of_its_own() as engine, tempfile.NamedTemporaryFile("wb", suffix=".csv") as file:
         file.write(generate.csv_bytes(rows, header=False))
         file.flush()
         Path(file.name).chmod(0o644)
-        db.execute(f"create schema {schema}")
-        db.execute(ddl.create(schema, load.TABLES["order_lines"], False))
-        db.commit()
+        engine.up(["postgres-dwh"], silent)
+        with postgres() as db:
+            db.execute("create schema bench")
+            db.execute(ddl.create("bench", load.TABLES["order_lines"], False))
+            db.commit()
 
-        def one() -> tuple[float, float]:
-            name = f"{schema}.order_lines"
-            db.execute(f"truncate {name}")
-            with timer() as ours:
-                load.copy_table(db, name, rows)
-                db.commit()
-            db.execute(f"truncate {name}")
-            with timer() as theirs:
-                db.execute(f"copy {name} from '{file.name}' (format csv)")
-                db.commit()
-            return rows.num_rows / ours[0], rows.num_rows / theirs[0]
+            def one() -> tuple[float, float]:
+                db.execute(f"truncate {name}")
+                with timer() as ours:
+                    load.copy_table(db, name, rows)
+                    db.commit()
+                db.execute(f"truncate {name}")
+                with timer() as theirs:
+                    db.execute(f"copy {name} from '{file.name}' (format csv)")
+                    db.commit()
+                return rows.num_rows / ours[0], rows.num_rows / theirs[0]
 
-        try:
             yield one
-        finally:
-            db.rollback()
-            db.execute(f"drop schema {schema} cascade")
 
 
 def _send_with_librdkafka(topic: str, body: bytes) -> None:
@@ -140,31 +134,27 @@ def _over_perf_test(send: Callable[[str, bytes], None]) -> Iterator[Round]:
 
     from flow360 import clients
     from flow360.settings import settings
-    from flow360.stack import artifacts, java, open_stack
+    from flow360.stack import artifacts, java
 
-    open_stack().up(["kafka"])
-    topic = f"bench-{uuid.uuid4().hex[:8]}"
-    admin = clients.kafka_admin()
-    admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1)])
-    classpath = ":".join(map(str, artifacts.jars("kafka")))
-    perf = [
-        str(java.jdk().java), "-Xmx256m", "-cp", classpath, "org.apache.kafka.tools.ProducerPerformance",
-        "--topic", topic, "--num-records", str(RECORDS), "--record-size", str(RECORD_BYTES), "--throughput", "-1",
-        "--producer-props", f"bootstrap.servers={settings().kafka_bootstrap}", "acks=1",
-    ]  # fmt: skip
+    topic = "bench"
+    with engine_of_its_own() as engine:
+        engine.up(["kafka"], silent)
+        with clients.kafka_admin() as admin:
+            admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1)])
+        classpath = ":".join(map(str, artifacts.jars("kafka")))
+        perf = [
+            str(java.jdk().java), "-Xmx256m", "-cp", classpath, "org.apache.kafka.tools.ProducerPerformance",
+            "--topic", topic, "--num-records", str(RECORDS), "--record-size", str(RECORD_BYTES), "--throughput", "-1",
+            "--producer-props", f"bootstrap.servers={settings().kafka_bootstrap}", "acks=1",
+        ]  # fmt: skip
 
-    def one() -> tuple[float, float]:
-        with timer() as ours:
-            send(topic, b"x" * RECORD_BYTES)
-        done = subprocess.run(perf, capture_output=True, text=True, timeout=180, check=True)
-        last = done.stdout.strip().splitlines()[-1]
-        return RECORDS / ours[0], float(re.search(r"([\d.]+) records/sec", last).group(1))
+        def one() -> tuple[float, float]:
+            with timer() as ours:
+                send(topic, b"x" * RECORD_BYTES)
+            last = output("kafka-producer-perf-test", perf, 180).strip().splitlines()[-1]
+            return RECORDS / ours[0], float(re.search(r"([\d.]+) records/sec", last).group(1))
 
-    try:
         yield one
-    finally:
-        admin.delete_topics([topic])
-        admin.close()
 
 
 kafka_over_perf_test = partial(_over_perf_test, _send_with_librdkafka)

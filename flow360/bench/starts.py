@@ -20,6 +20,7 @@ from flow360.course import course
 from flow360.errors import FlowError
 from flow360.settings import PORTS, ROOT, settings
 from flow360.stack import java, probes
+from flow360.stack.facade import silent
 from flow360.stack.model import read_model
 from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event
@@ -64,14 +65,10 @@ def engine_of_its_own() -> Iterator[NativeEngine]:
         try:
             yield engine
         finally:
-            engine.down(None, _silent)
+            engine.down(None, silent)
             os.environ.clear()
             os.environ |= before
             settings.cache_clear()
-
-
-def _silent(_event: Event) -> None:
-    pass
 
 
 # --- one JVM ----------------------------------------------------------------------------------------------------------
@@ -132,13 +129,13 @@ def stack_over_bound() -> Iterator[Round]:
     """
     with engine_of_its_own() as engine:
         order = engine.model.closure(_names())
-        engine.up(order, _silent)
-        engine.down(None, _silent)
+        engine.up(order, silent)
+        engine.down(None, silent)
 
         def one() -> tuple[float, float]:
             with timer() as together:
-                engine.up(order, _silent)
-            engine.down(None, _silent)
+                engine.up(order, silent)
+            engine.down(None, silent)
             alone: dict[str, float] = {}
 
             def note(event: Event) -> None:
@@ -147,7 +144,7 @@ def stack_over_bound() -> Iterator[Round]:
             for name in order:
                 engine.up([name], note)
             bound = max(*alone.values(), _cpu_seconds(engine) / (os.cpu_count() or 1))
-            engine.down(None, _silent)
+            engine.down(None, silent)
             return together[0], bound
 
         yield one
@@ -159,10 +156,10 @@ def memory_of_stack() -> Iterator[Round]:
     with engine_of_its_own() as engine:
 
         def one() -> tuple[float, float]:
-            engine.up([*_names(), "jupyterlab"], _silent)
+            engine.up([*_names(), "jupyterlab"], silent)
             time.sleep(10)
             found = pss_mb(engine.pids().values())
-            engine.down(None, _silent)
+            engine.down(None, silent)
             return found, 4096.0
 
         yield one

@@ -13,14 +13,16 @@ import shutil
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
+from flow360.stack.lock import hold
 from flow360.stack.model import STACK, JarGroup, Model
 
 if TYPE_CHECKING:
@@ -103,11 +105,16 @@ def missing(groups: Iterable[str]) -> list[Jar]:
 
 
 def fetch(wanted: Sequence[Jar], progress: Progress | None = None) -> None:
-    """Fetch and verify.
+    """Fetch and verify; of two processes that want the same, one fetches.
 
     Raises:
         FlowError: no network, no room, or a file that is not the locked one; what has come so far is kept.
     """
+    with _alone("jars"):
+        _fetch(wanted, progress)
+
+
+def _fetch(wanted: Sequence[Jar], progress: Progress | None) -> None:
     todo = [jar for jar in wanted if not jar.verify()]
     done = len(wanted) - len(todo)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -121,6 +128,16 @@ def fetch(wanted: Sequence[Jar], progress: Progress | None = None) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """The cache belongs to all checkouts: `up` may fetch for later chapters while a lesson wants its own."""
+    place = settings().cache_dir / f".{what}.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("w") as file:
+        hold(file, 1800, f"another flow360 has been fetching {what} for half an hour")
+        yield
 
 
 def _maven() -> MavenContext:
@@ -312,8 +329,12 @@ def fetch_debian(name: str, packages: Sequence[str], relocate: str = "") -> None
     Raises:
         FlowError: no apt on this system, no network, or apt's own complaint.
     """
-    if debian_present(name, packages, relocate):
-        return
+    with _alone(f"debian-{name}"):
+        if not debian_present(name, packages, relocate):
+            _fetch_debian(name, packages, relocate)
+
+
+def _fetch_debian(name: str, packages: Sequence[str], relocate: str) -> None:
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise FlowError(f"{name} comes as Debian packages, and this system has no apt: run it with --engine docker")
     root = debian_root(name)

@@ -10,12 +10,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -23,7 +25,7 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import SPLIT, env_file, is_split, settings
 from flow360.stack.model import COMPOSE, read_compose
 
-MINIMUM = (2, 24)  # the first line with all that compose.yaml and this module use
+MINIMUM = (2, 24, 4)  # the first one with all that the two files use: `!override`
 ASK = 30.0  # seconds for a question that the daemon should answer at once
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
@@ -71,11 +73,18 @@ class Compose:
             return f"the docker daemon did not answer within {deadline:.0f} s: restart Docker"
         if done.returncode:
             return "docker has no Compose plugin: install docker-compose-plugin, or Docker Desktop"
-        found = re.match(r"v?(\d+)\.(\d+)", done.stdout.strip())
+        found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout.strip())
         # A build from source calls itself "dev"; let it try.
-        if found and tuple(map(int, found.groups())) < MINIMUM:
+        if found and tuple(map(int, found.groups("0"))) < MINIMUM:
             return f"Docker Compose {done.stdout.strip()} is too old: {'.'.join(map(str, MINIMUM))} or newer is needed"
         return None
+
+    def has_daemon(self) -> bool:
+        """False when no container can run: docker is not installed, or nothing listens where its daemon should."""
+        if not shutil.which("docker"):
+            return False
+        done = run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], ASK)
+        return done.returncode != 0 or _listens(done.stdout.strip())
 
     def containers(self) -> dict[str, dict]:
         """What `docker inspect` says of each service's container, running or not."""
@@ -269,6 +278,23 @@ def _environment() -> dict[str, str]:
     # A learner's own COMPOSE_FILE or COMPOSE_PROFILES is for the commands that the learner types.
     hidden = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES")
     return {**{key: value for key, value in os.environ.items() if key not in hidden}, "DOCKER_CLI_HINTS": "false"}
+
+
+def _listens(address: str) -> bool:
+    """False when a unix socket or a TCP port is not there or refuses the connection; True when that is not known."""
+    try:
+        if address.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as one:
+                one.settimeout(5)
+                one.connect(address.removeprefix("unix://"))
+        elif address.startswith("tcp://"):
+            url = urlsplit(address)
+            socket.create_connection((url.hostname, url.port or 2375), 5).close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:
+        return True  # no permission, or no answer in time: a daemon may be there
+    return True
 
 
 def _why_no_daemon(said: str) -> str:

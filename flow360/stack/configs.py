@@ -21,7 +21,6 @@ def write(service: Service, folder: Path, values: Mapping[str, object], services
         target = folder / Path(config.file).name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        target.touch(mode=0o600 if config.secret else 0o644)
         target.write_text(text, "utf-8")
 
 

@@ -17,13 +17,15 @@ from pathlib import Path
 from flow360.errors import Exit, FlowError
 from flow360.settings import GENERATED, settings
 from flow360.stack import images, probes
-from flow360.stack.compose import Background, CommandFailed, Compose, error_of, follow, run
+from flow360.stack.compose import Background, CommandFailed, Compose, brief, error_of, follow, run
 from flow360.stack.model import Model, Service
 from flow360.stack.status import Event, Progress, ServiceStatus, State
 from flow360.stack.supervise import pss_mb
 
 DEADLINE = 180  # seconds for one service to become ready once its container runs
 STOP = 300  # seconds for everything to stop: databases write a checkpoint first
+Life = tuple[str, str]
+"""The id of a container and when it was started last: another one, or a new start, makes another life."""
 
 
 class DockerEngine:
@@ -75,8 +77,9 @@ class DockerEngine:
             progress(Event(name, "starting"))
         # Compose follows depends_on, and starts side by side what does not wait for anything.
         command = self.compose.command("up", "--detach", "--no-build", "--pull", "never", *todo)
+        before = {name: _life(container) for name, container in self.compose.containers().items()}
         with Background(command) as process:
-            self._await(process, todo, progress)
+            self._await(process, todo, before, progress)
 
     def _not_running(self, order: Sequence[str], progress: Progress) -> list[str]:
         """Those that still have to be started; of the others it is said that they run."""
@@ -94,8 +97,12 @@ class DockerEngine:
                 todo.append(name)
         return todo
 
-    def _await(self, process: Background, todo: Sequence[str], progress: Progress) -> None:
-        """Watch the containers until every service is ready, compose gives up, or time is up."""
+    def _await(self, process: Background, todo: Sequence[str], before: Mapping[str, Life], progress: Progress) -> None:
+        """Watch the containers until every service is ready, compose gives up, or time is up.
+
+        A container that still has its life of `before` counts only when compose has ended and left it as it was: until
+        then it tells of the last run.
+        """
         began = time.monotonic()
         since: dict[str, float] = {}
         left = list(todo)
@@ -105,11 +112,14 @@ class DockerEngine:
             ended = process.poll()
             said += process.lines()
             containers = self.compose.containers()
+            old = {name for name, container in containers.items() if before.get(name) == _life(container)}
             if ended:
-                raise self._failure(said, left, containers)
+                # What ended in the last run is not why Compose failed in this one.
+                told = {name: row for name, row in containers.items() if name not in old or row["State"]["Running"]}
+                raise self._failure(said, left, told)
             for name in list(left):
                 service, container = self.model[name], containers.get(name)
-                if container is None or not _started(container):
+                if container is None or not _started(container) or (ended is None and name in old):
                     continue
                 since.setdefault(name, time.monotonic())
                 if trouble := self._trouble(service, container):
@@ -153,7 +163,11 @@ class DockerEngine:
         return None
 
     def _with_log(self, name: str, sentence: str) -> str:
-        tail = "\n".join(f"  {line[:160]}" for line in self.logs(name, 4).splitlines())
+        try:
+            log = self.logs(name, 4)
+        except FlowError as error:  # the sentence is what matters
+            log = f"(it cannot be read: {error.message})"
+        tail = "\n".join(f"  {line[:160]}" for line in log.splitlines())
         return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
 
     def _failure(self, said: Sequence[str], names: Sequence[str], containers: Mapping[str, Mapping]) -> FlowError:
@@ -179,7 +193,11 @@ class DockerEngine:
     # --- down, reset, logs
 
     def down(self, names: Iterable[str] | None, progress: Progress) -> None:
-        """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays."""
+        """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays.
+
+        Raises:
+            FlowError: docker does not answer, or Compose has failed. With None, it is no error that no daemon is there.
+        """
         if names is None:
             wanted = self._ours(self.model.services)
             arguments = ["down", "--remove-orphans"]
@@ -187,8 +205,8 @@ class DockerEngine:
             wanted = self._ours(self.model.dependants(names))
             arguments = ["rm", "--stop", "--force", *wanted]
         if reason := self.answers():
-            if names is None:
-                return  # without a daemon no container runs
+            if names is None and not self.compose.has_daemon():
+                return  # no container runs
             raise FlowError(reason, Exit.DOCKER)
         running = [name for name in self.compose.containers() if name in wanted]
         if names is not None and not running:
@@ -224,11 +242,19 @@ class DockerEngine:
             progress(Event(name, "reset"))
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines of a service's log."""
+        """The last lines of a service's log; none when it has no container.
+
+        Raises:
+            FlowError: docker does not answer, or has its own complaint.
+        """
         command = self.compose.command(
             "logs", "--no-log-prefix", "--no-color", "--tail", str(lines), self.model[name].name
         )
-        return run(command, 30).stdout.rstrip("\n")
+        done = run(command, 30)
+        if done.returncode:
+            reason = self.answers()
+            raise FlowError(reason, Exit.DOCKER) if reason else error_of(brief(command), done.stderr.splitlines())
+        return done.stdout.rstrip("\n")
 
     def follow_command(self, name: str) -> list[str]:
         """A program that prints the log as it grows."""
@@ -323,6 +349,10 @@ class DockerEngine:
     def _is_done(self, service: Service) -> bool:
         mark = self._mark(service)
         return mark.exists() and mark.read_text("utf-8") == self._filled(service)
+
+
+def _life(container: Mapping) -> Life:
+    return container["Id"], container["State"]["StartedAt"]
 
 
 def _started(container: Mapping) -> bool:

@@ -135,6 +135,7 @@ def java_version(stack: Stack, names: Sequence[str]) -> list[Finding]:
         return [Finding("java", "ok", "no Java here: one will be downloaded (cjdk), or set JAVA_HOME")]
     try:
         found = java.inspect(place)
+        java.require_modules(java.MODULES)
     except FlowError as error:
         what, _, fix = error.message.partition(": ")
         return [Finding("java", "blocker", what, fix, Exit.JAVA)]
@@ -189,7 +190,7 @@ def _variable(port: int) -> str:
 
 
 def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
-    need = sum(stack.model[name].native.memory_mb for name in names)
+    need = _need(stack, names)
     running = sum(row.pss_mb for row in stack.status() if row.name in names)
     free = _available_memory_mb() + running
     if need <= free:

@@ -104,7 +104,8 @@ class Stack:
         """Stop services and what depends on them; None stops all. Data stays."""
         wanted = None if names is None else self.resolve(names)
         with self._lock():
-            for engine, part in self._split(wanted):
+            # The host first: where docker does not answer, JupyterLab is stopped all the same.
+            for engine, part in reversed(self._split(wanted)):
                 engine.down(part, progress)
             if wanted is None:
                 (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose anew
@@ -176,8 +177,8 @@ def open_stack(engine: str | None = None) -> Stack:
 
     Args:
         engine: native, docker or auto; by default FLOW360_ENGINE of the settings. `auto` stays with the engine that was
-            used last while its services run, else takes docker where a daemon answers and the images are there or can
-            be pulled, else native.
+            used last until `flow360 down` has stopped all, else takes docker where a daemon answers and the images are
+            there or can be pulled, else native.
     """
     ensure_env()
     choice = engine or settings().flow360_engine

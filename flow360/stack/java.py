@@ -21,6 +21,15 @@ from flow360.stack.model import Java
 
 OLDEST = 17
 NEWEST = 21  # Kafka 3.9 is released for Java 17 and 21
+# What the servers ask for: Hadoop's sign-in, JMX, JDBC, Spark's vectors.
+MODULES = (
+    "java.management",
+    "java.naming",
+    "java.security.jgss",
+    "java.sql",
+    "jdk.incubator.vector",
+    "jdk.unsupported",
+)
 # Small servers: one collector thread, the quick compiler only, thin stacks. Measured in `flow360 bench`.
 SMALL = (
     "-Xms32m",
@@ -92,7 +101,7 @@ def jdk() -> Jdk:
 
 
 def require_modules(names: Iterable[str]) -> None:
-    """Some programs need modules that a trimmed Java leaves out.
+    """The servers need modules that a trimmed Java may leave out.
 
     Raises:
         FlowError: a module is missing; the line names it.

@@ -47,14 +47,13 @@ class Java:
 class Config:
     """A config file below stack/ and the keys that the native engine sets in its copy.
 
-    In a `.xml` file the keys are Hadoop's properties; elsewhere a key stands before the separator. With `secret`, the
-    copy is readable by its owner only. With `addresses`, `kafka:9092` becomes 127.0.0.1 and the published port.
+    In a `.xml` file the keys are Hadoop's properties; elsewhere a key stands before the separator. With `addresses`,
+    `kafka:9092` becomes 127.0.0.1 and the published port.
     """
 
     file: str
     set: Mapping[str, str] = field(default_factory=dict)
     separator: str = "="
-    secret: bool = False
     addresses: bool = False
 
 
@@ -120,11 +119,8 @@ class Service:
 
     @property
     def port(self) -> int | None:
-        return self.port_at(0)
-
-    def port_at(self, place: int) -> int | None:
-        """Its first port (0), its second (1); None when it has none there."""
-        return self.ports[place] if place < len(self.ports) else None
+        """Its first port; None when it has none."""
+        return self.ports[0] if self.ports else None
 
 
 @dataclass(frozen=True)

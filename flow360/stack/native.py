@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class NativeEngine:
         self.state = state or settings().state_dir
         self.programs = Programs(model, self.state)
         self.supervisor = Supervisor(self.state)
+        self._cut_off = threading.Event()
 
     # --- up
 
@@ -56,10 +58,16 @@ class NativeEngine:
         self.fetch(order, progress)
         self.supervisor.ensure([self.programs.kept(self.model[name]) for name in order if not self.model[name].job])
         futures: dict[str, Future] = {}
+        self._cut_off.clear()
         with ThreadPoolExecutor(max(len(order), 1)) as pool:
-            for name in order:
-                before = [futures[other] for other in self.model[name].depends_on]
-                futures[name] = pool.submit(self._bring_up, self.model[name], before, progress)
+            try:
+                for name in order:
+                    before = [futures[other] for other in self.model[name].depends_on]
+                    futures[name] = pool.submit(self._bring_up, self.model[name], before, progress)
+                wait(futures.values())
+            except BaseException:  # Ctrl-C: the pool is waited for, and what it has not begun stays undone
+                self._cut_off.set()
+                raise
         errors = [error for future in futures.values() if isinstance(error := future.exception(), Exception)]
         first = next((error for error in errors if not isinstance(error, _Skipped)), None)
         if first:
@@ -90,6 +98,8 @@ class NativeEngine:
         for future in before:
             if future.exception() is not None:
                 raise _Skipped(service.name)
+        if self._cut_off.is_set():
+            raise _Skipped(service.name)
         start = time.monotonic()
         say = partial(self._say, progress, service, start)
         if service.job:
@@ -105,14 +115,23 @@ class NativeEngine:
                 service, self.programs.data(service), self.programs.command(service, once=True)
             )
         self.supervisor.start(service.name)
-        missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self.supervisor.dead, service.name))
-        if missing:
-            tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
+        missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self._hopeless, service.name))
+        if missing and service.native.database and probes.WRONG_PASSWORD in missing:
             raise FlowError(
-                f"{service.name}: {missing}. Its log (flow360 logs {service.name}) ends:\n{tail}",
+                f"{service.name}: its data was made with another password than the one in .env: "
+                f"put that one back, or flow360 reset {service.name}",
                 Exit.SERVICE,
             )
+        if missing:
+            raise FlowError(self._with_log(service.name, missing), Exit.SERVICE)
         say("running", "")
+
+    def _hopeless(self, name: str) -> str | None:
+        return "it was cut off" if self._cut_off.is_set() else self.supervisor.dead(name)
+
+    def _with_log(self, name: str, sentence: str) -> str:
+        tail = "\n".join(f"  {line[:160]}" for line in self.logs(name, 4).splitlines())
+        return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
 
     @staticmethod
     def _say(progress: Progress, service: Service, start: float, state: State, detail: str) -> None:
@@ -138,8 +157,7 @@ class NativeEngine:
                 start_new_session=True,
             )
         if done.returncode:
-            tail = "\n".join(f"  {line[:160]}" for line in self.logs(service.name, 4).splitlines())
-            raise FlowError(f"{service.name} failed. Its log (flow360 logs {service.name}) ends:\n{tail}", Exit.SERVICE)
+            raise FlowError(self._with_log(service.name, "it failed"), Exit.SERVICE)
         self.programs.mark_done(service)
         say("done", "")
 
@@ -159,7 +177,8 @@ class NativeEngine:
             futures: dict[str, Future] = {}
             for name in order:
                 if name in running:
-                    users = [futures[other] for other in futures if name in self.model[other].depends_on]
+                    # Also those that need it by way of a job, which does not run any more.
+                    users = [futures[other] for other in futures if name in self.model.closure([other])]
                     futures[name] = pool.submit(self._stop, self.model[name], users, progress)
         for future in futures.values():
             future.result()

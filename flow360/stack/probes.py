@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING
 from flow360.settings import settings
 
 if TYPE_CHECKING:
+    import requests
+
     from flow360.stack.model import Model, Service
 
 Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
+WRONG_PASSWORD = "password authentication failed"  # in PostgreSQL's words
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
 
@@ -164,7 +167,7 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
     import requests
 
     try:
-        answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT)
+        answer = _get(port, path)
     except requests.RequestException as error:
         return f"GET {path}: {type(error).__name__}"
     if answer.status_code != 200:
@@ -172,11 +175,19 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
     return None if contains in answer.text else f"GET {path}: {contains!r} not in the answer"
 
 
+def _get(port: int, path: str) -> requests.Response:
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy knows nothing of this machine's 127.0.0.1
+        return session.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT)
+
+
 def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | None:
     """A part of Airflow that lives says so in the metadata every two seconds; the last time must be fresh.
 
     Args:
-        port: of postgres-dwh, which keeps the metadata.
+        port: of the server that keeps the metadata.
         job: SchedulerJob, DagProcessorJob or TriggererJob.
     """
     import psycopg
@@ -217,9 +228,7 @@ def _jmx(port: int, bean: str) -> dict:
     Raises:
         requests.RequestException, ValueError: no answer, or none that is JSON.
     """
-    import requests
-
-    answer = requests.get(f"http://127.0.0.1:{port}/jmx", params={"qry": f"Hadoop:{bean}"}, timeout=TIMEOUT)
+    answer = _get(port, f"/jmx?qry=Hadoop:{bean}")
     answer.raise_for_status()
     beans = answer.json()["beans"]
     return beans[0] if beans else {}
@@ -290,6 +299,8 @@ def hive_server(port: int) -> str | None:
 def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], pause: float = 0.1) -> str | None:
     """Repeat a probe until it is content.
 
+    A wrong password is not waited for: time does not mend it.
+
     Args:
         probe: returns None when ready, else what is missing.
         deadline: seconds from now.
@@ -304,6 +315,8 @@ def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], p
         missing = probe()
         if missing is None:
             return None
+        if WRONG_PASSWORD in missing:
+            return missing
         if dead := alive():
             return dead
         if time.monotonic() >= end:

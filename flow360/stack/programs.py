@@ -96,7 +96,8 @@ class Programs:
 
     def environment(self, service: Service) -> dict[str, str]:
         """The variables that the service gets beside those of whoever starts it."""
-        own = {key: value.format(**self._values(service)) for key, value in service.native.environment.items()}
+        values = self._values(service)
+        own = {key: value.format(**values) for key, value in service.native.environment.items()}
         return own | ({"JUPYTER_TOKEN": settings().jupyter_token} if service.name == "jupyterlab" else {})
 
     def write_config(self, service: Service) -> None:

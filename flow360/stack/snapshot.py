@@ -47,4 +47,6 @@ def _copy(source: Path, target: Path, names: list[str]) -> None:
     command = ["cp", "--archive", "--parents", "--reflink=auto", "--sparse=auto", *names, str(target)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=DEADLINE)
     if done.returncode:
-        raise FlowError(f"copying the services' data failed: {done.stderr.strip().splitlines()[-1]}", Exit.DISK)
+        raise FlowError(
+            f"copying the services' data failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", Exit.DISK
+        )

@@ -134,10 +134,9 @@ class Supervisor:
         self.conf = self.run / "supervisord.conf"
         self.pidfile = self.run / "supervisord.pid"
         mark = hashlib.sha256(str(state).encode()).hexdigest()[:10]
-        # Not below the state folder, whose path may be too long for a socket.
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-        if not os.access(base, os.W_OK):
-            base = Path(tempfile.gettempdir())
+        # Not below the state folder, whose path may be too long for a socket; and where every shell of this user finds
+        # it: variables such as XDG_RUNTIME_DIR differ between a desktop, `su` and cron.
+        base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108 - 0700, ours
         self.folder = base / f"flow360-{os.geteuid()}-{mark}"
         self.socket = self.folder / "supervisor.sock"
 

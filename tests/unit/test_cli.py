@@ -247,3 +247,17 @@ def test_it_starts_quickly():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["true"], 0), (["sh", "-c", "exit 3"], 3), (["sh", "-c", "kill -TERM $$"], 143), (["docker"], Exit.DOCKER)],
+)
+def test_a_followed_log_leaves_with_its_program_s_code(monkeypatch, tmp_path, command, code):
+    stack = SimpleNamespace(follow_command=lambda _name: command)
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: stack)
+    if command == ["docker"]:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(app, ["logs", "-f", "kafka"])
+    assert result.exit_code == code
+    assert result.stderr == ("flow360: docker is not installed: take another --engine\n" if code == Exit.DOCKER else "")

@@ -65,3 +65,27 @@ def test_nothing_kept_is_nothing_saved_and_a_full_disk_is_one_line(tmp_path):
     with pytest.raises(FlowError, match="copying the services' data failed"):
         snapshot.save(gone, tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+def test_what_a_learner_wrote_is_there_again_whatever_happens(tmp_path):
+    answers, rules, place = tmp_path / "lab", tmp_path / "rules", tmp_path / "mine"
+    answers.mkdir()
+    (answers / "lab_load.py").write_text("mine", "utf-8")
+    with pytest.raises(ZeroDivisionError), goto._put_aside([answers, rules], place):
+        (answers / "lab_load.py").write_text("the solution", "utf-8")
+        (answers / "lab_more.py").touch()
+        rules.mkdir()
+        raise ZeroDivisionError
+    assert {path.name: path.read_text("utf-8") for path in answers.iterdir()} == {"lab_load.py": "mine"}
+    assert not rules.exists()
+    assert not place.exists()
+
+
+def test_what_a_killed_run_left_aside_is_put_back_first(tmp_path):
+    answers, place = tmp_path / "lab", tmp_path / "mine"
+    for folder, text in ((answers, "the solution"), (place / "0", "mine")):
+        folder.mkdir(parents=True)
+        (folder / "lab_load.py").write_text(text, "utf-8")
+    with goto._put_aside([answers], place):
+        assert (answers / "lab_load.py").read_text("utf-8") == "mine"
+    assert (answers / "lab_load.py").read_text("utf-8") == "mine"

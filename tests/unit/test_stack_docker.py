@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from flow360.errors import Exit, FlowError
+from flow360.settings import settings
 from flow360.stack import compose as cli
-from flow360.stack import images
+from flow360.stack import docker, images
 from flow360.stack.docker import DockerEngine
 from flow360.stack.model import COMPOSE, model
 from flow360.stack.status import Event
@@ -41,7 +46,7 @@ def answering(monkeypatch, *answers: Done | type[FlowError]) -> None:
 
 
 def test_a_daemon_and_a_new_compose_answer(engine, monkeypatch):
-    for version in ("2.24.0", "v5.2.0", "dev", "2.40.3-desktop.1"):
+    for version in ("2.24.4", "v2.25", "v5.2.0", "dev", "2.40.3-desktop.1"):
         answering(monkeypatch, Done("28.1.0\n"), Done(version + "\n"))
         assert engine.answers() is None
 
@@ -53,7 +58,9 @@ def test_a_daemon_and_a_new_compose_answer(engine, monkeypatch):
         ([Done("", "permission denied while trying to connect", 1)], r"usermod -aG docker"),
         ([FlowError], "within 5 s"),
         ([Done("28.1.0"), Done("", "docker: unknown command: docker compose", 1)], "no Compose plugin"),
-        ([Done("28.1.0"), Done("2.17.3\n")], r"2\.17\.3 is too old: 2\.24"),
+        ([Done("28.1.0"), Done("2.17.3\n")], r"2\.17\.3 is too old: 2\.24\.4 or newer"),
+        ([Done("28.1.0"), Done("2.24.3\n")], r"2\.24\.3 is too old"),
+        ([Done("28.1.0"), Done("v2.24\n")], r"v2\.24 is too old"),
     ],
 )
 def test_why_docker_cannot_be_used_is_one_line_with_the_fix(engine, monkeypatch, answers, expected):
@@ -113,7 +120,7 @@ def test_a_taken_port_names_service_and_variable(engine):
 
 
 def container(status: str, health: str | None = None, code: int = 0, restarts: int = 0, **labels: str) -> dict:
-    state = {"Status": status, "Running": status == "running", "ExitCode": code, "Pid": 0}
+    state = {"Status": status, "Running": status == "running", "ExitCode": code, "Pid": 0, "StartedAt": "yesterday"}
     if health:
         state["Health"] = {"Status": health, "Log": [{"Output": "no answer\n"}]}
     return {"Id": "1", "State": state, "RestartCount": restarts, "Config": {"Labels": labels, "Image": "x"}}
@@ -179,6 +186,137 @@ def test_up_says_what_was_running_and_starts_nothing(engine, monkeypatch):
     monkeypatch.setattr(engine, "_probe", lambda _service: lambda: None)
     engine.up(["mosquitto"], events.append)
     assert [(event.state, event.detail) for event in events] == [("running", "was running")]
+
+
+# --- up over the containers of the last run ---------------------------------------------------------------------------
+
+
+def today(row: dict) -> dict:
+    """The same container, started again."""
+    return {**row, "State": {**row["State"], "StartedAt": "today"}}
+
+
+@pytest.fixture
+def up_over(engine, monkeypatch, tmp_path) -> Iterator[Callable]:
+    """`up` of one service over its container `old`; after three looks Compose has made `new` of it, and ends."""
+    monkeypatch.setenv("FLOW360_STATE", str(tmp_path / "state"))
+    settings.cache_clear()
+    monkeypatch.setattr(engine, "answers", lambda: None)
+    monkeypatch.setattr(engine, "fetch", lambda _names, _progress: None)
+    monkeypatch.setattr(engine, "logs", lambda _name, _lines: "the log")
+    monkeypatch.setattr(engine, "_probe", lambda _service: lambda: None)
+    monkeypatch.setattr(engine.compose, "volumes", lambda _services: {})
+    monkeypatch.setattr(docker.time, "sleep", lambda _seconds: None)
+
+    def up(name: str, old: dict, new: dict, code: int = 0, said: tuple[str, ...] = ()) -> list[Event]:
+        looks, events = [], []
+        others = {other: container("running", "healthy") for other in engine.model.closure([name]) if other != name}
+        for other, row in others.items():
+            row["Config"]["Image"] = engine.model[other].image
+
+        @contextmanager
+        def background(_command):
+            def poll() -> int | None:
+                looks.append(name)
+                return code if len(looks) > 3 else None
+
+            yield SimpleNamespace(poll=poll, lines=lambda: list(said))
+
+        monkeypatch.setattr(docker, "Background", background)
+        monkeypatch.setattr(engine.compose, "containers", lambda: {**others, name: new if len(looks) > 3 else old})
+        engine.up([name], events.append)
+        return [event for event in events if event.service == name]
+
+    yield up
+    settings.cache_clear()
+
+
+def test_a_service_that_somebody_stopped_is_started_again(up_over):
+    old = container("exited", code=143)
+    assert up_over("mosquitto", old, today(container("running", "healthy")))[-1].state == "running"
+
+
+def test_a_job_that_failed_is_judged_by_its_new_run(up_over):
+    old = container("exited", code=1)
+    assert up_over("primeur-load", old, today(container("exited")))[-1].state == "done"
+
+
+def test_a_job_is_not_done_before_it_has_run_again(engine, up_over):
+    with pytest.raises(FlowError, match="primeur-load: ended with exit code 3"):
+        up_over("primeur-load", container("exited"), today(container("exited", code=3)))
+    assert not engine._is_done(engine.model["primeur-load"])
+
+
+def test_what_compose_leaves_as_it_was_counts_as_it_stands(up_over):
+    old = container("exited", code=143)
+    with pytest.raises(FlowError, match="mosquitto: ended with exit code 143"):
+        up_over("mosquitto", old, old)
+    assert up_over("primeur-load", container("exited"), container("exited"))[-1].state == "done"
+
+
+def test_the_last_run_is_not_why_compose_fails_now(up_over):
+    old = container("exited", code=143)
+    with pytest.raises(FlowError, match="the network is gone"):
+        up_over("mosquitto", old, old, 1, ("the network is gone",))
+
+
+# --- down and logs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_daemon() -> Iterator[str]:
+    """The address of something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_down_passes_over_a_daemon_that_is_not_there(engine, monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refused = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    for address in (refused, f"unix://{tmp_path / 'docker.sock'}"):
+        answering(monkeypatch, Done("", "no connection", 1), Done(address + "\n"))
+        engine.down(None, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([Done("", "permission denied while trying to connect", 1)], "usermod"),
+        ([FlowError], "did not answer within 5 s"),
+        ([Done("28.1.0"), Done("", "docker: unknown command: docker compose", 1)], "no Compose plugin"),
+        ([Done("28.1.0"), Done("2.17.3\n")], "too old"),
+    ],
+)
+def test_down_fails_where_containers_may_run(engine, monkeypatch, silent_daemon, answers, expected):
+    answering(monkeypatch, *answers, Done(silent_daemon + "\n"))
+    with pytest.raises(FlowError, match=expected) as caught:
+        engine.down(None, lambda _: None)
+    assert caught.value.code == Exit.DOCKER
+
+
+def test_a_socket_that_this_user_may_not_open_is_there(monkeypatch):
+    def refuse(_socket, _address):
+        raise PermissionError
+
+    monkeypatch.setattr(cli.socket, "socket", type("Socket", (socket.socket,), {"connect": refuse}))
+    assert cli._listens("unix:///var/run/docker.sock")
+
+
+@pytest.mark.parametrize("reason", [None, "the docker daemon did not answer within 5 s"])
+def test_a_log_that_cannot_be_read_is_an_error(engine, monkeypatch, reason):
+    monkeypatch.setattr(docker, "run", lambda _command, _seconds: Done("", "docker's own complaint\n", 1))
+    monkeypatch.setattr(engine, "answers", lambda: reason)
+    with pytest.raises(FlowError, match=reason or "docker compose logs failed: docker's own complaint") as caught:
+        engine.logs("kafka", 4)
+    assert caught.value.code == Exit.DOCKER
+
+
+def test_a_log_that_cannot_be_read_does_not_hide_the_trouble(engine, monkeypatch):
+    monkeypatch.setattr(docker, "run", lambda _command, _seconds: Done("", "no such thing", 1))
+    monkeypatch.setattr(engine, "answers", lambda: None)
+    sentence = engine._trouble(engine.model["kafka"], container("exited", code=3))
+    assert sentence.startswith("kafka: ended with exit code 3")
+    assert "cannot be read: docker compose logs failed: no such thing" in sentence
 
 
 def test_long_commands_are_read_line_by_line_and_ended_in_time():

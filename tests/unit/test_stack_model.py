@@ -282,13 +282,13 @@ def test_several_config_files_and_a_class_path_are_read(tmp_path):
     text = """[base]
 runs = "real"
 what = "it"
-config = [{file = "a.xml", set = {k = "v"}, secret = true}, {file = "b.properties"}]
+config = [{file = "a.xml", set = {k = "v"}, addresses = true}, {file = "b.properties"}]
 java = {main = "M", classpath = ["{conf}"], options = ["-Da=b"]}
 ready = {probe = "http"}
 """
     about = {"x-flow360": {"layer": 1, "title": "B"}, "environment": {"OPTS": "-Xms1m -Xmx2m"}}
     native = small(tmp_path, {"base": about}, text)["base"].native
-    assert [(c.file, c.secret) for c in native.config] == [("a.xml", True), ("b.properties", False)]
+    assert [(c.file, c.addresses) for c in native.config] == [("a.xml", True), ("b.properties", False)]
     assert native.java.classpath == ("{conf}",)
 
 

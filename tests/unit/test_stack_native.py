@@ -1,0 +1,87 @@
+"""The native engine's own decisions, with a supervisor that only notes what it is told."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from threading import Lock
+
+import pytest
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import SPLIT
+from flow360.stack import probes
+from flow360.stack.model import read_model
+from flow360.stack.native import NativeEngine
+from flow360.stack.status import Event
+
+
+class Keeper:
+    """A supervisor without processes: `told` is the order in which services were started and stopped."""
+
+    def __init__(self, running: tuple[str, ...] = ()) -> None:
+        self.running, self.told, self.lock = running, [], Lock()
+
+    def end_orphans(self) -> list[str]:
+        return []
+
+    def alive(self) -> bool:
+        return True
+
+    def processes(self) -> dict[str, dict]:
+        return {name: {"pid": 1, "statename": "RUNNING"} for name in self.running}
+
+    def ensure(self, _programs: list) -> None:
+        pass
+
+    def dead(self, _name: str) -> None:
+        return None
+
+    def start(self, name: str) -> None:
+        with self.lock:
+            self.told.append(name)
+
+    def stop(self, name: str) -> bool:
+        time.sleep(0.05 if name.startswith("airflow") else 0)  # whoever does not wait for it is told first
+        self.start(name)
+        return True
+
+
+def engine_of(folder: Path, keeper: Keeper, **env: str) -> NativeEngine:
+    engine = NativeEngine(read_model(env=env), folder)
+    engine.supervisor = keeper
+    (folder / "run").mkdir()
+    return engine
+
+
+@pytest.mark.parametrize("server", ["postgres-dwh", "postgres-airflow"])
+def test_a_database_is_stopped_after_those_that_need_it_by_way_of_a_job(tmp_path, server):
+    users = ("airflow-webserver", "airflow-triggerer")
+    keeper = Keeper((server, *users))
+    engine_of(tmp_path, keeper, COMPOSE_FILE=SPLIT).down([server, "airflow-init"], lambda _: None)
+    assert keeper.told[-1] == server
+    assert set(keeper.told) == {server, *users}
+
+
+def test_what_ctrl_c_cuts_off_is_not_gone_on_with(tmp_path, monkeypatch):
+    keeper = Keeper()
+    engine = engine_of(tmp_path, keeper)
+    monkeypatch.setattr(engine, "_probe", lambda _service: lambda: "not yet")
+    monkeypatch.setattr("flow360.stack.native.wait", lambda _futures: (_ for _ in ()).throw(KeyboardInterrupt))
+    events: list[Event] = []
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        engine.up(["market-sensors"], events.append)  # it needs mosquitto, which never answers here
+    assert time.monotonic() - began < 20
+    assert "market-sensors" not in keeper.told
+    assert all(event.state != "running" for event in events)
+
+
+def test_a_password_of_before_is_told_at_once_with_its_fix(tmp_path, monkeypatch):
+    engine = engine_of(tmp_path, Keeper())
+    refused = f'FATAL:  {probes.WRONG_PASSWORD} for user "shop"'
+    monkeypatch.setattr(engine, "_probe", lambda _service: lambda: refused)
+    monkeypatch.setattr("flow360.stack.prepare.postgres", lambda *_: None)
+    with pytest.raises(FlowError, match="flow360 reset postgres-source") as caught:
+        engine.up(["postgres-source"], lambda _: None)
+    assert caught.value.code == Exit.SERVICE
