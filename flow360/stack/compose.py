@@ -31,6 +31,7 @@ PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 VOLUME = "com.docker.compose.volume"
 Line = Callable[[str], None]
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Compose:
@@ -238,7 +239,7 @@ class Background:
     def lines(self) -> list[str]:
         """What it said since the last call, whole lines only."""
         *whole, self._rest = (self._rest + self._said.read()).split(b"\n")
-        return [line.decode("utf-8", "replace").rstrip() for line in whole]
+        return [_COLOUR.sub("", line.decode("utf-8", "replace")).rstrip() for line in whole]
 
     def wait(self, seconds: float, line: Line) -> None:
         """Until it ends: each new line to `line`."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from importlib.metadata import distribution
@@ -85,6 +88,20 @@ def test_what_the_dockerfile_copies_is_there_and_passes_dockerignore():
         assert (ROOT / source).exists()
         inside = (pattern for pattern in allowed if Path(source).is_relative_to(pattern) or fnmatch(source, pattern))
         assert any(inside) or source == "flow360", source  # of flow360, its allowed parts
+
+
+def test_the_stage_that_fetches_jars_has_all_that_it_imports(tmp_path):
+    """It copies single files of the package, so that a change elsewhere fetches nothing anew."""
+    text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
+    stage = text[text.index(" AS jars\n") :].split("\nFROM ")[0]
+    for sources, target in re.findall(r"^COPY (.+) (\S+)$", stage, re.MULTILINE):
+        for source in sources.split():
+            if source.startswith("flow360/"):
+                (tmp_path / target).mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, tmp_path / target)
+    command = [sys.executable, "-c", "import flow360.stack.artifacts as found; print(found.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(str(tmp_path)), done.stderr
 
 
 @pytest.mark.parametrize(
