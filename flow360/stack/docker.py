@@ -19,7 +19,7 @@ from flow360.settings import GENERATED, settings
 from flow360.stack import images, probes
 from flow360.stack.compose import Background, CommandFailed, Compose, brief, error_of, follow, run
 from flow360.stack.model import Model, Service
-from flow360.stack.status import Event, Progress, ServiceStatus, State
+from flow360.stack.status import Event, Progress, ServiceStatus, State, with_log
 from flow360.stack.supervise import pss_mb
 
 DEADLINE = 180  # seconds for one service to become ready once its container runs
@@ -167,8 +167,7 @@ class DockerEngine:
             log = self.logs(name, 4)
         except FlowError as error:  # the sentence is what matters
             log = f"(it cannot be read: {error.message})"
-        tail = "\n".join(f"  {line[:160]}" for line in log.splitlines())
-        return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
+        return with_log(name, sentence, log)
 
     def _failure(self, said: Sequence[str], names: Sequence[str], containers: Mapping[str, Mapping]) -> FlowError:
         """What `docker compose up` said, in one line that names the fix."""

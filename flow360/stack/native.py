@@ -23,7 +23,7 @@ from flow360.settings import ROOT, settings
 from flow360.stack import artifacts, java, prepare, probes
 from flow360.stack.model import Model, Service
 from flow360.stack.programs import Programs
-from flow360.stack.status import Event, Progress, ServiceStatus, State
+from flow360.stack.status import Event, Progress, ServiceStatus, State, with_log
 from flow360.stack.supervise import Supervisor, inherited, pss_mb
 
 DEADLINE = 120  # seconds for one service to become ready, on a slow machine
@@ -130,8 +130,7 @@ class NativeEngine:
         return "it was cut off" if self._cut_off.is_set() else self.supervisor.dead(name)
 
     def _with_log(self, name: str, sentence: str) -> str:
-        tail = "\n".join(f"  {line[:160]}" for line in self.logs(name, 4).splitlines())
-        return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
+        return with_log(name, sentence, self.logs(name, 4))
 
     @staticmethod
     def _say(progress: Progress, service: Service, start: float, state: State, detail: str) -> None:

@@ -36,3 +36,9 @@ class ServiceStatus:
 
 
 Progress = Callable[[Event], None]
+
+
+def with_log(name: str, sentence: str, log: str) -> str:
+    """What went wrong with a service, with the end of its log, for people."""
+    tail = "\n".join(f"  {line[:160]}" for line in log.splitlines())
+    return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
