@@ -221,7 +221,7 @@ class Supervisor:
             rpc.addProcessGroup(name)
 
     def shutdown(self, deadline: float = 90) -> None:
-        """Stop every program, then supervisord itself."""
+        """Stop every program, then supervisord itself; returns when their children have gone, too."""
         daemon = self.daemon()
         with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
             self._rpc().supervisor.shutdown()
@@ -230,6 +230,7 @@ class Supervisor:
             time.sleep(0.1)
         if daemon:
             _still_there([daemon], max(end - time.monotonic(), 1))
+        _still_there(self.orphans(), 5)  # children of a program get its signal and may need a moment longer
         self.socket.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()

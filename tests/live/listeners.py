@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 import psutil
@@ -16,12 +17,15 @@ def listeners(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]
     found = []
     for process in processes:
         try:
+            name = process.name()
             connections = process.net_connections("inet")
-        except psutil.AccessDenied:
-            command = " ".join(process.cmdline())
-            assert "airflow" in command, command
-            print(f"not readable for this user: {command}")
+        except psutil.NoSuchProcess:
             continue
-        name = process.name()
+        except psutil.AccessDenied:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile, and nobody may look into it
+                command = " ".join(process.cmdline())
+                assert "airflow" in command, command
+                print(f"not readable for this user: {command}")
+            continue
         found += [(name, one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN]
     return found
