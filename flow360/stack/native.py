@@ -116,7 +116,7 @@ class NativeEngine:
             )
         self.supervisor.start(service.name)
         missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self._hopeless, service.name))
-        if missing and service.native.database and probes.WRONG_PASSWORD in missing:
+        if missing and service.native.database and probes.REFUSED in missing:
             raise FlowError(
                 f"{service.name}: its data was made with another password than the one in .env: "
                 f"put that one back, or flow360 reset {service.name}",

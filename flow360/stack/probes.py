@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
-WRONG_PASSWORD = "password authentication failed"  # in PostgreSQL's words
+REFUSED = "password authentication failed"  # in PostgreSQL's words
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
 
@@ -315,7 +315,7 @@ def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], p
         missing = probe()
         if missing is None:
             return None
-        if WRONG_PASSWORD in missing:
+        if REFUSED in missing:
             return missing
         if dead := alive():
             return dead

@@ -79,7 +79,7 @@ def test_what_ctrl_c_cuts_off_is_not_gone_on_with(tmp_path, monkeypatch):
 
 def test_a_password_of_before_is_told_at_once_with_its_fix(tmp_path, monkeypatch):
     engine = engine_of(tmp_path, Keeper())
-    refused = f'FATAL:  {probes.WRONG_PASSWORD} for user "shop"'
+    refused = f'FATAL:  {probes.REFUSED} for user "shop"'
     monkeypatch.setattr(engine, "_probe", lambda _service: lambda: refused)
     monkeypatch.setattr("flow360.stack.prepare.postgres", lambda *_: None)
     with pytest.raises(FlowError, match="flow360 reset postgres-source") as caught:
