@@ -78,7 +78,7 @@ def place(stack: Stack, chapter: Chapter) -> Path:
         path
         for folder in ("stack", "data/seed")
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.is_file() and not {"__pycache__", "learner"} & set(path.parts)
+        if path.is_file() and not {"__pycache__", "learner"} & set(path.relative_to(ROOT).parts)
     ]
     for path in files:
         digest.update(path.read_bytes())

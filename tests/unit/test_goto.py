@@ -67,6 +67,23 @@ def test_nothing_kept_is_nothing_saved_and_a_full_disk_is_one_line(tmp_path):
     assert not (tmp_path / "again").exists()
 
 
+def test_where_the_checkout_lies_does_not_decide_what_makes_a_snapshot_stale(tmp_path, monkeypatch):
+    """A user called learner has all files below a folder of that name."""
+    stack = SimpleNamespace(host=SimpleNamespace(state=tmp_path))
+    root = tmp_path / "learner" / "course"
+    first = course().chapter("00")
+    for name in (first.solution, "stack/a.conf", "stack/prometheus/learner/mine.yml", "stack/__pycache__/a.pyc"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    monkeypatch.setattr(goto, "ROOT", root)
+    before = goto.place(stack, first)
+    for name in ("stack/prometheus/learner/mine.yml", "stack/__pycache__/a.pyc"):
+        (root / name).write_text("changed", "utf-8")
+    assert goto.place(stack, first) == before
+    (root / "stack/a.conf").write_text("changed", "utf-8")
+    assert goto.place(stack, first) != before
+
+
 def test_what_a_learner_wrote_is_there_again_whatever_happens(tmp_path):
     answers, rules, place = tmp_path / "lab", tmp_path / "rules", tmp_path / "mine"
     answers.mkdir()
