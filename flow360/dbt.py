@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, settings
+from flow360.settings import ROOT, settings, variables
 from flow360.stack.lock import hold
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _invoke(
     ]  # fmt: skip
     if channel != "primeur":
         options += ["--vars", json.dumps({"channel": channel})]
-    with _alone(folder), _set(environment):
+    with _alone(folder), variables(environment):
         result = dbtRunner().invoke([*arguments, *options])
     if result.exception is not None and not getattr(result.result, "results", None):
         raise FlowError(f"dbt: {_one_line(result.exception)}")
@@ -186,21 +186,6 @@ def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> d
         # Relative: dbt puts what it compiles below its target folder, under the same path.
         **({"FLOW360_DBT_LAB": os.path.relpath(lab_dir(), PROJECT)} if lab else {}),
     }
-
-
-@contextlib.contextmanager
-def _set(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the time of one command."""
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

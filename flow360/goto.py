@@ -7,7 +7,6 @@ the next time the snapshot is put back. A snapshot is the native engine's: with 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from flow360 import run
 from flow360.course import Chapter, course
-from flow360.settings import ROOT, SECRETS, settings
+from flow360.settings import ROOT, SECRETS, settings, variables
 from flow360.stack import snapshot
 from flow360.stack.facade import Stack
 from flow360.stack.status import Progress
@@ -95,19 +94,10 @@ def _forget(stack: Stack, chapter: Chapter) -> None:
 
 def _solve(stack: Stack, chapter: Chapter) -> None:
     """Run a solved lab on this very stack; the learner's own answers and progress are not touched."""
-    # The kernel inherits them.
     mine = {"FLOW360_PROGRESS": str(GOTO / "progress.json"), "FLOW360_ENGINE": stack.engine.name}
-    before = {name: os.environ.get(name) for name in mine}
-    with _put_aside([ROOT / "dags" / "lab", settings().dbt_dir / "lab", settings().rules_dir], GOTO / "mine"):
-        os.environ |= mine
-        try:
-            run.execute(ROOT / chapter.solution, GOTO / f"{chapter.stem}.ipynb")
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+    answers = [ROOT / "dags" / "lab", settings().dbt_dir / "lab", settings().rules_dir]
+    with variables(mine), _put_aside(answers, GOTO / "mine"):
+        run.execute(ROOT / chapter.solution, GOTO / f"{chapter.stem}.ipynb")
 
 
 @contextmanager

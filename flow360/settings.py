@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -82,6 +82,21 @@ SECRETS = (
 SPLIT = "compose.split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
 # HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
 SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
+
+
+@contextlib.contextmanager
+def variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """These environment variables for the length of a block; what is started in it inherits them."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def env_file() -> Path:
