@@ -20,7 +20,6 @@ def write(service: Service, folder: Path, values: Mapping[str, object], services
             text = local_addresses(text, services)
         target = folder / Path(config.file).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
         target.write_text(text, "utf-8")
 
 

@@ -19,7 +19,7 @@ from flow360.settings import GENERATED, settings
 from flow360.stack import images, probes
 from flow360.stack.compose import Background, CommandFailed, Compose, brief, error_of, follow, run
 from flow360.stack.model import Model, Service
-from flow360.stack.status import Event, Progress, ServiceStatus, State, with_log
+from flow360.stack.status import Event, Progress, ServiceStatus, State, another_password, with_log
 from flow360.stack.supervise import pss_mb
 
 DEADLINE = 180  # seconds for one service to become ready once its container runs
@@ -130,12 +130,8 @@ class DockerEngine:
                     left.remove(name)
                     if service.job:
                         self._mark_done(service)
-                elif "password authentication failed" in missing:
-                    raise FlowError(
-                        f"{name}: its volume was made with another password than the one in .env: "
-                        f"put that one back, or flow360 reset {name}",
-                        Exit.SERVICE,
-                    )
+                elif probes.REFUSED in missing:
+                    raise FlowError(another_password(name), Exit.SERVICE)
                 elif time.monotonic() - since[name] > DEADLINE:
                     raise FlowError(self._with_log(name, f"not ready after {DEADLINE} s ({missing})"), Exit.SERVICE)
             if time.monotonic() - began > DEADLINE * (len(todo) + 1):

@@ -23,7 +23,7 @@ from flow360.settings import ROOT, settings
 from flow360.stack import artifacts, java, prepare, probes
 from flow360.stack.model import Model, Service
 from flow360.stack.programs import Programs
-from flow360.stack.status import Event, Progress, ServiceStatus, State, with_log
+from flow360.stack.status import Event, Progress, ServiceStatus, State, another_password, with_log
 from flow360.stack.supervise import Supervisor, inherited, pss_mb
 
 DEADLINE = 120  # seconds for one service to become ready, on a slow machine
@@ -117,11 +117,7 @@ class NativeEngine:
         self.supervisor.start(service.name)
         missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self._hopeless, service.name))
         if missing and service.native.database and probes.REFUSED in missing:
-            raise FlowError(
-                f"{service.name}: its data was made with another password than the one in .env: "
-                f"put that one back, or flow360 reset {service.name}",
-                Exit.SERVICE,
-            )
+            raise FlowError(another_password(service.name), Exit.SERVICE)
         if missing:
             raise FlowError(self._with_log(service.name, missing), Exit.SERVICE)
         say("running", "")

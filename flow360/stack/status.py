@@ -38,6 +38,14 @@ class ServiceStatus:
 Progress = Callable[[Event], None]
 
 
+def another_password(name: str) -> str:
+    """The line about a database that refuses the password of `.env`, with its fix."""
+    return (
+        f"{name}: its data was made with another password than the one in .env: "
+        f"put that one back, or flow360 reset {name}"
+    )
+
+
 def with_log(name: str, sentence: str, log: str) -> str:
     """What went wrong with a service, with the end of its log, for people."""
     tail = "\n".join(f"  {line[:160]}" for line in log.splitlines())
