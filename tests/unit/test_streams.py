@@ -312,3 +312,25 @@ def test_routes_and_readings_have_the_keys_of_the_day():
     assert {van for van, _, _ in tours} == {van for van, _, _ in readings.readings("x")}
     assert [moment for _, _, moment in tours] == sorted(moment for _, _, moment in tours)
     assert {van for van, _, _ in readings.readings("x", vans=["VAN-03"])} == {"VAN-03"}
+
+
+@pytest.mark.parametrize(("code", "passes"), [("GROUP_ID_NOT_FOUND", True), ("NON_EMPTY_GROUP", False)])
+def test_a_group_that_has_gone_by_itself_needs_no_deleting(code, passes):
+    """The broker lets go of an empty group that has kept no offset, at a moment of its own."""
+    from concurrent.futures import Future
+
+    from confluent_kafka import KafkaError, KafkaException
+
+    from flow360.streams import live
+
+    class Admin:
+        def delete_consumer_groups(self, names, request_timeout):
+            answer: Future = Future()
+            answer.set_exception(KafkaException(KafkaError(getattr(KafkaError, code))))
+            return dict.fromkeys(names, answer)
+
+    if passes:
+        live._delete_group(Admin(), "mine")
+    else:
+        with pytest.raises(KafkaException):
+            live._delete_group(Admin(), "mine")
