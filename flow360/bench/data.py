@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from flow360.bench import Round, output, run, timer
-from flow360.bench.starts import engine_of_its_own
+from flow360.bench.sandbox import engine_of_its_own
 from flow360.errors import FlowError
 from flow360.stack.facade import silent
 

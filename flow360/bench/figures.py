@@ -52,7 +52,7 @@ FIGURES = (
         "all lessons, as CI runs them",
         "papermill one by one",
         "s",
-        1.0,
+        0.3,
         False,
         notebooks.suite_over_papermill,
     ),

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from flow360.bench import Round, run, timer
-from flow360.bench.starts import engine_of_its_own
+from flow360.bench.sandbox import engine_of_its_own
+from flow360.course import course
 from flow360.settings import ROOT
+from flow360.stack.facade import silent
 
 _ATTACH = "from flow360 import clients; print(clients.spark().range(1000).count())"
 _PRIVATE = """
@@ -32,31 +34,29 @@ def _program(code: str, **more: str) -> float:
 @contextmanager
 def attach_over_private() -> Iterator[Round]:
     """Seconds of a program that counts 1000 rows on the shared Connect server, against on a `local[2]` of its own."""
-    from flow360.stack import open_stack
-
-    open_stack().up(["spark-worker", "spark-connect"])  # a server without a worker waits
-    yield lambda: (_program(_ATTACH), _program(_PRIVATE, SPARK_LOCAL_IP="127.0.0.1"))
+    with engine_of_its_own() as engine:
+        engine.up(["spark-worker", "spark-connect"], silent)  # a server without a worker waits
+        yield lambda: (_program(_ATTACH), _program(_PRIVATE, SPARK_LOCAL_IP="127.0.0.1"))
 
 
 @contextmanager
 def task_over_import() -> Iterator[Round]:
     """Seconds a task of `hourly_ingestion`, run by Airflow, against a program that only imports its task SDK."""
     from flow360 import pipelines
-    from flow360.course import course
-    from flow360.stack import open_stack
 
-    open_stack().up(course().chapter("03").services)
-    hours = iter(range(24 * 7))
+    with engine_of_its_own() as engine:
+        engine.up(course().chapter("03").services, silent)
+        hours = iter(range(24 * 7))
 
-    def one() -> tuple[float, float]:
-        hour = datetime(2026, 5, 4, tzinfo=UTC) + timedelta(hours=next(hours))
-        with timer() as took:
-            run_id = pipelines.rerun("hourly_ingestion", hour.isoformat())
-            pipelines.finish("hourly_ingestion", run_id)
-        tasks = len(pipelines.tasks("hourly_ingestion", run_id))
-        return took[0] / tasks, _program(_TASK)
+        def one() -> tuple[float, float]:
+            hour = datetime(2026, 5, 4, tzinfo=UTC) + timedelta(hours=next(hours))
+            with timer() as took:
+                run_id = pipelines.rerun("hourly_ingestion", hour.isoformat())
+                pipelines.finish("hourly_ingestion", run_id)
+            tasks = len(pipelines.tasks("hourly_ingestion", run_id))
+            return took[0] / tasks, _program(_TASK)
 
-    yield one
+        yield one
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def goto_over_solutions() -> Iterator[Round]:
     with engine_of_its_own() as engine:
 
         def goto() -> float:
-            command = [sys.executable, "-m", "flow360.cli", "goto", GOTO, "--yes", "--engine", "native"]
+            command = [sys.executable, "-m", "flow360.cli", "goto", GOTO, "--yes"]
             return run("goto", command, 3000, cwd=ROOT)
 
         def one() -> tuple[float, float]:

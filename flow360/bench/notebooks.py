@@ -5,26 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from flow360.bench import Round, run
+from flow360.bench import Round, run, timer
+from flow360.bench.sandbox import engine_of_its_own
 from flow360.course import course
 from flow360.settings import ROOT
-from flow360.stack import open_stack
 
 
 @contextmanager
 def suite_over_papermill() -> Iterator[Round]:
-    """Seconds for all written lessons in one nbval session, against papermill in a program of its own for each."""
-    written = [chapter for chapter in course().chapters if chapter.written]
-    lessons = [ROOT / "notebooks" / f"{chapter.stem}.ipynb" for chapter in written]
-    open_stack().up([name for chapter in written for name in chapter.services])
+    """Seconds for all written lessons in the suite's two lanes, against papermill one by one on one stack.
 
-    def module(name: str, *arguments: str | Path) -> float:
-        return run(name, [sys.executable, "-m", name, *arguments], 1800, cwd=ROOT)
+    Both begin with no service and no data, and end with every service stopped.
+    """
+
+    def program(*words: str) -> None:
+        run(words[0], [sys.executable, "-m", *words], 3600, cwd=ROOT)
 
     def one() -> tuple[float, float]:
-        ours = module("pytest", "-q", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", *lessons)
-        return ours, sum(module("flow360.cli", "run", chapter.number) for chapter in written)
+        with timer() as lanes:
+            program("tests.suite", "--only", "lessons")
+        with timer() as papermill, engine_of_its_own():
+            for chapter in course().chapters:
+                if chapter.written:
+                    program("flow360.cli", "run", chapter.number)
+        return lanes[0], papermill[0]
 
     yield one

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flow360.bench import Round, timer
-from flow360.bench.starts import engine_of_its_own
+from flow360.bench.sandbox import engine_of_its_own
 from flow360.stack.facade import silent
 
 WEEKS_OF_DBT = 50

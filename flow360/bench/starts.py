@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,59 +14,17 @@ from pathlib import Path
 import psutil
 
 from flow360.bench import Round, run, timer
+from flow360.bench.sandbox import engine_of_its_own, folder_of_its_own, free_ports
 from flow360.course import course
 from flow360.errors import FlowError
-from flow360.settings import PORTS, ROOT, settings
+from flow360.settings import ROOT, settings
 from flow360.stack import java, probes
 from flow360.stack.facade import silent
-from flow360.stack.model import read_model
 from flow360.stack.native import NativeEngine
 from flow360.stack.status import Event
 from flow360.stack.supervise import inherited, pss_mb
 
 SECONDS = 120  # for one step
-
-
-def _free_ports() -> dict[str, str]:
-    """A port of this moment for each variable."""
-    sockets = {name: socket.socket() for name in PORTS}
-    for one in sockets.values():
-        one.bind(("127.0.0.1", 0))
-    ports = {name: str(one.getsockname()[1]) for name, one in sockets.items()}
-    for one in sockets.values():
-        one.close()
-    return ports
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A state folder of its own, beside the usual one: another user, who runs PostgreSQL for root, may enter there."""
-    folder = settings().state_dir.with_name(f"bench-{uuid.uuid4().hex[:8]}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def engine_of_its_own() -> Iterator[NativeEngine]:
-    """A native engine with its own state folder and ports, beside the learner's; stopped at the end.
-
-    Ports and folder go through the environment, so that the jobs of the stack, which are programs, find them too.
-    """
-    before = dict(os.environ)
-    with _folder() as folder:
-        os.environ |= _free_ports() | {"FLOW360_STATE": str(folder)}
-        settings.cache_clear()
-        engine = NativeEngine(read_model(), folder)
-        try:
-            yield engine
-        finally:
-            engine.down(None, silent)
-            os.environ.clear()
-            os.environ |= before
-            settings.cache_clear()
 
 
 # --- one JVM ----------------------------------------------------------------------------------------------------------
@@ -200,7 +156,7 @@ def first_cell() -> Iterator[Round]:
 
     def ours(folder: Path) -> float:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLOW360_", "VIRTUAL_ENV"))}
-        env = clean | _free_ports() | {"FLOW360_STATE": str(folder / "state"), "FLOW360_ENGINE": "native"}
+        env = clean | free_ports() | {"FLOW360_STATE": str(folder / "state"), "FLOW360_ENGINE": "native"}
         env["FLOW360_CACHE"] = str(settings().cache_dir)
         try:
             with timer() as took:
@@ -213,7 +169,7 @@ def first_cell() -> Iterator[Round]:
         return took[0]
 
     def anchor(folder: Path) -> float:
-        port = _free_ports()["JUPYTER_PORT"]
+        port = free_ports()["JUPYTER_PORT"]
         python = folder / "venv" / "bin" / "python"
         env = {**os.environ, "UV_SYSTEM_CERTS": "true"}
         with timer() as took:
@@ -234,7 +190,7 @@ def first_cell() -> Iterator[Round]:
         return took[0]
 
     def one() -> tuple[float, float]:
-        with _folder() as first, _folder() as second:
+        with folder_of_its_own() as first, folder_of_its_own() as second:
             return ours(first), anchor(second)
 
     yield one

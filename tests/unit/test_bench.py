@@ -9,13 +9,22 @@ import pytest
 
 import flow360.stack
 from flow360 import bench
-from flow360.bench import data, sql, starts
+from flow360.bench import data, layers, sandbox, sql
 from flow360.clients import port_of
 from flow360.errors import FlowError
 from flow360.settings import settings
 
 
-@pytest.mark.parametrize("prepare", [data.load_over_copy, data.kafka_over_perf_test, sql.dbt_over_psql])
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        data.load_over_copy,
+        data.kafka_over_perf_test,
+        sql.dbt_over_psql,
+        layers.attach_over_private,
+        layers.task_over_import,
+    ],
+)
 def test_bench_starts_its_services_on_an_engine_of_its_own(monkeypatch, prepare):
     class Started(Exception):
         pass
@@ -27,20 +36,22 @@ def test_bench_starts_its_services_on_an_engine_of_its_own(monkeypatch, prepare)
     def own():
         yield SimpleNamespace(up=up)
 
-    monkeypatch.setattr(data, "engine_of_its_own", own)
-    monkeypatch.setattr(sql, "engine_of_its_own", own)
+    for module in (data, sql, layers):
+        monkeypatch.setattr(module, "engine_of_its_own", own)
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: pytest.fail("the learner's own stack"))
     with pytest.raises(Started), prepare():
         pass
 
 
-def test_an_engine_of_its_own_has_other_ports_and_another_folder(monkeypatch, tmp_path):
+def test_an_engine_of_its_own_has_other_ports_and_other_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("FLOW360_STATE", str(tmp_path / "state"))
     settings.cache_clear()
     before = port_of("postgres-dwh")
-    with starts.engine_of_its_own() as engine:
+    with sandbox.engine_of_its_own() as engine:
         assert port_of("postgres-dwh") == engine.model["postgres-dwh"].port != before
         assert settings().state_dir == engine.state != tmp_path / "state"
+        mine = settings()
+        assert all(engine.state in path.parents for path in (mine.progress_file, mine.dbt_dir, mine.rules_dir))
     assert port_of("postgres-dwh") == before
     assert list(tmp_path.iterdir()) == []
     settings.cache_clear()
