@@ -13,16 +13,16 @@ from typing import Any
 
 from flow360 import clients, groups, lesson, topics
 from flow360.checks.apart import Apart, apart
-from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
+from flow360.checks.verdict import NotYet, Verdict, exercise, expect, expect_equal, expect_type, limited
 from flow360.errors import FlowError
 
 SECONDS = 60
 
 
 @contextmanager
-def lab_topic(what: str, partitions: int = 1) -> Iterator[str]:
+def lab_topic(what: str, partitions: int = 1, **configs: Any) -> Iterator[str]:
     """A topic of this check alone, gone afterwards."""
-    name = topics.fresh_topic(f"lab02-{what}-{uuid.uuid4().hex[:8]}", partitions)
+    name = topics.fresh_topic(f"lab02-{what}-{uuid.uuid4().hex[:8]}", partitions, **configs)
     try:
         yield name
     finally:
@@ -80,6 +80,19 @@ def keyed_producer(send_readings: Any) -> None:
     wrong = next(((key, van) for key, van in keys if key != van), None)
     if wrong:
         raise NotYet(f"send_readings: expected the van as key ({wrong[1]!r}), found {wrong[0]!r}")
+    _tells_of_a_refusal(send_readings, readings[0])
+
+
+def _tells_of_a_refusal(send_readings: Any, reading: dict[str, Any]) -> None:
+    large = {**reading, "van_id": "VAN-" + "9" * 5000}
+    with lab_topic("refused", max_message_bytes=1000) as topic:
+        try:
+            limited(send_readings, SECONDS)(topic, [large])
+        except Verdict:
+            raise
+        except Exception:  # noqa: BLE001 - whichever error it is: the caller knows
+            return
+    raise NotYet("send_readings: the broker refused a reading, and no error was raised: what does send() return?")
 
 
 # --- 2 ----------------------------------------------------------------------------------------------------------------

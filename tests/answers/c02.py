@@ -30,9 +30,21 @@ def van_is_the_key():
 def with_serializers():
     def send_readings(topic, readings):
         out = producer(key_serializer=str.encode, value_serializer=lambda v: json.dumps(v).encode())
-        for reading in readings:
-            out.send(topic, reading, reading["van_id"])
+        sent = [out.send(topic, reading, reading["van_id"]) for reading in readings]
         out.flush()
+        if failed := [answer.exception for answer in sent if answer.failed()]:
+            raise failed[0]
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="no error was raised")
+def flushed_and_never_asked():
+    def send_readings(topic, readings):
+        with producer(acks="all") as out:
+            for reading in readings:
+                out.send(topic, json.dumps(reading).encode(), reading["van_id"].encode())
+            out.flush()
 
     return send_readings
 
