@@ -157,6 +157,10 @@ def fact_at_grain(product_days: Any) -> None:
     """Table lab.lab_fct_product_days: one row for each product and day (Paris), without cancelled orders."""
     model = "lab_fct_product_days"
     _built("product_days", product_days, model)
+    parents = [parent.rpartition(".")[2] for parent in dbt.manifest(lab=True)["parent_map"][f"model.primeur.{model}"]]
+    if not parents or not all(parent.startswith("stg_") for parent in parents):
+        shown = ", ".join(parents) or "nothing"
+        raise NotYet(f"product_days: expected staging models of the project as its parents, found {shown}")
     expect_equal("product_days", found=_relation(model), expected="table", why=f"how lab.{model} is materialized")
     columns = set(lesson.sql(f"select * from lab.{model} limit 0").columns)
     if {"product_id", "ordered_on"} <= columns:

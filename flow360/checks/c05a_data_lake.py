@@ -16,6 +16,10 @@ ORDERS = "/lab/clean/orders"
 PRICES = "/lab/raw/prices/price_list.csv"
 SMALL, COMPACT = "/lab/readings/small", "/lab/readings/compact"
 
+COLUMNS = (
+    "channel string, customer_id bigint, items bigint, order_id bigint, ordered_at timestamp, status string, "
+    "store_id bigint, total_eur double"
+)
 PER_DAY = """
     select to_char((ordered_at at time zone 'Europe/Paris')::date, 'YYYY-MM-DD') as day,
            count(*) as orders, sum(total_eur)::float8 as euros
@@ -27,7 +31,9 @@ TABLE = """
                      where p."TBL_ID" = t."TBL_ID" and p."PARAM_KEY" = 'external.table.purge'), 'false') as purge,
            t."TBL_TYPE" as kind,
            (select string_agg(k."PKEY_NAME", ', ') from "PARTITION_KEYS" k where k."TBL_ID" = t."TBL_ID") as keys,
-           (select count(*) from "PARTITIONS" q where q."TBL_ID" = t."TBL_ID") as partitions
+           (select count(*) from "PARTITIONS" q where q."TBL_ID" = t."TBL_ID") as partitions,
+           (select string_agg(c."COLUMN_NAME" || ' ' || c."TYPE_NAME", ', ' order by c."COLUMN_NAME")
+            from "COLUMNS_V2" c where c."CD_ID" = s."CD_ID") as columns
     from "TBLS" t
     join "DBS" d on d."DB_ID" = t."DB_ID"
     join "SDS" s on s."SD_ID" = t."SD_ID"
@@ -65,6 +71,8 @@ def external_table(in_hive: Any) -> None:
     if table["kind"] != "EXTERNAL_TABLE" or table["purge"] == "true":
         raise NotYet("lab.orders: expected an external table, found one whose files go when it is dropped")
     expect_equal("lab.orders", found=table["keys"], expected="day", why="its partition column")
+    odd = sorted(set(COLUMNS.split(", ")) ^ set(str(table["columns"]).split(", ")))
+    expect(not odd, f"lab.orders: missing, too many or of another type: {', '.join(odd)}")
     expect(table["partitions"] > 0, "lab.orders: the metastore knows no partition of it: who announces the folders?")
     truth = lesson.sql(PER_DAY).set_index("day")["orders"]
     hive = lesson.sql("select day, count(*) as orders from lab.orders group by day", db="lake")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from fnmatch import fnmatch
 from typing import Any
 
 import yaml
@@ -59,7 +58,7 @@ def version_matrix(matrix_workflow: Any) -> None:
     name, versions = next(iter(axes.items()), ("", []))
     expect(axes, "matrix_workflow: the job has no strategy: matrix")
     expect_equal(
-        "matrix_workflow", found=[str(v) for v in versions], expected=["3.9", "3.10", "3.11"],
+        "matrix_workflow", found=sorted(map(str, versions)), expected=["3.10", "3.11", "3.9"],
         why="YAML reads 3.10 as a number, and that number is 3.1",
     )  # fmt: skip
     expect(
@@ -83,6 +82,15 @@ _FILES = {
 }  # fmt: skip
 
 
+_GLOB = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """As GitHub matches: `*` stays within a folder, `**` does not."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return re.fullmatch("".join(_GLOB.get(part) or re.escape(part) for part in parts), path) is not None
+
+
 def _computed(key: str, system: str, files: dict[str, str]) -> str:
     """The key as a runner computes it: `runner.os`, and hashFiles over the files that match any of the patterns."""
 
@@ -94,7 +102,7 @@ def _computed(key: str, system: str, files: dict[str, str]) -> str:
         if not call:
             raise NotYet(f"key: ${{{{ {expression} }}}} is more than this needs: runner.os and hashFiles(…) will do")
         patterns = re.findall(r"'([^']*)'", call.group(1))
-        wanted = [path for path in sorted(files) for p in patterns if fnmatch(path, p.replace("**/", "*"))]
+        wanted = [path for path in sorted(files) for p in patterns if _matches(path, p)]
         # As GitHub has it: no file matches, and the hash is empty.
         return hashlib.sha256("".join(files[path] for path in wanted).encode()).hexdigest() if wanted else ""
 
@@ -123,14 +131,16 @@ def safe_dockerfile(dockerfile: Any) -> None:
         raise NotYet(f"dockerfile: {found[0]}")
     steps = layers.steps(dockerfile)
     expect(steps and steps[0].word == "FROM", "dockerfile: expected FROM first")
-    base = [step.text.split()[1] for step in steps if step.word == "FROM"][-1]
+    bases = {step.stage: step.text.split()[1] for step in steps if step.word == "FROM"}
+    image = [steps[-1].stage]  # the last stage, and the stages that it stands on
+    while bases[image[-1]] in bases and bases[image[-1]] not in image:
+        image.append(bases[image[-1]])
+    base = bases[image[-1]]
     expect(re.search(r":\d+\.\d+", base), f"dockerfile: {base} is not pinned to a version")
-    users = [step.text.split()[1] for step in steps if step.word == "USER"]
+    users = [step.text.split()[1] for step in steps if step.word == "USER" and step.stage in image]
     user = users[-1].partition(":")[0] if users else "root"
     expect(user not in ("root", "0"), "dockerfile: the program runs as root: which instruction makes it another user?")
-    installs = [
-        (step, again) for step, again in layers.rebuilt(dockerfile, ["report/main.py"]) if "pip install" in step.text
-    ]
+    installs = [(step, again) for step, again in layers.rebuilt(dockerfile, ["report/main.py"]) if _installs(step)]
     expect(installs, "dockerfile: nothing installs the packages of report/requirements.txt")
     copied = [again for step, again in layers.rebuilt(dockerfile, ["report/main.py"]) if step.word in ("COPY", "ADD")]
     expect(any(copied), "dockerfile: report/main.py is not copied into the image")
@@ -140,9 +150,20 @@ def safe_dockerfile(dockerfile: Any) -> None:
     )
     lists = layers.rebuilt(dockerfile, ["report/requirements.txt"])
     expect(
-        any(again for step, again in lists if "pip install" in step.text),
+        any(again for step, again in lists if _installs(step)),
         "dockerfile: a changed report/requirements.txt would not be installed: is it copied before?",
     )
+
+
+def _installs(step: layers.Step) -> bool:
+    return re.search(r"\bpip[\d.]* install\b", step.text) is not None
+
+
+def _port(entry: Any) -> str:
+    """A published port in the short form, whichever form it was written in."""
+    if isinstance(entry, dict):
+        entry = ":".join(str(entry[key]) for key in ("host_ip", "published", "target") if key in entry)
+    return str(entry).removesuffix("/tcp")
 
 
 @exercise
@@ -168,7 +189,7 @@ def compose_service(service: Any) -> None:
     expect(mine.get("healthcheck", {}).get("test"), "service: no healthcheck with a test: nobody could wait for it")
     limits = mine.get("deploy", {}).get("resources", {}).get("limits", {})
     expect(mine.get("mem_limit") or limits.get("memory"), "service: no memory limit: it may take the whole machine")
-    ports = [str(port) for port in mine.get("ports", [])]
+    ports = [_port(entry) for entry in mine.get("ports", [])]
     expect_equal(
         "service: ports",
         found=ports,

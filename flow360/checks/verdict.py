@@ -266,7 +266,7 @@ class Check:
             for service in self.chapter.services:
                 if not reach.answers(service):
                     raise reach.is_down(service) from None
-            raise NotYet(_explain(error, values)) from error
+            raise NotYet(explain(error, values)) from error
 
     def _record(self, *, passed: bool) -> str | None:
         return progress.record(self.chapter.stem, self.name, passed)
@@ -291,7 +291,7 @@ def exercise(function: Callable[..., None]) -> Check:
     return Check(function, chapter, entry)
 
 
-def _explain(error: Exception, values: dict[str, Any]) -> str:
+def explain(error: Exception, values: dict[str, Any]) -> str:
     """One line about an unexpected error: which variable, what was raised, and the line of the learner's cell."""
     if isinstance(error, FlowError):
         said = str(error)

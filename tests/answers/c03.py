@@ -126,6 +126,14 @@ def older_rows_go_too():
     )
 
 
+@near_miss("idempotent_load", says="who took the others away")
+def newer_rows_go_too():
+    return write(
+        "idempotent",
+        (DELETE, '        warehouse.execute("delete from staging.lab_reviews where written_at >= %s", (start,))\n'),
+    )
+
+
 # --- 3 ----------------------------------------------------------------------------------------------------------------
 
 

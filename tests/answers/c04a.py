@@ -74,6 +74,19 @@ def does_not_convert():
     return clean(has_value, lambda r: r["value"])
 
 
+@near_miss("clean_celsius", says="to two decimals")
+def not_rounded():
+    return clean(has_value, lambda r: (r["value"] - 32) / 1.8 if r["unit"] == "F" else r["value"])
+
+
+@near_miss("clean_celsius", says="clean: it raised AttributeError")
+def a_slip_of_the_pen():
+    def topology(builder):
+        builder.streem("readings", ks().IN).to("celsius", ks().OUT)
+
+    return topology
+
+
 @near_miss("clean_celsius", says="TypeError")
 def converts_first():
     return clean(lambda r: True, to_celsius)
@@ -118,6 +131,16 @@ def five_minutes_and_grace():
 @near_miss("average_per_van", says="within the grace")
 def no_grace():
     return average(ks().TimeWindows.ofSizeWithNoGrace(minutes(5)))
+
+
+@near_miss("average_per_van", says="within the grace")
+def too_little_grace():
+    return average(ks().TimeWindows.ofSizeAndGrace(minutes(5), minutes(10)))
+
+
+@near_miss("average_per_van", says="to two decimals")
+def average_not_rounded():
+    return average(ks().TimeWindows.ofSizeAndGrace(minutes(5), minutes(15)), value=lambda t: t["sum"] / t["n"])
 
 
 @near_miss("average_per_van", says="still counted")
@@ -249,6 +272,22 @@ def counted_in_a_variable():
 @near_miss("door_alarm", says="once is enough")
 def told_again_and_again():
     return streams.run(door(in_a_row, lambda s: s["warm"] >= 3), "lab-04a")
+
+
+@near_miss("door_alarm", says="once is enough")
+def counts_anew_after_the_alarm():
+    def step(van, reading, state):
+        return {"warm": state["warm"] % 3 + 1 if reading["celsius"] > 8.0 else 0}
+
+    return streams.run(door(step, lambda s: s["warm"] == 3), "lab-04a")
+
+
+@near_miss("door_alarm", says="the program has ended: ")
+def a_field_that_is_not_there():
+    def step(van, reading, state):
+        return {"warm": state["warm"] + 1 if reading["value"] > 8.0 else 0}
+
+    return streams.run(door(step, lambda s: s["warm"] == 3), "lab-04a")
 
 
 @near_miss("door_alarm", says="a new incident")

@@ -213,11 +213,12 @@ def accuracy_instead():
 # --- right_files ------------------------------------------------------------------------------------------------------
 
 
-def written(name: str, zone: str = "Europe/Paris", column: str = "day", by: str | None = "day") -> str:
+def written(name: str, zone: str = "Europe/Paris", column: str = "day", by: str | None = "day", times: int = 1) -> str:
     F = functions()
     folder = check.lake() / name
     shutil.rmtree(folder, ignore_errors=True)
     rows = check.read("orders").repartition(4).withColumn(column, F.to_date(F.from_utc_timestamp("ordered_at", zone)))
+    rows = rows.withColumn("copy", F.explode(F.sequence(F.lit(1), F.lit(times)))).drop("copy")
     rows = rows.repartition(by) if by else rows
     rows.write.partitionBy(column).parquet(str(folder))
     return str(folder)
@@ -231,6 +232,11 @@ def one_task_a_day():
 @near_miss("right_files", says="how many tasks wrote there")
 def each_task_into_each_day():
     return written("answer-many", by=None)
+
+
+@near_miss("right_files", says="each once")
+def every_order_twice():
+    return written("answer-twice", times=2)
 
 
 @near_miss("right_files", says="a day is a day in Paris")

@@ -87,14 +87,14 @@ def a_column_that_does_not_exist():
 # --- fact_at_grain ----------------------------------------------------------------------------------------------------
 
 PRODUCT_DAYS = """
-{{{{ config(materialized='table') }}}}
+{{{{ config(materialized='{kind}') }}}}
 select
     lines.product_id,
     orders.ordered_on,
     {orders} as orders,
     sum(lines.quantity) as quantity,
     sum(lines.line_total_eur) as sales_eur
-from {{{{ ref('stg_order_lines') }}}} as lines
+from {{{{ {lines} }}}} as lines
 inner join {{{{ ref('stg_orders') }}}} as orders using (order_id)
 where {condition}
 group by lines.product_id, {day}
@@ -102,9 +102,14 @@ group by lines.product_id, {day}
 
 
 def product_days(
-    orders="count(distinct orders.order_id)", condition="orders.order_status <> 'cancelled'", day="orders.ordered_on"
+    orders="count(distinct orders.order_id)",
+    condition="orders.order_status <> 'cancelled'",
+    day="orders.ordered_on",
+    lines="ref('stg_order_lines')",
+    kind="table",
 ):
-    return model("lab_fct_product_days", PRODUCT_DAYS.format(orders=orders, condition=condition, day=day))
+    sql = PRODUCT_DAYS.format(orders=orders, condition=condition, day=day, lines=lines, kind=kind)
+    return model("lab_fct_product_days", sql)
 
 
 @right("fact_at_grain")
@@ -122,6 +127,11 @@ def only_the_delivered():
     return product_days(condition="orders.order_status = 'delivered'")
 
 
+@near_miss("fact_at_grain", says="staging models of the project")
+def past_the_staging_models():
+    return product_days(lines="source('primeur', 'order_lines')")
+
+
 @near_miss("fact_at_grain", says="the grain is broken")
 def a_finer_grain():
     return product_days(day="orders.ordered_on, orders.store_id")
@@ -129,15 +139,7 @@ def a_finer_grain():
 
 @near_miss("fact_at_grain", says="materialized")
 def left_as_a_view():
-    sql = PRODUCT_DAYS.replace("{{{{ config(materialized='table') }}}}", "{{{{ config(materialized='view') }}}}")
-    return model(
-        "lab_fct_product_days",
-        sql.format(
-            orders="count(distinct orders.order_id)",
-            condition="orders.order_status <> 'cancelled'",
-            day="orders.ordered_on",
-        ),
-    )
+    return product_days(kind="view")
 
 
 # --- incremental_model ------------------------------------------------------------------------------------------------

@@ -106,7 +106,9 @@ def without_the_day():
 # --- external_table ---------------------------------------------------------------------------------------------------
 
 
-def make_table(kind: str = "external", zone: str = "Europe/Paris", announce: bool = True) -> int:
+def make_table(
+    kind: str = "external", zone: str = "Europe/Paris", announce: bool = True, columns: str = COLUMNS
+) -> int:
     orders = lesson.sql("""
         select order_id, customer_id, store_id, ordered_at, channel, status, items, total_eur from primeur.orders
     """)
@@ -114,7 +116,7 @@ def make_table(kind: str = "external", zone: str = "Europe/Paris", announce: boo
     table = pa.Table.from_pandas(orders, preserve_index=False)
     pq.write_to_dataset(table, ORDERS, filesystem=lake(), partition_cols=["day"])
     lesson.sql(
-        f"create {kind} table lab.orders ({COLUMNS}) partitioned by (day string) stored as parquet location '{ORDERS}'",
+        f"create {kind} table lab.orders ({columns}) partitioned by (day string) stored as parquet location '{ORDERS}'",
         db="lake",
     )
     if announce:
@@ -138,6 +140,11 @@ def each_partition_by_name():
 @near_miss("external_table", says="files go when it is dropped")
 def without_external():
     return make_table(kind="")
+
+
+@near_miss("external_table", says="of another type: channel string")
+def two_columns_only():
+    return make_table(columns="order_id bigint, total_eur double")
 
 
 @near_miss("external_table", says="who announces the folders")

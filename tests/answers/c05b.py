@@ -182,6 +182,18 @@ def one_statement_of_text():
     return load_lines
 
 
+@near_miss("fast_load", says="is a column misplaced")
+def two_columns_swapped():
+    def load_lines(db, rows):
+        names = ", ".join(["order_id", "product_id", "line_no", *rows.column_names[3:]])
+        text = io.BytesIO()
+        pacsv.write_csv(rows, text, OPTIONS)
+        with db.cursor() as cursor, cursor.copy(f"copy lab.order_lines ({names}) from stdin (format csv)") as copy:
+            copy.write(text.getbuffer())
+
+    return load_lines
+
+
 @near_miss("fast_load", says="rows in lab.order_lines")
 def with_the_header_skipped():
     def load_lines(db, rows):
@@ -248,6 +260,20 @@ def one_session_for_both():
         with clients.postgres() as db:
             db.execute("update lab.vans set on_duty = false")
         return ["committed", "committed"]
+
+    return both_leave
+
+
+left_open = []
+
+
+@near_miss("write_skew", says="TypeError")
+def a_slip_with_open_sessions():
+    def both_leave(level):
+        people = [clients.postgres(), clients.postgres()]
+        left_open.append(people)  # as a notebook keeps them, in the traceback of its last error
+        counts = [db.execute("select count(*) from lab.vans where on_duty").fetchone() for db in people]
+        return [count >= 2 for count in counts]
 
     return both_leave
 

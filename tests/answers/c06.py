@@ -85,6 +85,19 @@ def a_label_for_each_order():
     return registry_of(labels=("channel", "order_id"), rows=orders().head(200))
 
 
+@near_miss("own_metric", says="pushed after the counting")
+def pushed_before_it_was_counted():
+    registry = CollectorRegistry()
+    placed = Counter("lab06_orders", "Orders", ["channel"], registry=registry)
+    largest = Gauge("lab06_largest_order_euros", "Largest", registry=registry)
+    prometheus().push(registry, job="lab06")
+    rows = orders()
+    for row in rows.itertuples():
+        placed.labels(channel=row.channel).inc()
+    largest.set(rows["total_eur"].max())
+    return registry
+
+
 @near_miss("own_metric", says="lab06_orders_total: expected")
 def the_first_page_only():
     return registry_of(rows=orders().head(100))
@@ -164,6 +177,11 @@ def too_patient():
 @near_miss("backlog_alert", says="only 300 records behind")
 def too_nervous():
     return rule(f"sum({LAG}) > 100")
+
+
+@near_miss("backlog_alert", says="another alert's business")
+def of_every_group():
+    return rule("sum(kafka_consumergroup_lag) > 500")
 
 
 @near_miss("backlog_alert", says="severity")
@@ -252,6 +270,11 @@ def the_wrong_one():
 @near_miss("saturated_service", says="that is no queue")
 def it_answers():
     return incident("postgres-dwh"), "postgres-dwh", 'up{job="postgres-exporter"}'
+
+
+@near_miss("saturated_service", says="how much waits there")
+def how_busy_it_is():
+    return incident("kafka"), "kafka", "sum(rate(kafka_topic_partition_current_offset[30s]))"
 
 
 @near_miss("saturated_service", says="sum() them")

@@ -80,6 +80,11 @@ def another_name_for_the_axis():
     return MATRIX.replace("python: [", "version: [").replace("matrix.python", "matrix.version")
 
 
+@right("version_matrix")
+def newest_first():
+    return MATRIX.replace('["3.9", "3.10", "3.11"]', '["3.11", "3.10", "3.9"]')
+
+
 @near_miss("version_matrix", says="3.1")
 def versions_as_numbers():
     return MATRIX.replace('["3.9", "3.10", "3.11"]', "[3.9, 3.10, 3.11]")
@@ -108,6 +113,11 @@ def a_pattern():
 @near_miss("cache_key", says="old packages")
 def one_lock_only():
     return "${{ runner.os }}-${{ hashFiles('requirements.lock') }}"
+
+
+@near_miss("cache_key", says="stack/jars.lock has changed, the key has not")
+def a_star_that_stays_in_its_folder():
+    return "${{ runner.os }}-${{ hashFiles('*.lock') }}"
 
 
 @near_miss("cache_key", says="fetched for nothing")
@@ -156,6 +166,21 @@ CMD ["python", "/app/main.py"]
 """
 
 
+@right("safe_dockerfile")
+def one_stage_on_another():
+    named = DOCKERFILE.replace("bookworm", "bookworm AS packages").replace("pip install", "pip3 install")
+    return named.replace("COPY report .", "FROM packages\nCOPY report .")
+
+
+@near_miss("safe_dockerfile", says="runs as root")
+def the_user_of_another_stage():
+    return (
+        two_stages()
+        .replace("USER 65534\n", "")
+        .replace("FROM python:3.11-slim-bookworm\n", "USER 65534\nFROM python:3.11-slim-bookworm\n")
+    )
+
+
 @near_miss("safe_dockerfile", says="runs as root")
 def no_user():
     return DOCKERFILE.replace("USER 10001\n", "")
@@ -194,6 +219,11 @@ def short_limit():
 @right("compose_service")
 def limit_under_deploy():
     return SERVICE.replace("mem_limit: 128m", "deploy: {resources: {limits: {memory: 128m}}}")
+
+
+@right("compose_service")
+def a_port_in_the_long_form():
+    return SERVICE.replace('["127.0.0.1:18777:8000"]', "[{target: 8000, published: 18777, host_ip: 127.0.0.1}]")
 
 
 @near_miss("compose_service", says="started is not yet answering")
