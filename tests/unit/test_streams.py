@@ -120,6 +120,7 @@ def test_moments(moment):
     assert topics.iso(topics.millis(moment)) == "2026-05-07T10:01:00Z"
 
 
+@pytest.mark.usefixtures("driver")  # the jars are here
 def test_a_fork_of_a_process_with_a_jvm_is_told_so():
     code = """
 import os
