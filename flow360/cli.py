@@ -7,6 +7,7 @@ standard error and an exit code (flow360.errors.Exit).
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -34,6 +35,13 @@ class OneLineErrors(TyperGroup):
 
             errors.print(Text("flow360: ", "red").append(error.message, "default"), soft_wrap=True)
             raise typer.Exit(int(error.code)) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            fix = f"{'free some' if full else 'look who owns it'}, or set FLOW360_STATE and FLOW360_CACHE"
+            print(f"flow360: {error.filename or 'the disk'}: {error.strerror}: {fix}", file=sys.stderr)
+            raise typer.Exit(int(Exit.DISK if full else Exit.PERMISSION)) from None
         except subprocess.TimeoutExpired as error:
             name = Path(str(error.cmd[0] if isinstance(error.cmd, list | tuple) else error.cmd)).name
             print(f"flow360: {name} did not end within {error.timeout:.0f} s", file=sys.stderr)

@@ -81,7 +81,7 @@ def place(stack: Stack, chapter: Chapter) -> Path:
     ]
     for path in files:
         digest.update(path.read_bytes())
-    for name in (*SECRETS, "COMPOSE_FILE"):
+    for name in (*SECRETS, "COMPOSE_FILE", "NAMENODE_PORT"):
         digest.update(str(getattr(settings(), name.lower())).encode())
     return stack.host.state / "snapshots" / f"{chapter.stem}-{digest.hexdigest()[:12]}"
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flow360.errors import Exit, FlowError
@@ -117,7 +117,7 @@ def new_secret(length: int = 24) -> str:
 class Settings(BaseSettings):
     """Everything that a client needs to reach a service. Ports are on 127.0.0.1."""
 
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
     zookeeper_port: int = PORTS["ZOOKEEPER_PORT"]
     kafka_port: int = PORTS["KAFKA_PORT"]
@@ -181,6 +181,12 @@ class Settings(BaseSettings):
     flow360_progress: Path | None = None
     flow360_dbt: Path | None = None
     flow360_rules: Path | None = None
+
+    @field_validator("flow360_state", "flow360_cache", "flow360_progress", "flow360_dbt", "flow360_rules")
+    @classmethod
+    def _one_place(cls, path: Path | None) -> Path | None:
+        """Services and notebooks run in folders of their own: a relative path, or `~`, must mean one place."""
+        return path and ROOT / path.expanduser()
 
     @property
     def postgres_airflow_password(self) -> str:
@@ -303,7 +309,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _complete(path: Path) -> bool:
     """Write what is missing; False when nothing is."""
     old = path.read_text("utf-8") if path.exists() else ""
-    known = {line.split("=", 1)[0].strip() for line in old.splitlines() if "=" in line and not line.startswith("#")}
+    pairs = [line.partition("=") for line in old.splitlines() if "=" in line and not line.startswith("#")]
+    names = {name.strip().removeprefix("export ").strip(): value.strip() for name, _, value in pairs}
+    known = {name for name, value in names.items() if value or name not in SECRETS}  # an empty password is none
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
     if "COMPOSE_FILE" not in known:
         lines.append("COMPOSE_FILE=stack/compose.yaml")

@@ -314,11 +314,9 @@ def _order(text: str) -> str:
 
 def _end_cut_off_run(environment: dict[str, str]) -> None:
     """What a run that was cut off left: its services, and databases whose passwords went with its build/test/."""
-    state = Path(environment["FLOW360_STATE"])
-    if state.exists():
-        down = [BIN / "flow360", "down", "--engine", "native"]
-        subprocess.run(down, cwd=ROOT, env={**os.environ, **environment}, timeout=300, check=True)
-        shutil.rmtree(state)
+    down = [BIN / "flow360", "down", "--engine", "native"]
+    subprocess.run(down, cwd=ROOT, env={**os.environ, **environment}, timeout=300, check=True)
+    shutil.rmtree(environment["FLOW360_STATE"], ignore_errors=True)
 
 
 def _keep_logs(lane: int, environment: dict[str, str]) -> None:

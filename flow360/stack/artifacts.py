@@ -6,6 +6,7 @@ A fetch that was broken off goes on where it stopped; a second one fetches nothi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -159,7 +160,7 @@ def _fetch_one(jar: Jar) -> None:
         try:
             context.project(group, artifact).at_version(version).artifact(classifier, packaging).resolve()
         except OSError as error:
-            if error.errno == 28:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise FlowError(f"no room in {repository()}: free some, or set FLOW360_CACHE", Exit.DISK) from None
             if isinstance(error, PermissionError):
                 raise FlowError(f"{repository()} cannot be written: set FLOW360_CACHE", Exit.PERMISSION) from None
@@ -354,8 +355,15 @@ def _fetch_debian(name: str, packages: Sequence[str], relocate: str) -> None:
     if os.geteuid() == 0:
         options += ["-o", "APT::Sandbox::User=root"]
     try:
-        _apt(name, ["apt-get", *options, "-qq", "update"], work)
-        names = [_known(name, alternatives, options, work) for alternatives in packages]
+        broken = None
+        try:
+            _apt(name, ["apt-get", *options, "-qq", "update"], work)
+        except FlowError as error:  # one of several archives may be gone for good; what matters is in another one
+            broken = error
+        try:
+            names = [_known(name, alternatives, options, work) for alternatives in packages]
+        except FlowError as error:
+            raise broken or error from None
         _apt(name, ["apt-get", *options, "-qq", "download", *names], work)
         for package in sorted(work.glob("*.deb")):
             _apt(name, ["dpkg", "-x", str(package), str(work / "root")], work)

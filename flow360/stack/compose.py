@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import SPLIT, env_file, is_split, settings
+from flow360.settings import GENERATED, SPLIT, env_file, is_split, settings
 from flow360.stack.model import COMPOSE, read_compose
 
 MINIMUM = (2, 24, 4)  # the first one with all that the two files use: `!override`
@@ -278,7 +278,11 @@ def error_of(what: str, said: Sequence[str]) -> FlowError:
 def _environment() -> dict[str, str]:
     # A learner's own COMPOSE_FILE or COMPOSE_PROFILES is for the commands that the learner types.
     hidden = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES")
-    return {**{key: value for key, value in os.environ.items() if key not in hidden}, "DOCKER_CLI_HINTS": "false"}
+    return {
+        **{key: value for key, value in os.environ.items() if key not in hidden},
+        "DOCKER_CLI_HINTS": "false",
+        "FLOW360_DATA": str(GENERATED),
+    }
 
 
 def _listens(address: str) -> bool:

@@ -5,6 +5,7 @@ A blocker stops `up` before anything is started; a warning does not.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -107,7 +108,7 @@ def leftovers(stack: Stack, _names: Sequence[str]) -> list[Finding]:
         names = ", ".join(sorted({process.name() for process in orphans}))
         message = f"{len(orphans)} processes of a killed run are still there ({names})"
         return [Finding("leftovers", "warning", message, "flow360 down (flow360 up does it by itself)", Exit.LEFTOVERS)]
-    if supervisor.pidfile.exists() and not supervisor.alive():
+    if os.access(supervisor.pidfile, os.F_OK) and not supervisor.alive():
         return [Finding("leftovers", "warning", "a stale pid file of a killed run", "flow360 up replaces it")]
     return [Finding("leftovers", "ok", "nothing left over")]
 
@@ -146,6 +147,14 @@ def ports(stack: Stack, names: Sequence[str]) -> list[Finding]:
     """A port that somebody else holds. Ports of services that run already are theirs."""
     running = {row.name for row in stack.status() if row.state in ("running", "starting")}
     found = []
+    owners: dict[int, str] = {}
+    for name, service in stack.model.services.items():
+        for port in service.ports:
+            if port in owners:
+                message = f"port {port} is given twice, to {owners[port]} and {name}"
+                fix = f"give one of them another number in {env_file().name}"
+                found.append(Finding("ports", "blocker", message, fix, Exit.PORT))
+            owners[port] = name
     for name in names:
         for port in stack.model[name].ports:
             if name in running or _free(port):
@@ -225,12 +234,20 @@ def _need(stack: Stack, names: Iterable[str]) -> int:
 def _available_memory_mb() -> float:
     free = psutil.virtual_memory().available / 1e6
     # In a container the limit is the group's, not the machine's.
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, (limit - used) / 1e6)
+    for group, limit, used, prefix in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),  # the older way
+    ):
+        try:
+            there = int(Path(group, limit).read_text()) - int(Path(group, used).read_text())
+        except (OSError, ValueError):
+            continue
+        # What it holds of files (of downloads, just now) is given up when somebody asks, as in `available`.
+        with contextlib.suppress(OSError, ValueError):
+            stat = dict(line.split() for line in Path(group, "memory.stat").read_text().splitlines())
+            there += sum(int(stat.get(f"{prefix}{which}_file", 0)) for which in ("inactive", "active"))
+        free = min(free, there / 1e6)
+    return free
 
 
 def disk(stack: Stack, names: Sequence[str]) -> list[Finding]:
@@ -269,6 +286,8 @@ def network(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 
 def _existing(path: Path) -> Path:
-    while not path.exists():
+    while True:
+        with contextlib.suppress(PermissionError):  # a folder that may not be entered is itself the nearest one
+            if path.exists():
+                return path
         path = path.parent
-    return path

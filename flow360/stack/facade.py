@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,8 +118,11 @@ class Stack:
 
     def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Stop services and remove their data."""
+        wanted = self.resolve(names)
+        if "zookeeper" in wanted and "kafka" not in wanted:
+            raise FlowError("one id of the cluster stands in both: flow360 reset zookeeper kafka", Exit.USAGE)
         with self._lock():
-            for engine, part in self._split(self.resolve(names)):
+            for engine, part in self._split(wanted):
                 engine.reset(part, progress)
 
     def status(self) -> list[ServiceStatus]:
@@ -157,6 +161,8 @@ class Stack:
     def _lock(self, deadline: float = 300) -> Iterator[None]:
         """One `up` or `down` at a time: two notebooks may start the same service in the same second."""
         run = self._state / "run"
+        if os.geteuid() == 0:
+            os.umask(0o022)  # root's PostgreSQL is another user, who must get down there; secrets have their own modes
         try:
             run.mkdir(parents=True, exist_ok=True)
             file = (run / "lock").open("w")

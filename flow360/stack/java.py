@@ -58,7 +58,8 @@ def inspect(java: Path) -> Jdk:
     try:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise FlowError(f"{java} does not run ({error}): set JAVA_HOME to a JDK {OLDEST}", Exit.JAVA) from None
+        why = getattr(error, "strerror", None) or error
+        raise FlowError(f"{java} does not run ({why}): set JAVA_HOME to a JDK {OLDEST}", Exit.JAVA) from None
     match = re.search(r'version "(\d+)', done.stderr)
     if done.returncode or not match:
         raise FlowError(f"{java} -version answers nothing useful: set JAVA_HOME to a JDK {OLDEST}", Exit.JAVA)

@@ -315,7 +315,7 @@ def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str,
     for name, table in hosts.items():
         about = {key: table[key] for key in ("layer", "title", "link") if key in table}
         variable = table["port"]
-        port = int(env.get(variable) or PORTS[variable])
+        (port,) = _ports(name, [f"127.0.0.1:{env.get(variable) or PORTS[variable]}:1"]).values()
         rest = {key: value for key, value in table.items() if key not in (*about, "port")}
         link = about.pop("link").replace("{port[" + name + "]}", str(port))
         alone = _native(name, rest, {})

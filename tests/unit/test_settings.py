@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,25 @@ def test_a_variable_of_the_environment_wins(env, monkeypatch):
     monkeypatch.setenv("KAFKA_PORT", "7777")
     settings.cache_clear()
     assert settings().kafka_port == 7777
+
+
+def test_an_empty_value_is_none(env, monkeypatch):
+    env.parent.mkdir()
+    env.write_text("KAFKA_PORT=\nPOSTGRES_DWH_PASSWORD=\nexport MQTT_PORT=21883\n")
+    monkeypatch.setenv("FLOW360_STATE", "")
+    ensure_env()
+    assert settings().kafka_port == PORTS["KAFKA_PORT"]
+    assert settings().mqtt_port == 21883
+    assert len(settings().postgres_dwh_password) == 24
+    assert settings().state_dir.is_absolute()
+
+
+@pytest.mark.parametrize(("given", "meant"), [("~/mine", Path.home() / "mine"), ("build/mine", ROOT / "build/mine")])
+def test_a_folder_is_the_same_from_wherever_it_is_asked(env, monkeypatch, tmp_path, given, meant):
+    monkeypatch.setenv("FLOW360_STATE", given)
+    monkeypatch.chdir(tmp_path)
+    settings.cache_clear()
+    assert settings().state_dir == meant
 
 
 def test_a_value_that_is_none_is_one_line_with_file_and_name(env):

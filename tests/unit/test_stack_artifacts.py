@@ -252,6 +252,18 @@ def test_of_alternatives_the_first_that_the_system_has_is_taken(monkeypatch, cac
         artifacts.fetch_debian("mosquitto", ["lib17|lib18"])
 
 
+def test_an_archive_that_is_gone_does_not_matter_where_another_has_the_package(monkeypatch, cache):
+    def run(command, cwd, **_):
+        if "download" in command:
+            (cwd / "mosquitto_1.deb").write_text("")
+        return subprocess.CompletedProcess(command, 100 if "update" in command else 0, "", "E: a dead archive")
+
+    monkeypatch.setattr(artifacts.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(artifacts.subprocess, "run", run)
+    artifacts.fetch_debian("mosquitto", ["mosquitto"])
+    assert artifacts.debian_present("mosquitto", ["mosquitto"])
+
+
 def test_apts_own_last_line_is_passed_on_and_nothing_half_is_left(monkeypatch, cache):
     def run(command, **_):
         return subprocess.CompletedProcess(command, 100, "", "W: first\nE: Unable to locate package mosquitto")

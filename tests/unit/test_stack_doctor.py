@@ -125,6 +125,18 @@ def _with_port(service, port):
     return dataclasses.replace(service, ports=(port,))
 
 
+def test_a_port_given_twice_is_told_before_one_server_answers_for_the_other():
+    services = {**model().services}
+    services["kafka"] = _with_port(services["kafka"], services["zookeeper"].port)
+    twice = stack()
+    twice.model = type(model())(services, model().jar_groups)
+    found = one(doctor.ports(twice, []))
+    assert (found.level, found.code) == ("blocker", Exit.PORT)
+    assert f"port {services['zookeeper'].port} is given twice, to" in found.message
+    assert "zookeeper" in found.message
+    assert "kafka" in found.message
+
+
 def test_a_port_in_time_wait_is_free(tmp_path):
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,12 +183,17 @@ def test_too_little_memory(monkeypatch):
     assert one(doctor.memory(running, ["kafka", "zookeeper"])).level == "ok", "what runs has its memory already"
 
 
-def test_the_limit_of_a_container_counts(monkeypatch):
-    real = Path.read_text
+@pytest.mark.parametrize(
+    ("limit", "used", "prefix"),
+    [("memory.max", "memory.current", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")],
+)
+def test_the_limit_of_a_container_counts_and_its_cached_files_do_not(monkeypatch, limit, used, prefix):
+    files = {limit: "300000000", used: "250000000", "memory.stat": f"{prefix}inactive_file 150000000\nrss 7"}
 
-    def read_text(self, *args, **kwargs):
-        values = {"memory.max": "300000000\n", "memory.current": "100000000\n"}
-        return values.get(self.name) or real(self, *args, **kwargs)
+    def read_text(self, *_args, **_kwargs):
+        if self.name not in files:
+            raise FileNotFoundError
+        return files[self.name]
 
     monkeypatch.setattr(Path, "read_text", read_text)
     assert doctor._available_memory_mb() == pytest.approx(200)

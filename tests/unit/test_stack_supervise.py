@@ -11,13 +11,15 @@ import stat
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from flow360.errors import Exit, FlowError
-from flow360.stack import probes
-from flow360.stack.supervise import MARK, Program, Supervisor, pss_mb
+from flow360.settings import settings
+from flow360.stack import probes, supervise
+from flow360.stack.supervise import MARK, Program, Supervisor, inherited, pss_mb
 
 # A child of a child: ending a program must end it too. Both wait to be signalled.
 FAMILY = "import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "
@@ -122,6 +124,26 @@ def supervisor(tmp_path):
 def family(pid: int) -> list[psutil.Process]:
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
+
+
+def test_a_service_asks_this_machine_directly_whatever_the_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.0/8")
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1080")
+    found = inherited()
+    assert "ALL_PROXY" not in found
+    assert found["https_proxy"] == "http://proxy:3128"
+    assert found["no_proxy"] == found["NO_PROXY"] == "localhost,127.0.0.0/8,127.0.0.1,localhost"
+
+
+def test_where_tmp_lets_nothing_run_java_unpacks_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLOW360_CACHE", str(tmp_path))
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Da=b")
+    settings.cache_clear()
+    for flag, expected in ((0, "-Da=b"), (os.ST_NOEXEC, f'-Da=b "-Djava.io.tmpdir={tmp_path / "tmp"}"')):
+        monkeypatch.setattr(supervise.os, "statvfs", lambda _path, flag=flag: SimpleNamespace(f_flag=flag))
+        assert inherited()["JAVA_TOOL_OPTIONS"] == expected
+    settings.cache_clear()
 
 
 def test_start_stop_and_what_it_says_of_itself(supervisor):
