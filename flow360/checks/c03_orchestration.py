@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from flow360 import lesson, pipelines
 from flow360.checks.verdict import NotAttempted, NotYet, exercise, expect, expect_equal, expect_type
-from flow360.errors import FlowError
+from flow360.errors import Exit, FlowError
 
 PARIS = ZoneInfo("Europe/Paris")
 DAYS = [f"2026-05-0{day}" for day in (4, 5, 6, 7, 8)]
@@ -65,8 +65,10 @@ def _succeed(name: str, dag_id: str, run: str) -> None:
     try:
         if pipelines.finish(dag_id, run) == "success":
             return
-    except FlowError as error:  # a task that failed and waits to be tried again keeps its run from ending
-        late = error
+    except FlowError as error:
+        if error.code == Exit.SERVICE:
+            raise
+        late = error  # a task that failed and waits to be tried again keeps its run from ending
     failed = [one for one in pipelines.tasks(dag_id, run) if one["state"] in ("failed", "up_for_retry")]
     if not failed:
         raise NotYet(f"{name}: {late or 'the run failed, and none of its tasks did'}")
