@@ -31,7 +31,7 @@ class OneLineErrors(TyperGroup):
         except FlowError as error:
             from rich.text import Text
 
-            from flow360.console import errors
+            from flow360.stack.console import errors
 
             errors.print(Text("flow360: ", "red").append(error.message, "default"), soft_wrap=True)
             raise typer.Exit(int(error.code)) from None
@@ -67,13 +67,14 @@ Json = Annotated[bool, typer.Option("--json", help="for programs")]
 @app.command()
 def up(names: Names = None, engine: Engine = None) -> None:
     """Start services and wait until each answers. Without a name: JupyterLab and Primeur's databases."""
-    from flow360.console import Reporter, console
+    from flow360.course.services import resolve
     from flow360.settings import settings
     from flow360.stack import open_stack
+    from flow360.stack.console import Reporter, console
 
     stack = open_stack(engine)
     with Reporter() as reporter:
-        stack.up(names or ["jupyterlab", "primeur-load"], reporter)
+        stack.up(resolve(names or ["jupyterlab", "primeur-load"]), reporter, names)
     if not names or "jupyterlab" in names:
         # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
         token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
@@ -89,18 +90,19 @@ def up(names: Names = None, engine: Engine = None) -> None:
 @app.command()
 def down(names: Names = None, engine: Engine = None) -> None:
     """Stop services and what depends on them; without a name, all. Data stays."""
-    from flow360.console import Reporter
+    from flow360.course.services import resolve
     from flow360.stack import open_stack
+    from flow360.stack.console import Reporter
 
     with Reporter() as reporter:
-        open_stack(engine).down(names or None, reporter)
+        open_stack(engine).down(resolve(names) if names else None, reporter)
 
 
 @app.command()
 def status(engine: Engine = None, as_json: Json = False) -> None:
     """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
-    from flow360.console import console, links, status_table
     from flow360.stack import open_stack
+    from flow360.stack.console import console, links, status_table
 
     rows = open_stack(engine).status()
     if as_json:
@@ -142,12 +144,14 @@ def logs(
 @app.command()
 def doctor(names: Names = None, engine: Engine = None, as_json: Json = False) -> None:
     """Look at this machine: each finding names its fix. Exits with the first blocker's code."""
-    from flow360.console import console
+    from flow360.course.services import resolve
     from flow360.stack import doctor as checks
     from flow360.stack import open_stack
+    from flow360.stack.console import console
 
     stack = open_stack(engine)
-    findings = checks.examine(stack, stack.resolve(names) if names else None)
+    together = {f"chapter {chapter.number}": chapter.services for chapter in _course().chapters}
+    findings = checks.examine(stack, resolve(names) if names else None, together)
     if as_json:
         _print_json([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -167,11 +171,12 @@ def reset(
     engine: Engine = None,
 ) -> None:
     """Stop services and remove their data. Touches nothing of other projects."""
-    from flow360.console import Reporter
+    from flow360.course.services import resolve
     from flow360.stack import open_stack
+    from flow360.stack.console import Reporter
 
     stack = open_stack(engine)
-    wanted = stack.resolve(services)
+    wanted = resolve(services)
     if not yes:
         typer.confirm(f"Remove the data of {', '.join(wanted)}?", abort=True)
     with Reporter() as reporter:
@@ -187,9 +192,9 @@ def goto(
     """Bring the services to the start of a chapter, as if you had done all before it. Replaces their data."""
     import time
 
-    from flow360.console import Reporter, console
-    from flow360.goto import goto as bring
+    from flow360.course.goto import goto as bring
     from flow360.stack import open_stack
+    from flow360.stack.console import Reporter, console
 
     found = _course().chapter(chapter)
     if not yes:
@@ -211,8 +216,8 @@ def run(
     keep: Annotated[bool, typer.Option(help="put promised outputs back into the lesson (maintainers)")] = False,
 ) -> None:
     """Run a chapter's notebook headless; the executed copy goes to build/run/."""
-    from flow360.console import console
-    from flow360.run import keep_outputs, run_notebook
+    from flow360.course.run import keep_outputs, run_notebook
+    from flow360.stack.console import console
 
     found = _course().chapter(chapter)
     values = [item.partition("=") for item in parameters or ()]
@@ -227,8 +232,8 @@ def run(
 @app.command()
 def labs(check: Annotated[bool, typer.Option("--check", help="compare, write nothing")] = False) -> None:
     """Write what is generated: labs/ from solutions/, and README's chapter table from course.toml."""
-    from flow360 import labs as generator
-    from flow360.course import render_readme
+    from flow360.course import labs as generator
+    from flow360.course.registry import render_readme
     from flow360.settings import ROOT
 
     readme = ROOT / "README.md"
@@ -251,8 +256,8 @@ def labs(check: Annotated[bool, typer.Option("--check", help="compare, write not
 @app.command()
 def progress(as_json: Json = False) -> None:
     """Which exercises are done."""
-    from flow360.console import console
-    from flow360.progress import progress_rows, progress_table
+    from flow360.course.progress import progress_rows, progress_table
+    from flow360.stack.console import console
 
     if as_json:
         _print_json(progress_rows())
@@ -283,13 +288,13 @@ def env() -> None:
 @jars_app.command("lock")
 def jars_lock() -> None:
     """Resolve the roots of stack/native.toml again and write stack/jars.lock (a maintainer's command)."""
-    from flow360.console import Reporter
-    from flow360.stack import artifacts
+    from flow360.stack.console import Reporter
     from flow360.stack.model import model
+    from flow360.stack.native import jars
     from flow360.stack.status import Event
 
     with Reporter() as reporter:
-        count = artifacts.write_lock(
+        count = jars.write_lock(
             model(), progress=lambda n, of, name: reporter(Event("lock", "fetching", f"{n} of {of}: {name}", n / of))
         )
     print(f"stack/jars.lock: {count} artifacts")
@@ -298,8 +303,8 @@ def jars_lock() -> None:
 @jars_app.command("fetch")
 def jars_fetch() -> None:
     """Fetch what is missing, for all services."""
-    from flow360.console import Reporter
     from flow360.stack import open_stack
+    from flow360.stack.console import Reporter
 
     stack = open_stack("native")
     with Reporter() as reporter:
@@ -309,9 +314,9 @@ def jars_fetch() -> None:
 @jars_app.command("list")
 def jars_list(as_json: Json = False) -> None:
     """The locked artifacts, and which are here."""
-    from flow360.stack import artifacts
+    from flow360.stack.native import jars
 
-    lock = artifacts.read_lock()
+    lock = jars.read_lock()
     rows = [
         {"group": group, "coordinates": jar.coordinates, "present": jar.present()}
         for group, found in lock.items()
@@ -325,7 +330,7 @@ def jars_list(as_json: Json = False) -> None:
 
 
 def _course() -> Any:
-    from flow360.course import course
+    from flow360.course.registry import course
 
     return course()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 
-from flow360.course import Chapter, course
+from flow360.course.registry import Chapter, course
 from tests.environment import LANES, ROOT
 
 BOTH = ("test_answers.py", "test_labs.py", "test_lessons_again.py")  # they go through the lane's chapters

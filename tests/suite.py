@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flow360 import linters
+from flow360.delivery import linters
 from tests.environment import BUILD, LANES, ROOT, folder_of, make_lane, report_of
 from tests.lanes import files, under_test
 

@@ -12,7 +12,7 @@ import psycopg
 if TYPE_CHECKING:
     from impala.hiveserver2 import HiveServer2Connection
 
-    from flow360.webhdfs import Lake
+    from flow360.clients.webhdfs import Lake
 
 
 def database(name: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def lake() -> Lake:
     """The lake's file system, over WebHDFS."""
     from airflow.sdk import Connection
 
-    from flow360.webhdfs import Lake
+    from flow360.clients.webhdfs import Lake
 
     at = Connection.get("lake")
     return Lake(host=at.host, port=at.port)

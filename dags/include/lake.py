@@ -16,8 +16,8 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flow360.clients.webhdfs import Lake
 from flow360.primeur.schema import MONEY, TABLES, UTC
-from flow360.webhdfs import Lake
 
 ZONE = "/raw"
 SOURCES = {

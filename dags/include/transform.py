@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from flow360 import dbt
+from flow360.processing import dbt
 
 JOB = "nightly_dbt"
 
@@ -21,7 +21,7 @@ def build(warehouse: Mapping[str, Any]) -> dict[str, Any]:
     """Run `dbt build`; what failed is said, not raised.
 
     Args:
-        warehouse: see `flow360.dbt.build`.
+        warehouse: see `flow360.processing.dbt.build`.
 
     Returns:
         seconds; nodes (status -> how many); failed ("name: message").

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from flow360.bench import Round, output, run, timer
+from flow360.bench.measure import Round, output, run, timer
 from flow360.bench.sandbox import engine_of_its_own
 from flow360.errors import FlowError
 from flow360.stack.facade import silent
@@ -134,14 +134,14 @@ def _over_perf_test(send: Callable[[str, bytes], None]) -> Iterator[Round]:
 
     from flow360 import clients
     from flow360.settings import settings
-    from flow360.stack import artifacts, java
+    from flow360.stack.native import jars, java
 
     topic = "bench"
     with engine_of_its_own() as engine:
         engine.up(["kafka"], silent)
         with clients.kafka_admin() as admin:
             admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1)])
-        classpath = ":".join(map(str, artifacts.jars("kafka")))
+        classpath = ":".join(map(str, jars.paths("kafka")))
         perf = [
             str(java.jdk().java), "-Xmx256m", "-cp", classpath, "org.apache.kafka.tools.ProducerPerformance",
             "--topic", topic, "--num-records", str(RECORDS), "--record-size", str(RECORD_BYTES), "--throughput", "-1",

@@ -3,7 +3,8 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import Figure, data, layers, notebooks, sql, starts
+from flow360.bench import data, notebooks, overheads, sql, starts
+from flow360.bench.measure import Figure
 
 FIGURES = (
     Figure(
@@ -43,10 +44,10 @@ FIGURES = (
         "s",
         0.35,
         False,
-        layers.attach_over_private,
+        overheads.attach_over_private,
     ),
-    Figure("airflow-task", "Airflow, a task", "import airflow.sdk", "s", None, False, layers.task_over_import),
-    Figure("goto", "goto 05a, snapshot", "by the solved labs", "s", 0.1, False, layers.goto_over_solutions),
+    Figure("airflow-task", "Airflow, a task", "import airflow.sdk", "s", None, False, overheads.task_over_import),
+    Figure("goto", "goto 05a, snapshot", "by the solved labs", "s", 0.1, False, overheads.goto_over_solutions),
     Figure(
         "notebooks",
         "all lessons, as CI runs them",

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flow360.bench import Round, run, timer
+from flow360.bench.measure import Round, run, timer
 from flow360.bench.sandbox import engine_of_its_own
-from flow360.course import course
+from flow360.course.registry import course
 from flow360.settings import ROOT
 
 

@@ -16,7 +16,7 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, settings
 from flow360.stack.facade import silent
 from flow360.stack.model import read_model
-from flow360.stack.native import NativeEngine
+from flow360.stack.native.engine import NativeEngine
 
 
 def free_ports() -> dict[str, str]:

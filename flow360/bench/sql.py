@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flow360.bench import Round, timer
+from flow360.bench.measure import Round, timer
 from flow360.bench.sandbox import engine_of_its_own
+from flow360.process import run
 from flow360.stack.facade import silent
 
 WEEKS_OF_DBT = 50
@@ -25,8 +26,10 @@ _KEYS = {
 @contextmanager
 def dbt_over_psql() -> Iterator[Round]:
     """Seconds of `dbt build` in this process, against the same compiled SQL (models and tests) by one psql."""
-    from flow360 import backup, clients, dbt, landing, lesson
+    from flow360 import clients
+    from flow360.processing import dbt, landing
     from flow360.settings import settings
+    from flow360.storage import backup
 
     with engine_of_its_own() as engine:
         engine.up(["postgres-dwh", "primeur-load"], silent)
@@ -71,7 +74,7 @@ def dbt_over_psql() -> Iterator[Round]:
             with timer() as ours:
                 dbt.build(**options)
             with timer() as theirs:
-                lesson.run(psql, stdin="\n".join(statements), env=backup.environment(), seconds=600)
+                run(psql, stdin="\n".join(statements), env=backup.environment(), seconds=600)
             return ours[0], theirs[0]
 
         yield one

@@ -13,16 +13,18 @@ from pathlib import Path
 
 import psutil
 
-from flow360.bench import Round, run, timer
+from flow360.bench.measure import Round, run, timer
 from flow360.bench.sandbox import engine_of_its_own, folder_of_its_own, free_ports
-from flow360.course import course
+from flow360.course.registry import course
 from flow360.errors import FlowError
 from flow360.settings import ROOT, settings
-from flow360.stack import java, probes
+from flow360.stack import probes
 from flow360.stack.facade import silent
-from flow360.stack.native import NativeEngine
+from flow360.stack.memory import pss_mb
+from flow360.stack.native import java
+from flow360.stack.native.engine import NativeEngine
+from flow360.stack.native.supervise import inherited
 from flow360.stack.status import Event
-from flow360.stack.supervise import inherited, pss_mb
 
 SECONDS = 120  # for one step
 

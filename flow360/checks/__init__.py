@@ -10,7 +10,7 @@ import importlib.util
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from flow360.course import Chapter
+from flow360.course.registry import Chapter
 
 if TYPE_CHECKING:
     from flow360.checks.verdict import Check

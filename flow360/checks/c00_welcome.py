@@ -7,6 +7,7 @@ from typing import Any
 
 from flow360 import lesson
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.clients.query import sql
 
 LATE = """
     select avg((delivered_at > promised_to)::int)::float8 as late,
@@ -20,9 +21,7 @@ LATE = """
 def busiest_store(busiest: Any) -> None:
     """The store_id with the most orders."""
     expect_type("busiest", busiest, int)
-    orders = lesson.sql(
-        "select store_id, count(*) as orders from primeur.orders group by store_id order by orders desc"
-    )
+    orders = sql("select store_id, count(*) as orders from primeur.orders group by store_id order by orders desc")
     if busiest not in set(orders["store_id"]):
         raise NotYet(f"busiest: expected a store_id of primeur.stores, found {busiest}")
     mine = int(orders.set_index("store_id").loc[busiest, "orders"])
@@ -34,7 +33,7 @@ def busiest_store(busiest: Any) -> None:
 def late_share(late: Any) -> None:
     """The share, between 0 and 1, of deliveries after the promised hour."""
     expect_type("late", late, (int, float))
-    truth = lesson.sql(LATE).iloc[0]
+    truth = sql(LATE).iloc[0]
     if late == truth["count"]:
         raise NotYet("late: expected a share between 0 and 1, found the number of late deliveries")
     if abs(late - 100 * truth["late"]) < 0.5:
@@ -48,9 +47,7 @@ def late_share(late: Any) -> None:
 def warmest_van(warmest: Any) -> None:
     """The van_id of the highest reading."""
     expect_type("warmest", warmest, str)
-    vans = lesson.sql(
-        "select van_id, max(celsius) as top, avg(celsius) as mean from primeur.temperatures group by van_id"
-    )
+    vans = sql("select van_id, max(celsius) as top, avg(celsius) as mean from primeur.temperatures group by van_id")
     vans = vans.set_index("van_id")
     if warmest not in vans.index:
         raise NotYet(f"warmest: expected a van_id such as VAN-01, found {warmest!r}")
@@ -76,7 +73,7 @@ def break_and_repair(running_since: Any, message: Any) -> None:
     expect_type("message", message, str)
     if "postgres-dwh" not in message or "flow360 up" not in message:
         raise NotYet(f"message: expected the line that names the stopped service and its cure, found {message[:80]!r}")
-    now = lesson.sql("select pg_postmaster_start_time() as since").iat[0, 0]
+    now = sql("select pg_postmaster_start_time() as since").iat[0, 0]
     expect(
         now > running_since, f"running_since: the server has been running since {now:%H:%M:%S}: was it stopped at all?"
     )

@@ -10,9 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from flow360 import clients, lesson
+from flow360 import clients
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
+from flow360.clients.query import sql
 from flow360.errors import FlowError
+from flow360.waiting import wait_for
 
 # --- 1 · REST ---------------------------------------------------------------------------------------------------------
 
@@ -49,7 +51,7 @@ def _fetches(fetch_deliveries: Any, day: str) -> None:
             numbers = [item["delivery_id"] for item in found]
         except (TypeError, KeyError):
             raise NotYet(f"{called}: expected a list of deliveries, each a dict with its delivery_id") from None
-        truth = lesson.sql(DELIVERIES, [day], db="source")["delivery_id"].tolist()
+        truth = sql(DELIVERIES, [day], db="source")["delivery_id"].tolist()
         twice = len(numbers) - len(set(numbers))
         lost = len(set(truth) - set(numbers))
         other = len(set(numbers) - set(truth))
@@ -97,7 +99,7 @@ def sensor_subscriber(subscribe: Any) -> None:
         client.publish(f"check/{run}", "end", qos=1)
         # The broker keeps the order, so the end comes last; without it (a broken on_message) the rest says why.
         with contextlib.suppress(FlowError):
-            lesson.wait_for(lambda: end, deadline=10)
+            wait_for(lambda: end, deadline=10)
     finally:
         _leave(client)
         _leave(clients.mqtt(run, clean_session=True))  # the broker forgets it
@@ -122,7 +124,7 @@ def _replay(run: str, day: str, vans: list[str]) -> dict[str, Any]:
     try:
         client.subscribe(f"primeur/sensors/replays/{run}", qos=1)
         client.publish("primeur/control/replay", json.dumps({"id": run, "day": day, "speed": 0, "vans": vans}), qos=1)
-        return lesson.wait_for(lambda: ends, 60, "the end of the replay")[0]
+        return wait_for(lambda: ends, 60, "the end of the replay")[0]
     finally:
         _leave(client)
 
@@ -141,7 +143,7 @@ def _compare_readings(readings: list[Any], run: str, cut: set[int], day: str) ->
     expect(not others, f"readings: {others} are not of the run that was asked for: look at the field run")
     counts = Counter(r["reading_id"] for r in readings)
     query = "select reading_id from temperatures where (measured_at at time zone 'Europe/Paris')::date = %s"
-    truth = set(lesson.sql(query, [day], db="source")["reading_id"]) - cut
+    truth = set(sql(query, [day], db="source")["reading_id"]) - cut
     lost, twice = truth - set(counts), sum(n - 1 for n in counts.values())
     late = manifest().keys("reading_id", channel="mqtt", kind="late")
     empty = manifest().keys("reading_id", channel="mqtt", kind="not_a_number")

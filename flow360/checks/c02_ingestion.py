@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flow360 import clients, groups, lesson, topics
+from flow360 import clients
 from flow360.checks.apart import Apart, apart
 from flow360.checks.verdict import NotYet, Verdict, exercise, expect, expect_equal, expect_type, limited
+from flow360.clients.query import sql
 from flow360.errors import FlowError
+from flow360.ingestion import groups, topics
+from flow360.waiting import wait_for
 
 SECONDS = 60
 
@@ -47,7 +50,7 @@ READINGS = """
 def keyed_producer(send_readings: Any) -> None:
     """The readings of twelve vans in a topic: each once, keyed by van, in the order of their sequence."""
     _callable("send_readings", send_readings)
-    readings = lesson.sql(READINGS).to_dict("records")
+    readings = sql(READINGS).to_dict("records")
     with lab_topic("readings", partitions=4) as topic:
         limited(send_readings, SECONDS)(topic, [dict(reading) for reading in readings])
         records = topics.read_all(topic)
@@ -109,7 +112,7 @@ def safe_group(take_orders: Any) -> None:
     with lab_topic("orders") as topic, _gated(table) as gate:
         _send_orders(topic)
         with apart(take_orders, topic, group, table) as first:
-            lesson.wait_for(lambda: gate.waiting() or first.ended, SECONDS, "the first rows")
+            wait_for(lambda: gate.waiting() or first.ended, SECONDS, "the first rows")
             if not gate.waiting():
                 _ended_early(first, table)
             first.kill()
@@ -127,7 +130,7 @@ def safe_group(take_orders: Any) -> None:
 
 
 def _send_orders(topic: str) -> None:
-    orders = lesson.sql("select order_id, total_eur from primeur.orders order by order_id limit %s", [ORDERS])
+    orders = sql("select order_id, total_eur from primeur.orders order by order_id limit %s", [ORDERS])
     with clients.producer(acks="all") as out:
         for number, order in enumerate(orders.to_dict("records")):
             # Some twice: whoever delivers at least once will do so, a killed reader or not.
@@ -193,7 +196,7 @@ def _await_empty(group: str) -> None:
         (described,) = groups.ask_coordinator(lambda admin: admin.describe_groups([group])).values()
         return not described["members"]
 
-    lesson.wait_for(nobody, 75, "the end of the dead reader's session (session_timeout_ms)", every=0.5)
+    wait_for(nobody, 75, "the end of the dead reader's session (session_timeout_ms)", every=0.5)
 
 
 def _finish(process: Apart, topic: str, group: str, table: str) -> None:
@@ -206,11 +209,11 @@ def _finish(process: Apart, topic: str, group: str, table: str) -> None:
         quiet = len(done) > 50 and len(set(done[-50:])) == 1
         return process.ended or state == (ORDERS, 0) or quiet
 
-    lesson.wait_for(over, 120, "the second reader", every=0.5)
+    wait_for(over, 120, "the second reader", every=0.5)
 
 
 def _rows(table: str) -> int:
-    return int(lesson.sql(f"select count(*) from {table}").iat[0, 0])
+    return int(sql(f"select count(*) from {table}").iat[0, 0])
 
 
 def _lag(group: str, topic: str) -> dict[int, int]:
@@ -285,13 +288,13 @@ def idempotent_load(load_orders: Any) -> None:
     import pandas as pd
 
     _callable("load_orders", load_orders)
-    orders = lesson.sql("select order_id, status, total_eur from primeur.orders order by order_id limit 205")
+    orders = sql("select order_id, status, total_eur from primeur.orders order by order_id limit 205")
     first, later = orders.iloc[:200], orders.iloc[200:]
     corrected = first.iloc[:10].assign(status="refunded", total_eur=1.25)
     second = pd.concat([corrected, later], ignore_index=True)
     final = pd.concat([second, first.iloc[10:]], ignore_index=True)
-    lesson.sql(f"drop table if exists {LOAD_TABLE}")
-    lesson.sql(f"create table {LOAD_TABLE} ({LOAD_COLUMNS})")
+    sql(f"drop table if exists {LOAD_TABLE}")
+    sql(f"create table {LOAD_TABLE} ({LOAD_COLUMNS})")
     load = limited(load_orders, SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         for number, (frame, truth, what) in enumerate(
@@ -315,17 +318,17 @@ def idempotent_load(load_orders: Any) -> None:
             raise
         except Exception:  # noqa: BLE001 - that it fails is what we want to see; how, is the learner's choice
             refused = True
-    extra = int(lesson.sql(f"select count(*) from {LOAD_TABLE} where order_id >= 900000").iat[0, 0])
+    extra = int(sql(f"select count(*) from {LOAD_TABLE} where order_id >= 900000").iat[0, 0])
     expect(
         not extra, f"load_orders: a file whose last line is cut left {extra} of its rows in the table: all or nothing"
     )
     expect(refused, "load_orders: a file whose last line is cut was taken without an error, and nothing of it is there")
     _expect_rows(final, "the cut file")
-    lesson.sql(f"drop table {LOAD_TABLE}")
+    sql(f"drop table {LOAD_TABLE}")
 
 
 def _expect_rows(truth: Any, what: str) -> None:
-    found = lesson.sql(f"select order_id, status, total_eur from {LOAD_TABLE} order by order_id")
+    found = sql(f"select order_id, status, total_eur from {LOAD_TABLE} order by order_id")
     expect_equal(f"load_orders, after {what}", found=len(found), expected=len(truth), why=f"rows of {LOAD_TABLE}")
     truth = truth.sort_values("order_id", ignore_index=True)
     wrong = int((found[["status", "total_eur"]] != truth[["status", "total_eur"]]).any(axis=1).sum())

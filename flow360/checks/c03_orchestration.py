@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flow360 import lesson, pipelines
 from flow360.checks.verdict import NotAttempted, NotYet, exercise, expect, expect_equal, expect_type
+from flow360.clients.query import sql
 from flow360.errors import Exit, FlowError
+from flow360.orchestration import pipelines
 
 PARIS = ZoneInfo("Europe/Paris")
 DAYS = [f"2026-05-0{day}" for day in (4, 5, 6, 7, 8)]
@@ -78,8 +79,8 @@ def _succeed(name: str, dag_id: str, run: str) -> None:
 
 def _reviews(days: list[str]) -> dict[str, tuple[int, int, int]]:
     """For each day: reviews in the shop, rows in staging.lab_reviews, different reviews among these."""
-    shop = lesson.sql(PER_DAY.format("reviews"), (days,), db="source").set_index("day")["rows"]
-    ours = lesson.sql(PER_DAY.format("staging.lab_reviews"), (days,)).set_index("day")
+    shop = sql(PER_DAY.format("reviews"), (days,), db="source").set_index("day")["rows"]
+    ours = sql(PER_DAY.format("staging.lab_reviews"), (days,)).set_index("day")
     return {
         day: (int(shop[day]), *(int(ours.loc[day, of]) if day in ours.index else 0 for of in ("rows", "ids")))
         for day in days
@@ -144,7 +145,7 @@ def idempotent_load(load_file: Any) -> None:
 def backfill_five_days(backfill: Any) -> None:
     """The id of a backfill of lab_reviews with five runs, 4 to 8 May in Paris, all of them successful, none missing."""
     expect_type("backfill", backfill, int)
-    runs = lesson.sql(
+    runs = sql(
         """select r.dag_id, r.state, (data_interval_start at time zone 'Europe/Paris')::date::text as day
            from dag_run r where backfill_id = %s order by data_interval_start""",
         (int(backfill),),
@@ -191,7 +192,7 @@ def quality_branch(quality_file: Any) -> None:
 def slow_task(slow: Any) -> None:
     """The task of lab_history with the longest median duration."""
     expect_type("slow", slow, str)
-    tasks = lesson.sql(DURATIONS, db="airflow").set_index("task_id")
+    tasks = sql(DURATIONS, db="airflow").set_index("task_id")
     if tasks.empty or tasks["runs"].min() < 3:
         raise NotYet("slow: lab_history has not run three times: run the cells above")
     if slow not in tasks.index:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flow360 import lesson
 from flow360.checks.verdict import NotYet, Verdict, exercise, expect, expect_equal, expect_type, explain, limited
 from flow360.errors import Exit, FlowError
-from flow360.streams import Live, topics
+from flow360.processing.streams import Live, topics
+from flow360.waiting import wait_for
 
 Topology = Callable[[Any], None]
 Given = Sequence[tuple[str, str, Any, str]]  # topic, key, value, time of day in UTC
@@ -18,7 +18,7 @@ Given = Sequence[tuple[str, str, Any, str]]  # topic, key, value, time of day in
 def drive(name: str, topology: Topology, given: Given, out: str) -> list[topics.Record]:
     """What comes out on a topic when these records pass through the learner's topology."""
     expect(callable(topology), f"{name}: expected a function that takes a builder, found {type(topology).__name__}")
-    from flow360.streams.driver import Driver
+    from flow360.processing.streams.driver import Driver
 
     def run() -> list[topics.Record]:
         with Driver(topology) as driver:
@@ -219,7 +219,7 @@ def _send(live: Live, van: str, celsius: list[float]) -> None:
     behind = [(other, {"celsius": 12.0}, now) for _ in range(3) for other in others]
     topics.publish(READINGS, [*[(van, {"celsius": value}, now) for value in celsius], *behind])
     try:
-        lesson.wait_for(
+        wait_for(
             lambda: not live.alive or set(others) <= {r.key for r in topics.read(ALARMS)}, 45, "the alarms", every=0.3
         )
     except FlowError as error:

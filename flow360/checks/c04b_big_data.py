@@ -14,8 +14,8 @@ from typing import Any
 
 from flow360 import clients, lesson
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
+from flow360.processing.spark import configured, plan, run, shuffles, watch
 from flow360.settings import GENERATED
-from flow360.spark import configured, plan, run, shuffles, watch
 
 LAKE = GENERATED / "04b-lab"
 GUEST = 1001

@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from flow360 import clients, dbt, landing, lesson
+from flow360 import clients
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.clients.query import sql
 from flow360.primeur.manifest import manifest
+from flow360.processing import dbt, landing
 
 SOURCES = """
 version: 2
@@ -92,30 +94,30 @@ def _built(variable: str, frame: Any, model: str, **options: Any) -> pd.Series:
 
 def _compare(variable: str, model: str, truth: str) -> None:
     """NotYet unless the model holds exactly the rows of a query: same columns, same values, same multiplicity."""
-    wanted = list(lesson.sql(f"select * from ({truth}) as t limit 0").columns)
-    found = list(lesson.sql(f"select * from lab.{model} limit 0").columns)
+    wanted = list(sql(f"select * from ({truth}) as t limit 0").columns)
+    found = list(sql(f"select * from lab.{model} limit 0").columns)
     if missing := [c for c in wanted if c not in found]:
         raise NotYet(f"{variable}: lab.{model} has no column {missing[0]} (it has: {', '.join(found)})")
     if extra := [c for c in found if c not in wanted]:
         raise NotYet(f"{variable}: lab.{model} has a column that was not asked for: {extra[0]}")
     columns = ", ".join(wanted)
-    rows = int(lesson.sql(f"select count(*) from lab.{model}").iat[0, 0])
-    expected = int(lesson.sql(f"select count(*) from ({truth}) as t").iat[0, 0])
+    rows = int(sql(f"select count(*) from lab.{model}").iat[0, 0])
+    expected = int(sql(f"select count(*) from ({truth}) as t").iat[0, 0])
     expect_equal(variable, found=rows, expected=expected, why=f"rows of lab.{model}")
     for column in wanted:
         keys = [c for c in wanted if c == column or c.endswith("_id") or c in ("hour", "ordered_on")]
         some = ", ".join(dict.fromkeys(keys))
-        wrong = lesson.sql(f"select {some} from lab.{model} except all select {some} from ({truth}) as t")
+        wrong = sql(f"select {some} from lab.{model} except all select {some} from ({truth}) as t")
         if len(wrong):
             row = ", ".join(f"{k}={v}" for k, v in wrong.iloc[0].items())
             raise NotYet(f"{variable}: {column} is not what was asked for in {len(wrong)} rows, such as {row}")
-    left = lesson.sql(f"select {columns} from ({truth}) as t except all select {columns} from lab.{model}")
+    left = sql(f"select {columns} from ({truth}) as t except all select {columns} from lab.{model}")
     expect(left.empty, f"{variable}: {len(left)} rows are missing in lab.{model}")
 
 
 def _relation(model: str) -> str:
     kinds = {"r": "table", "v": "view", "m": "materialized view", "p": "partitioned table"}
-    kind = lesson.sql("select relkind::text from pg_class where oid = to_regclass(%s)", [f"lab.{model}"])
+    kind = sql("select relkind::text from pg_class where oid = to_regclass(%s)", [f"lab.{model}"])
     return kinds.get(kind.iat[0, 0], "something else") if len(kind) else "nothing"
 
 
@@ -162,9 +164,9 @@ def fact_at_grain(product_days: Any) -> None:
         shown = ", ".join(parents) or "nothing"
         raise NotYet(f"product_days: expected staging models of the project as its parents, found {shown}")
     expect_equal("product_days", found=_relation(model), expected="table", why=f"how lab.{model} is materialized")
-    columns = set(lesson.sql(f"select * from lab.{model} limit 0").columns)
+    columns = set(sql(f"select * from lab.{model} limit 0").columns)
     if {"product_id", "ordered_on"} <= columns:
-        doubled = lesson.sql(f"select 1 as n from lab.{model} group by product_id, ordered_on having count(*) > 1")
+        doubled = sql(f"select 1 as n from lab.{model} group by product_id, ordered_on having count(*) > 1")
         expect(doubled.empty, f"product_days: the grain is broken: {len(doubled)} products have a day several times")
     _compare("product_days", model, PRODUCT_DAYS)
 
@@ -187,15 +189,15 @@ def incremental_model(van_hours: Any) -> None:
     with clients.postgres() as db:
         deliver(db, first=False)
     row = _built("van_hours", van_hours, model)
-    total = int(lesson.sql(f"select count(*) from ({VAN_HOURS}) as t").iat[0, 0])
-    doubled = lesson.sql(f"select 1 as n from lab.{model} group by van_id, hour having count(*) > 1")
+    total = int(sql(f"select count(*) from ({VAN_HOURS}) as t").iat[0, 0])
+    doubled = sql(f"select 1 as n from lab.{model} group by van_id, hour having count(*) > 1")
     expect(doubled.empty, f"van_hours: {len(doubled)} hours stand there twice after the second run: what is their key?")
     late = f"""
         select t.readings, m.readings as found from ({VAN_HOURS}) as t
         left join lab.{model} m using (van_id, hour)
         where van_id = 'VAN-04' and hour = '2026-05-07 08:00+00'
     """
-    wanted, found = lesson.sql(late).iloc[0]
+    wanted, found = sql(late).iloc[0]
     if found != wanted:
         raise NotYet(
             f"van_hours: 20 readings of VAN-04 came late; its hour from 10:00 (Paris) should count {wanted:.0f} "
@@ -253,7 +255,7 @@ def defects_test(fit: Any) -> None:
     row = _tested(name)
     expect(row["status"] != "error", f"fit: {name} could not run: {row['message']}")
     expect(row["status"] == "fail", f"fit: {name} ended with {row['status']} on the untidy files: it must fail")
-    rows = lesson.sql(dbt.compiled(name, lab=True))
+    rows = sql(dbt.compiled(name, lab=True))
     expect("order_id" in rows, f"fit: {name} must return a column order_id, found {', '.join(rows.columns)}")
     found = set(rows["order_id"].dropna().astype(str))
     planted = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flow360 import clients, lesson
+from flow360 import clients
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.clients.query import sql
 from flow360.settings import ROOT
 
 DAY = "2026-05-07"
@@ -64,7 +65,7 @@ def external_table(in_hive: Any) -> None:
     import pyarrow.dataset as ds
 
     expect_type("in_hive", in_hive, int)
-    about = lesson.sql(TABLE, db="hive")
+    about = sql(TABLE, db="hive")
     expect(not about.empty, "lab.orders: the metastore knows no such table")
     table = about.iloc[0]
     expect_equal("lab.orders", found=table["location"], expected=ORDERS, why="the folder that it points at")
@@ -74,8 +75,8 @@ def external_table(in_hive: Any) -> None:
     odd = sorted(set(COLUMNS.split(", ")) ^ set(str(table["columns"]).split(", ")))
     expect(not odd, f"lab.orders: missing, too many or of another type: {', '.join(odd)}")
     expect(table["partitions"] > 0, "lab.orders: the metastore knows no partition of it: who announces the folders?")
-    truth = lesson.sql(PER_DAY).set_index("day")["orders"]
-    hive = lesson.sql("select day, count(*) as orders from lab.orders group by day", db="lake")
+    truth = sql(PER_DAY).set_index("day")["orders"]
+    hive = sql("select day, count(*) as orders from lab.orders group by day", db="lake")
     hive = hive.set_index("day")["orders"].sort_index()
     expect_equal("lab.orders", found=int(hive.sum()), expected=int(truth.sum()), why="rows that Hive reads")
     for day in truth.index.union(hive.index):
@@ -91,7 +92,7 @@ def external_table(in_hive: Any) -> None:
 def pruned_query(query: Any) -> None:
     """A query for the worth of one day's orders whose plan reads one partition of lab.orders."""
     expect_type("query", query, str)
-    plan = json.loads(lesson.sql(f"explain dependency {query}", db="lake").iat[0, 0])
+    plan = json.loads(sql(f"explain dependency {query}", db="lake").iat[0, 0])
     tables = [one["tablename"] for one in plan["input_tables"]]
     expect_equal("query", found=tables, expected=["lab@orders"], why="the tables in its plan")
     read = [one["partitionName"].rpartition("@")[2] for one in plan["input_partitions"]]
@@ -100,9 +101,9 @@ def pruned_query(query: Any) -> None:
         f"query: expected one partition in the plan, found {len(read)}: can Hive decide by the names of the folders?",
     )
     expect_equal("query", found=read[0], expected=f"day={DAY}", why="the partition in its plan")
-    answer = lesson.sql(query, db="lake")
+    answer = sql(query, db="lake")
     expect(answer.shape == (1, 1), f"query: expected one number, found {len(answer)} rows of {answer.shape[1]} columns")
-    found, expected = float(answer.iat[0, 0]), float(lesson.sql(PER_DAY).set_index("day").loc[DAY, "euros"])
+    found, expected = float(answer.iat[0, 0]), float(sql(PER_DAY).set_index("day").loc[DAY, "euros"])
     expect(abs(found - expected) < 0.01, f"query: expected {expected:,.2f} EUR, found {found:,.2f}")
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from flow360 import clients, lesson, plan
+from flow360 import clients
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
+from flow360.clients.query import sql
 from flow360.errors import FlowError
 from flow360.primeur import ddl
 from flow360.primeur.schema import TABLES
 from flow360.primeur.snapshot import seed_table
+from flow360.storage import plans
 
 WEEKS = 52
 HISTORY = """
@@ -76,16 +78,14 @@ def bulk() -> pa.Table:
 def index_changes_plan(index: Any) -> None:
     """An index on lab.order_history by which the latest orders of a customer are read with neither scan nor sort."""
     expect_type("index", index, str)
-    found = lesson.sql(
-        "select indexname, indexdef from pg_indexes where schemaname = 'lab' and tablename = 'order_history'"
-    )
+    found = sql("select indexname, indexdef from pg_indexes where schemaname = 'lab' and tablename = 'order_history'")
     if index not in set(found["indexname"]):
         there = ", ".join(found["indexname"]) or "none"
         raise NotYet(f"index: lab.order_history has no index {index!r} (it has: {there})")
-    rows = lesson.sql("select count(*) from lab.order_history").iat[0, 0]
-    expected = lesson.sql("select count(*) from primeur.orders").iat[0, 0] * WEEKS
+    rows = sql("select count(*) from lab.order_history").iat[0, 0]
+    expected = sql("select count(*) from primeur.orders").iat[0, 0] * WEEKS
     expect_equal("lab.order_history", found=int(rows), expected=int(expected), why="its rows were not to be touched")
-    seen = plan.explain(LOOKUP)
+    seen = plans.explain(LOOKUP)
     expect("Seq Scan" not in seen.kinds, f"index: the plan still reads the whole table: {', '.join(seen.kinds)}")
     expect(
         not any("Sort" in kind for kind in seen.kinds),
@@ -102,7 +102,7 @@ def partition_by_month(partitioned: Any) -> None:
     expect_type("partitioned", partitioned, str)
     name = partitioned if "." in partitioned else f"lab.{partitioned}"
     expect_equal("partitioned", found=name, expected="lab.deliveries_by_month")
-    key = lesson.sql("select pg_get_partkeydef(to_regclass(%s)) as key", [name]).iat[0, 0]
+    key = sql("select pg_get_partkeydef(to_regclass(%s)) as key", [name]).iat[0, 0]
     if key is None:
         raise NotYet(f"partitioned: {name} is no partitioned table")
     expect_equal("partitioned", found=key.lower(), expected="range (delivered_on)", why=f"the key of {name}")
@@ -113,9 +113,9 @@ def partition_by_month(partitioned: Any) -> None:
             (select {c} from lab.deliveries_by_month except all select {c} from lab.delivery_history)
         ) as d
     """.format(c="delivery_id, order_id, delivered_on, is_late, celsius_at_door")
-    wrong = int(lesson.sql(difference).iat[0, 0])
+    wrong = int(sql(difference).iat[0, 0])
     expect(wrong == 0, f"partitioned: {wrong:,} rows differ from those of lab.delivery_history")
-    parts = lesson.sql(
+    parts = sql(
         """select tableoid::regclass::text as part, count(distinct date_trunc('month', delivered_on)) as months,
                   min(date_trunc('month', delivered_on)::date)::text as month
            from lab.deliveries_by_month group by 1"""
@@ -126,7 +126,7 @@ def partition_by_month(partitioned: Any) -> None:
     expect(split.empty, f"partitioned: a month lies in several partitions: {split['month'].max()}")
     for month in sorted(parts["month"])[1:3]:
         query = "select count(*), avg(celsius_at_door) from lab.deliveries_by_month where delivered_on >= %s"
-        seen = plan.explain(f"{query} and delivered_on < %s::date + interval '1 month'", [month, month])
+        seen = plans.explain(f"{query} and delivered_on < %s::date + interval '1 month'", [month, month])
         expect_equal("partitioned", found=len(seen.tables), expected=1, why=f"partitions read for the month {month}")
 
 
@@ -139,9 +139,9 @@ def as_of(query: Any) -> None:
     expect_type("query", query, str)
     expect("%(at)s" in query, "query: expected the moment as %(at)s, so that any moment can be asked for")
     for moment in [*MOMENTS, datetime(2027, 1, 1, tzinfo=UTC).isoformat()]:
-        found = lesson.sql(query, {"at": moment})
+        found = sql(query, {"at": moment})
         expect_equal("query", found=list(found.columns), expected=["loyalty", "customers"], why="its columns")
-        truth = lesson.sql(
+        truth = sql(
             """select loyalty, count(*) as customers from lab.customers
                where tstzrange(valid_from, valid_to, '[)') @> %s::timestamptz group by loyalty""",
             [moment],
@@ -193,7 +193,7 @@ def fast_load(load_lines: Any) -> None:
 
 
 def _count() -> int:
-    return int(lesson.sql("select count(*) from lab.order_lines").iat[0, 0])
+    return int(sql("select count(*) from lab.order_lines").iat[0, 0])
 
 
 def _load(way: Callable[[Any], Any]) -> float:
@@ -209,7 +209,7 @@ def _load(way: Callable[[Any], Any]) -> float:
 def _same_rows(rows: pa.Table) -> None:
     expect_equal("load_lines", found=_count(), expected=len(rows), why="rows in lab.order_lines after one load")
     sums = "sum(line_total_eur)::text as euros, sum(order_id * line_no)::text as keys"
-    found = lesson.sql(f"select {sums} from lab.order_lines").iloc[0]
+    found = sql(f"select {sums} from lab.order_lines").iloc[0]
     import pyarrow.compute as pc
 
     euros = pc.sum(rows["line_total_eur"].cast(pa.decimal128(20, 2))).as_py()

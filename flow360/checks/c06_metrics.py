@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from flow360 import clients, lesson
+from flow360 import clients
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.clients.query import sql
 from flow360.errors import Exit, FlowError
 from flow360.monitoring.dashboards import DRAWERS
 from flow360.monitoring.incidents import LONGEST, SERVICES, Incident
+from flow360.waiting import wait_for
 
 ORDERS, GAUGE = "lab06_orders_total", "lab06_largest_order_euros"
 TOPIC, GROUP = "primeur.lab06", "lab06-billing"
@@ -49,7 +51,7 @@ def own_metric(registry: Any) -> None:
     gauge = mine.get(GAUGE)
     if gauge is None or gauge.type != "gauge":
         raise NotYet(f"registry: expected a gauge {GAUGE}, found {gauge.type if gauge else 'none of that name'}")
-    truth = lesson.sql("select channel, count(*) as orders, max(total_eur) as top from primeur.orders group by channel")
+    truth = sql("select channel, count(*) as orders, max(total_eur) as top from primeur.orders group by channel")
     prom = clients.prometheus()
     job = '{job="lab06"}'
     orders, top = truth.set_index("channel")["orders"].to_dict(), float(truth["top"].max())
@@ -58,7 +60,7 @@ def own_metric(registry: Any) -> None:
         return _values(prom.query(ORDERS + job), "channel"), prom.value(GAUGE + job)
 
     with contextlib.suppress(FlowError):  # a push just now needs a scrape to be seen; what is there then is judged
-        lesson.wait_for(lambda: there() == (orders, top), 8)
+        wait_for(lambda: there() == (orders, top), 8)
     expect(not prom.query(f"push_time_seconds{job}").empty, 'registry: nothing was pushed under the job "lab06"')
     found, largest = there()
     why = "orders of primeur.orders by channel, in Prometheus: was it pushed after the counting?"
@@ -149,10 +151,10 @@ def _backlog_alert(prom: Any) -> None:
 
     lag = f'sum(kafka_consumergroup_lag{{consumergroup="{GROUP}"}})'
     _backlog(300)
-    lesson.wait_for(lambda: prom.value(lag) == 300, 20, "the exporter to see the group")
+    wait_for(lambda: prom.value(lag) == 300, 20, "the exporter to see the group")
     began = time.monotonic()
     with contextlib.suppress(FlowError):
-        lesson.wait_for(firing, 8)
+        wait_for(firing, 8)
         raise NotYet(
             f"rules: LabBacklog fires although {GROUP} is only 300 records behind and the limit is 500 "
             f"({NEIGHBOUR} is 600 behind, which is another alert's business)"
@@ -160,7 +162,7 @@ def _backlog_alert(prom: Any) -> None:
     _backlog(600)
     began = time.monotonic()
     try:
-        lesson.wait_for(firing, 30)
+        wait_for(firing, 30)
     except FlowError:
         raise NotYet(
             "rules: 600 records behind (200 in each of 3 partitions) for 30 s, and LabBacklog does not fire: "
@@ -169,7 +171,7 @@ def _backlog_alert(prom: Any) -> None:
     print(f"fired {time.monotonic() - began:.1f} s after the backlog was made")
     _backlog(0)
     try:
-        lesson.wait_for(lambda: not firing(), 20)
+        wait_for(lambda: not firing(), 20)
     except FlowError:
         raise NotYet("rules: the group has read everything for 20 s, and LabBacklog still fires") from None
 

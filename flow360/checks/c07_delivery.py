@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from flow360 import layers, lesson, linters
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.clients.query import sql
+from flow360.delivery import image_layers, linters
 from flow360.stack.model import COMPOSE
 
 
@@ -129,7 +130,7 @@ def safe_dockerfile(dockerfile: Any) -> None:
     expect_type("dockerfile", dockerfile, str)
     if found := linters.dockerfile(dockerfile):
         raise NotYet(f"dockerfile: {found[0]}")
-    steps = layers.steps(dockerfile)
+    steps = image_layers.steps(dockerfile)
     expect(steps and steps[0].word == "FROM", "dockerfile: expected FROM first")
     bases = {step.stage: step.text.split()[1] for step in steps if step.word == "FROM"}
     image = [steps[-1].stage]  # the last stage, and the stages that it stands on
@@ -140,22 +141,26 @@ def safe_dockerfile(dockerfile: Any) -> None:
     users = [step.text.split()[1] for step in steps if step.word == "USER" and step.stage in image]
     user = users[-1].partition(":")[0] if users else "root"
     expect(user not in ("root", "0"), "dockerfile: the program runs as root: which instruction makes it another user?")
-    installs = [(step, again) for step, again in layers.rebuilt(dockerfile, ["report/main.py"]) if _installs(step)]
+    installs = [
+        (step, again) for step, again in image_layers.rebuilt(dockerfile, ["report/main.py"]) if _installs(step)
+    ]
     expect(installs, "dockerfile: nothing installs the packages of report/requirements.txt")
-    copied = [again for step, again in layers.rebuilt(dockerfile, ["report/main.py"]) if step.word in ("COPY", "ADD")]
+    copied = [
+        again for step, again in image_layers.rebuilt(dockerfile, ["report/main.py"]) if step.word in ("COPY", "ADD")
+    ]
     expect(any(copied), "dockerfile: report/main.py is not copied into the image")
     expect(
         not any(again for _, again in installs),
         "dockerfile: a change in report/main.py installs the packages again: what changes rarely stands above",
     )
-    lists = layers.rebuilt(dockerfile, ["report/requirements.txt"])
+    lists = image_layers.rebuilt(dockerfile, ["report/requirements.txt"])
     expect(
         any(again for step, again in lists if _installs(step)),
         "dockerfile: a changed report/requirements.txt would not be installed: is it copied before?",
     )
 
 
-def _installs(step: layers.Step) -> bool:
+def _installs(step: image_layers.Step) -> bool:
     return re.search(r"\bpip[\d.]* install\b", step.text) is not None
 
 
@@ -208,14 +213,14 @@ def green_again(verdict: Any) -> None:
             from primeur.deliveries d join primeur.van_routes r using (route_id)
             where d.status <> 'refused' group by r.store_id)
     """
-    exists = lesson.sql("select to_regclass('app.late_by_store') is not null as there").iat[0, 0]
+    exists = sql("select to_regclass('app.late_by_store') is not null as there").iat[0, 0]
     expect(exists, "verdict: there is no view app.late_by_store in the warehouse")
-    rows = lesson.sql("select count(*) as n, count(distinct store_id) as stores from app.late_by_store")
-    stores = lesson.sql(promise + "select count(*) as n from kept").iat[0, 0]
+    rows = sql("select count(*) as n, count(distinct store_id) as stores from app.late_by_store")
+    stores = sql(promise + "select count(*) as n from kept").iat[0, 0]
     expect_equal(
         "app.late_by_store: rows", found=int(rows.at[0, "n"]), expected=int(stores), why="one row for each store"
     )
-    off = lesson.sql(
+    off = sql(
         promise + "select store_id from kept left join app.late_by_store v using (store_id) "
         "where v.late is null or abs(v.late - kept.late) > 1e-9 order by store_id"
     )

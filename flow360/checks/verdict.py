@@ -28,9 +28,9 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from flow360 import progress
 from flow360.clients import reach
-from flow360.course import Chapter, Exercise, course
+from flow360.course import progress
+from flow360.course.registry import Chapter, Exercise, course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT
 

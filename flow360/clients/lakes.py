@@ -27,7 +27,7 @@ def lake(seconds: float = 20.0) -> WebHDFS:
     Raises:
         FlowError: the NameNode is down, is not ready yet (safe mode), or no DataNode can be reached.
     """
-    from flow360.webhdfs import Lake
+    from flow360.clients.webhdfs import Lake
 
     return Lake(seconds)
 

@@ -11,7 +11,7 @@ from flow360.settings import settings
 if TYPE_CHECKING:
     import requests
 
-    from flow360.monitoring.prometheus import Prometheus
+    from flow360.clients.metrics import Prometheus
 
 
 def api(seconds: float = 10.0) -> requests.Session:
@@ -92,7 +92,7 @@ def prometheus() -> Prometheus:
     Raises:
         FlowError: it is down.
     """
-    from flow360.monitoring.prometheus import Prometheus
+    from flow360.clients.metrics import Prometheus
 
     reach.require("prometheus")
     return Prometheus()

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from flow360.primeur import catalogue, customers, orders, vans, weather
+from flow360.primeur import catalogue, customers, orders, tours, weather
 from flow360.primeur.plan import CHUNK, SEED_PLAN, Plan
 from flow360.primeur.schema import TABLES, UTC
 
@@ -45,9 +45,9 @@ _MAKERS: dict[str, tuple[Maker, Callable[[Plan], int]]] = {
     "orders": (orders.orders, lambda plan: len(orders.chunks(plan))),
     "order_lines": (orders.order_lines, lambda plan: len(orders.chunks(plan))),
     "payments": (orders.payments, lambda plan: len(orders.chunks(plan))),
-    "van_routes": (vans.van_routes, lambda plan: len(plan.waves())),
+    "van_routes": (tours.van_routes, lambda plan: len(plan.waves())),
     "deliveries": (orders.deliveries, lambda plan: len(orders.chunks(plan))),
-    "temperatures": (vans.temperatures, vans.temperature_chunks),
+    "temperatures": (tours.temperatures, tours.temperature_chunks),
     "reviews": (orders.reviews, lambda plan: len(orders.chunks(plan))),
     "price_lists": (catalogue.price_lists, _one),
     "weather": (weather.weather, _one),

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from flow360.primeur import vans
+from flow360.primeur import tours
 from flow360.primeur.catalogue import FIRST_PRODUCT, PRODUCTS, popularity, prices
 from flow360.primeur.customers import store_of
 from flow360.primeur.draws import moments, money, pick, rng, take, texts
@@ -115,7 +115,7 @@ def business(plan: Plan, chunk: int) -> Business:
 
     # until 10:00 the morning's tour, until 16:00 the evening's, later the next morning's
     wave = day * 2 + (clock >= 10 * 3600) + (clock >= 16 * 3600)
-    van = vans.van_of(plan, store, order_id)
+    van = tours.van_of(plan, store, order_id)
     slot = pick(draw, n, (30, 40, 30))
     slot_hour = np.array(_SLOTS)[wave % 2, slot]
     midnight = np.array([plan.second(d, 0) for d in range(day, day + 2)])
@@ -130,8 +130,8 @@ def business(plan: Plan, chunk: int) -> Business:
     # the van's cooling fails: what it brings from 30 minutes later on is warm, and is refused
     broken = np.zeros(n, bool)
     for w in np.unique(wave):
-        if vans.failed(plan, int(w) // 2, int(w) % 2):
-            when = vans.departure(plan, int(w) // 2, 1) + (FAILING_MINUTE + 30) * 60
+        if tours.failed(plan, int(w) // 2, int(w) % 2):
+            when = tours.departure(plan, int(w) // 2, 1) + (FAILING_MINUTE + 30) * 60
             broken |= (wave == w) & (van == FAILING_VAN) & (delivered >= when)
     cancelled = draw.integers(0, 1000, n) < 22
     status = np.where(cancelled, CANCELLED, np.where(broken, REFUNDED, DELIVERED))
@@ -147,7 +147,7 @@ def business(plan: Plan, chunk: int) -> Business:
         total=np.add.reduceat(line_total, starts) if n else line_total,
         note=pick(draw, n, [3] * len(NOTES) + [70]),
         method=pick(draw, n, (62, 25, 6, 7)),
-        route_id=vans.route_id(plan, wave, van),
+        route_id=tours.route_id(plan, wave, van),
         promised_from=promised,
         delivered_at=delivered,
         door_hundredths=door,

@@ -17,12 +17,14 @@ from typing import Any
 import pyarrow as pa
 import typer
 
-from flow360.primeur import feed, files, stream, vans, weather_file
+from flow360.primeur import files, tours, weather_file
+from flow360.primeur.api import feed
 from flow360.primeur.defects import Defect
 from flow360.primeur.generate import csv_bytes, table
 from flow360.primeur.plan import DAY, FAILING_DAY, FAILING_MINUTE, FAILING_VAN, SEED_PLAN, Plan, van_name
 from flow360.primeur.records import by_day, local, outward, utc
 from flow360.primeur.schema import TABLES
+from flow360.primeur.vans import stream
 from flow360.settings import ROOT
 
 FOLDER = ROOT / "data" / "seed"
@@ -78,7 +80,7 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
         "files": {f.name: f.rows for f in dropped} | {weather_file.NAME: len(spoilt_weather)},
         "messages": {"readings": len(readings), "sent": len(messages)},
         "incident": incident,
-        "long_stop": {"van_id": van_name(vans.LONG_STOP_VAN), "day": DAY.isoformat(), "minutes": 3},
+        "long_stop": {"van_id": van_name(tours.LONG_STOP_VAN), "day": DAY.isoformat(), "minutes": 3},
         "fahrenheit_van": stream.FAHRENHEIT_VAN,
         "mislabelled_van": stream.MISLABELLED_VAN,
         "counts": _counts(defects),
@@ -90,10 +92,10 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
 
 def _incident(plan: Plan, tables: dict[str, pa.Table]) -> dict[str, Any]:
     """The van whose cooling fails: when, when it passed the limit, and which orders were refused for it."""
-    route = int(vans.route_id(plan, FAILING_DAY * 2 + 1, FAILING_VAN))
-    failed = plan.second(FAILING_DAY, *vans.STARTS[1]) + FAILING_MINUTE * 60
+    route = int(tours.route_id(plan, FAILING_DAY * 2 + 1, FAILING_VAN))
+    failed = plan.second(FAILING_DAY, *tours.STARTS[1]) + FAILING_MINUTE * 60
     readings = [r for r in tables["temperatures"].to_pylist() if r["route_id"] == route]
-    over = [r["measured_at"] for r in readings if r["celsius"] > vans.LIMIT]
+    over = [r["measured_at"] for r in readings if r["celsius"] > tours.LIMIT]
     refused = [d["order_id"] for d in tables["deliveries"].to_pylist() if d["status"] == "refused"]
     return {
         "van_id": van_name(FAILING_VAN),
@@ -101,7 +103,7 @@ def _incident(plan: Plan, tables: dict[str, pa.Table]) -> dict[str, Any]:
         "route_id": route,
         "failed_at": next(utc(r["measured_at"]) for r in readings if r["measured_at"].timestamp() == failed),
         "above_limit_from": utc(over[0]),
-        "limit_celsius": vans.LIMIT,
+        "limit_celsius": tours.LIMIT,
         "readings_above_limit": len(over),
         "refused_orders": refused,
     }

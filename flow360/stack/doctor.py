@@ -11,17 +11,17 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from flow360.course import course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, env_file, settings
-from flow360.stack import artifacts, java
+from flow360.stack.native import debian, jars, java
 
 if TYPE_CHECKING:
     from flow360.stack import Stack
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 NOTEBOOK_MB = 800  # a kernel with pandas and matplotlib, and JupyterLab
 FREE_DISK_MB = 1000  # logs, data and a day of topics; artifacts come on top
 ARTIFACT_MB = 1.5  # a jar, on the average, rounded up
+
+
+Together = Mapping[str, Iterable[str]]
+"""Services that are started at once, by the name of what starts them."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,19 @@ class Finding:
     code: Exit = Exit.OK
 
 
-def examine(stack: Stack, names: Iterable[str] | None, curious: bool = True) -> list[Finding]:
+def examine(
+    stack: Stack, names: Iterable[str] | None, together: Together | None = None, curious: bool = True
+) -> list[Finding]:
     """Run all checks.
 
     Args:
         names: the services to ask about, with what they need; None for the course as a whole, where memory is
             not asked for all services at once, but which profile fits.
+        together: what the course starts at once besides: "chapter 02" and its services.
         curious: ask also about what is not in use (a docker daemon beside the native engine); `up` does not.
     """
     order = stack.model.closure(stack.model.services if names is None else names)
-    room = profile if names is None else memory
+    room = partial(profile, together or {}) if names is None else memory
     checks = [python, folders, line_ends, leftovers, java_version, ports, room, disk, network]
     if curious or stack.engine.name == "docker":
         checks.append(docker)
@@ -114,7 +121,7 @@ def leftovers(stack: Stack, _names: Sequence[str]) -> list[Finding]:
 
 
 def docker(stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    from flow360.stack.docker import DockerEngine
+    from flow360.stack.docker.engine import DockerEngine
 
     chosen = stack.engine.name == "docker"
     if not chosen and not shutil.which("docker"):
@@ -208,12 +215,11 @@ def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
     return [Finding("memory", "blocker", f"{need} MB of memory needed, {free:.0f} MB there", fix, Exit.MEMORY)]
 
 
-def profile(stack: Stack, _names: Sequence[str]) -> list[Finding]:
+def profile(together: Together, stack: Stack, _names: Sequence[str]) -> list[Finding]:
     """Which part of the stack this machine can hold at once, notebooks included."""
     running = sum(row.pss_mb for row in stack.status())
     free = _available_memory_mb() + running
-    chapters = {f"chapter {c.number}": c.services for c in course().chapters}
-    needs = {what: _need(stack, services) for what, services in chapters.items()}
+    needs = {what: _need(stack, services) for what, services in together.items()}
     largest = max(needs, key=lambda what: needs[what])
     for name in ("complete", "minimal"):
         need = _need(stack, stack.model.profile(name))
@@ -252,9 +258,9 @@ def _available_memory_mb() -> float:
 
 def disk(stack: Stack, names: Sequence[str]) -> list[Finding]:
     groups = {group for name in names for group in stack.model[name].native.jar_groups}
-    jars = len(artifacts.missing(groups)) * ARTIFACT_MB if stack.engine.name == "native" else 0
+    fetched = len(jars.missing(groups)) * ARTIFACT_MB if stack.engine.name == "native" else 0
     wanted: dict[int, tuple[Path, float]] = {}  # by file system: data and downloads often share one
-    for folder, megabytes in ((settings().state_dir, FREE_DISK_MB), (settings().cache_dir, jars)):
+    for folder, megabytes in ((settings().state_dir, FREE_DISK_MB), (settings().cache_dir, fetched)):
         place = _existing(folder)
         first, so_far = wanted.get(place.stat().st_dev, (place, 0))
         wanted[place.stat().st_dev] = (first, so_far + megabytes)
@@ -271,16 +277,16 @@ def network(stack: Stack, names: Sequence[str]) -> list[Finding]:
     if stack.engine.name != "native":
         return [Finding("network", "ok", "images are docker's business")]
     services = [stack.model[name] for name in names]
-    jars = artifacts.missing({group for s in services for group in s.native.jar_groups})
-    debian = [
-        s.name
-        for s in services
-        if s.native.debian and not artifacts.debian_present(s.name, s.native.debian, s.native.relocate)
+    absent = jars.missing({group for s in services for group in s.native.jar_groups})
+    packages = [
+        s.name for s in services if s.native.debian and not debian.present(s.name, s.native.debian, s.native.relocate)
     ]
-    if not jars and not debian:
+    if not absent and not packages:
         return [Finding("network", "ok", "nothing has to be fetched")]
-    what = " and ".join([f"{len(jars)} jars"] * bool(jars) + [f"the packages of {', '.join(debian)}"] * bool(debian))
-    if artifacts.reachable():
+    what = " and ".join(
+        [f"{len(absent)} jars"] * bool(absent) + [f"the packages of {', '.join(packages)}"] * bool(packages)
+    )
+    if jars.reachable():
         return [Finding("network", "ok", f"{what} will be fetched")]
     return [Finding("network", "blocker", f"no network, and {what} must be fetched", "connect once", Exit.NETWORK)]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flow360.errors import Exit, FlowError
+from flow360.files import hold
 from flow360.settings import ensure_env, settings
-from flow360.stack.lock import hold
 from flow360.stack.model import Model, model
-from flow360.stack.native import NativeEngine
+from flow360.stack.native.engine import NativeEngine
 from flow360.stack.status import Event, Progress, ServiceStatus
 
 if TYPE_CHECKING:
-    from flow360.stack.docker import DockerEngine
+    from flow360.stack.docker.engine import DockerEngine
 
 ENGINES = ("auto", "native", "docker")
 
@@ -38,45 +38,26 @@ class Stack:
         self.host = NativeEngine(services, state)
         self.engine: NativeEngine | DockerEngine = self.host
         if engine == "docker":
-            from flow360.stack.docker import DockerEngine
+            from flow360.stack.docker.engine import DockerEngine
 
             self.engine = DockerEngine(services)
         self._state = state
 
-    def resolve(self, names: Iterable[str]) -> list[str]:
-        """Service names out of services, profiles, and chapters (`02_ingestion` or `02`).
-
-        Raises:
-            FlowError: a name that is none of these.
-        """
-        from flow360.course import course
-
-        found: list[str] = []
-        chapters = {key: chapter for chapter in course().chapters for key in (chapter.stem, chapter.number)}
-        for name in names:
-            if name in self.model.services:
-                found.append(name)
-            elif name in chapters:
-                found += chapters[name].services
-            elif profile := self.model.profile(name):
-                found += profile
-            else:
-                raise FlowError(
-                    f"{name!r} is no service ({', '.join(self.model.services)}), "
-                    f"no profile and no chapter ({', '.join(c.stem for c in course().chapters)})",
-                    Exit.USAGE,
-                )
-        return list(dict.fromkeys(found))
-
-    def up(self, names: Iterable[str], progress: Progress = silent) -> None:
+    def up(self, names: Iterable[str], progress: Progress = silent, asked: Container[str] | None = None) -> None:
         """Start services (and what they need) and wait until each answers; nothing happens to what runs already.
+
+        Args:
+            names: the services.
+            progress: hears what each service does.
+            asked: those that somebody named one by one, all by default: of these, one that this engine cannot run is
+                an error; of the others (a profile's, a chapter's) it is left out with a word.
 
         Raises:
             FlowError: `doctor` found a blocker, and nothing was started; or a service did not become ready.
         """
         from flow360.stack import doctor
 
-        wanted = self._possible(list(names), progress)
+        wanted = self._possible(list(names), progress, asked)
         with self._lock():
             for name in self.host.supervisor.end_orphans():
                 progress(Event(name, "stopped", "left over by a killed run"))
@@ -85,25 +66,25 @@ class Stack:
             for engine, part in self._split(wanted):
                 engine.up(part, progress)
 
-    def _possible(self, names: list[str], progress: Progress) -> list[str]:
-        """The services behind names; what a profile or chapter has and this engine cannot run is told and left out."""
-        wanted = self.resolve(names)
+    def _possible(self, names: list[str], progress: Progress, asked: Container[str] | None) -> list[str]:
+        """The services without those that this engine cannot run and nobody asked for by name."""
+        asked = names if asked is None else asked
         if self.engine is not self.host:
-            return wanted
-        for name in [n for n in wanted if self.model[n].native.runs == "compose only" and n not in names]:
+            return names
+        left = [n for n in names if self.model[n].native.runs == "compose only" and n not in asked]
+        for name in left:
             progress(Event(name, "stopped", f"compose only: {self.model[name].native.why}"))
-            wanted.remove(name)
-        return wanted
+        return [name for name in names if name not in left]
 
     def fetch(self, names: Iterable[str], progress: Progress = silent) -> None:
-        """Bring the programs and images of services without starting them."""
-        order = self.model.closure(self._possible(list(names), progress))
+        """Bring the programs and images of services without starting them, as far as this engine can run them."""
+        order = self.model.closure(self._possible(list(names), progress, ()))
         for engine, part in self._split(order):
             engine.fetch(part, progress)
 
     def down(self, names: Iterable[str] | None = None, progress: Progress = silent) -> None:
         """Stop services and what depends on them; None stops all. Data stays."""
-        wanted = None if names is None else self.resolve(names)
+        wanted = None if names is None else list(names)
         with self._lock():
             # The host first: where docker does not answer, JupyterLab is stopped all the same.
             for engine, part in reversed(self._split(wanted)):
@@ -118,7 +99,7 @@ class Stack:
 
     def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Stop services and remove their data."""
-        wanted = self.resolve(names)
+        wanted = list(names)
         if "zookeeper" in wanted and "kafka" not in wanted:
             raise FlowError("one id of the cluster stands in both: flow360 reset zookeeper kafka", Exit.USAGE)
         with self._lock():
@@ -209,8 +190,8 @@ def _noted_engine(state: Path) -> str | None:
 
 
 def _choose(services: Model) -> str:
-    from flow360.stack import images
-    from flow360.stack.docker import DockerEngine
+    from flow360.stack.docker import images
+    from flow360.stack.docker.engine import DockerEngine
 
     docker = DockerEngine(services)
     if docker.answers() is not None:

@@ -6,13 +6,13 @@ They stay in the cache as well, where flow360 looks for them at run time.
 import sys
 from pathlib import Path
 
-from flow360.stack import artifacts
+from flow360.stack.native import jars
 
 groups = sys.argv[1:]
-artifacts.fetch(artifacts.missing(groups))
+jars.fetch(jars.missing(groups))
 for group in groups:
     folder = Path("/groups", group)
     folder.mkdir(parents=True)
-    for jar in artifacts.jars(group):
+    for jar in jars.paths(group):
         jar.chmod(0o644)
         (folder / jar.name).hardlink_to(jar)

@@ -8,8 +8,8 @@ import json
 import pandas as pd
 
 from flow360.clients import consumer, kafka_admin, postgres, producer
-from flow360.ingest import BadRecord, decode_json
-from flow360.topics import ends
+from flow360.ingestion.patterns import BadRecord, decode_json
+from flow360.ingestion.topics import ends
 from tests.answers import near_miss, right
 
 # --- keyed_producer ---------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import nbformat
 
-from flow360 import lesson, pipelines
+from flow360 import lesson
 from flow360.clients import postgres
+from flow360.orchestration import pipelines
 from flow360.settings import ROOT
 from tests.answers import near_miss, right
 

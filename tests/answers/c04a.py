@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from flow360 import streams
-from flow360.streams.topics import iso
+from flow360.processing import streams
+from flow360.processing.streams.topics import iso
 from tests.answers import near_miss, right
 
 
 def ks() -> SimpleNamespace:
     """Kafka Streams' names, with how records are read and written; imported late, since that starts a JVM."""
-    from flow360.streams import api
+    from flow360.processing.streams import api
 
     read, write = api.Consumed.with_(api.TEXT, api.JSON), api.Produced.with_(api.TEXT, api.JSON)
     return SimpleNamespace(**{name: getattr(api, name) for name in api.__all__}, IN=read, OUT=write)

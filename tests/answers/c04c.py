@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flow360 import dbt
 from flow360.checks import c04c_sql_transformations as check
+from flow360.processing import dbt
 from tests.answers import near_miss, right
 
 ready: list[bool] = []

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import psutil
 
 from flow360.stack import probes
-from flow360.stack.compose import PROJECT
-from flow360.stack.docker import DockerEngine
+from flow360.stack.docker.compose import PROJECT
+from flow360.stack.docker.engine import DockerEngine
 
 
 def docker(*arguments: str) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from flow360 import settings
-from flow360.stack import images
-from flow360.stack.docker import DockerEngine
+from flow360.stack.docker import images
+from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import model, read_model
 from flow360.stack.status import Event
 from tests.compose import standins

@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from flow360 import clients
-from flow360.course import course as registry
+from flow360.course.registry import course as registry
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
-from flow360.stack import images, probes
-from flow360.stack.docker import DockerEngine
+from flow360.stack import probes
+from flow360.stack.docker import images
+from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import read_model
 from tests.compose.asking import all_volumes, check_containers, docker, of_project, until
 from tests.compose.conftest import reason_to_skip
@@ -163,7 +164,7 @@ def test_mosquitto_keeps_messages_for_a_client_that_is_away(course):
 
 
 def test_market_api_and_sensors_answer(course):
-    from flow360.primeur.sensors import online
+    from flow360.primeur.vans.sensors import online
 
     answer = until(lambda: (a := clients.api().get("/orders", params={"limit": 5})).ok and a, "200 from /orders")
     assert answer.json()
@@ -174,7 +175,7 @@ def test_market_api_and_sensors_answer(course):
 @pytest.mark.parametrize("kind", ["notebooks", "solutions"])
 def test_a_chapter_runs_on_it(course, kind):
     """In a fresh kernel, which finds the engine and the ports through the environment as a learner's would."""
-    from flow360 import run
+    from flow360.course import run
 
     target = course.folder / kind / "00_welcome.ipynb"
     run.execute(ROOT / kind / "00_welcome.ipynb", target)

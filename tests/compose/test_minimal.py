@@ -13,10 +13,11 @@ import time
 import pytest
 import requests
 
-from flow360 import clients, lesson, pipelines
+from flow360 import clients, lesson
+from flow360.orchestration import pipelines
 from flow360.settings import ROOT, SPLIT, settings
 from flow360.stack import probes
-from flow360.stack.docker import DockerEngine
+from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import read_model
 from tests.compose.asking import check_containers, of_project, until
 from tests.compose.conftest import forget, reason_to_skip
@@ -96,7 +97,7 @@ def test_hive_and_spark_share_a_table_on_hdfs(course):
 @pytest.mark.parametrize("stem", ["03_orchestration", "05a_data_lake"])
 def test_a_lesson_runs_on_it(course, stem):
     """In a fresh kernel, which finds the engine and the ports through the environment as a learner's would."""
-    from flow360 import run
+    from flow360.course import run
 
     target = course.folder / "minimal" / f"{stem}.ipynb"
     start = time.monotonic()

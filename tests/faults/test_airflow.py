@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from flow360 import clients, lesson, pipelines
+from flow360 import clients, lesson
 from flow360.errors import FlowError
+from flow360.orchestration import pipelines
 from tests.faults.support import kill, ready, recovered, report, until
 
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flow360 import clients
-from flow360.ingest import GaveUp, fetch_all
+from flow360.ingestion.patterns import GaveUp, fetch_all
 from flow360.primeur.manifest import manifest
 from flow360.primeur.records import outward
 from flow360.primeur.snapshot import seed_table
@@ -80,7 +80,7 @@ def test_api_at_its_worst(api, name, key, check):
 
 
 def _moment(name: str) -> str:
-    from flow360.primeur.feed import UNTIDY
+    from flow360.primeur.api.feed import UNTIDY
 
     return UNTIDY[name]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from flow360 import clients, dbt, landing, lesson
+from flow360 import clients, lesson
 from flow360.primeur.defects import Defect
 from flow360.primeur.manifest import manifest
+from flow360.processing import dbt, landing
 from tests.faults.support import child, line, report, until
 
 SANDBOX = {"target": "sandbox", "channel": "landing"}
@@ -240,7 +241,7 @@ def test_incremental_equals_full_refresh(sandbox):
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 BUILD = """
-from flow360 import dbt
+from flow360.processing import dbt
 print("go", flush=True)
 dbt.build(target="sandbox", channel="landing", full_refresh=True)
 print("done", flush=True)

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from flow360 import run
-from flow360.course import Chapter
+from flow360.course import run
+from flow360.course.registry import Chapter
 from tests.environment import BUILD, ROOT, report_of
 from tests.faults.support import report
 from tests.lanes import lane_of, under_test

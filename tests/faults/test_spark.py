@@ -22,8 +22,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from flow360 import clients
+from flow360.processing.spark import rest, watch
 from flow360.settings import GENERATED
-from flow360.spark import rest, watch
 from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
 POINTS = 5  # a driver takes some 15 to 25 seconds to be back at work on two slow cores: five kills, not ten

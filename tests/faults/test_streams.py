@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from flow360 import streams
-from flow360.streams import topics
+from flow360.processing import streams
+from flow360.processing.streams import topics
 from tests.faults.support import SEED, report, until
 
 RECORDS = 20_000
@@ -22,7 +22,7 @@ def counting(prefix: str):
     """Each record goes on once, with how many of its key have come: an output that shows any double in the state."""
 
     def topology(builder):
-        from flow360.streams.api import JSON, TEXT, Consumed, Grouped, Materialized, Produced
+        from flow360.processing.streams.api import JSON, TEXT, Consumed, Grouped, Materialized, Produced
 
         def count(_key, value, state):
             return {"n": value["n"], "count": state["count"] + 1}
@@ -109,14 +109,14 @@ def test_streams_killed_while_records_pass(started, guarantee):
 @pytest.mark.timeout(300)
 def test_a_half_record_ends_a_naive_program_and_not_the_alarm(started):
     """The one ends with the cause in one line, the other sets the record aside and goes on."""
-    from flow360.streams import cold_chain
+    from flow360.processing.streams import cold_chain
 
     started("kafka")
     application = f"fault-half-{time.time_ns()}"
     names = [f"{application}.{name}" for name in ("readings", "routes", "alarms", "refused", "out")]
 
     def naive(builder):
-        from flow360.streams.api import JSON, TEXT, Consumed, Produced
+        from flow360.processing.streams.api import JSON, TEXT, Consumed, Produced
 
         builder.stream(names[0], Consumed.with_(TEXT, JSON)).to(names[4], Produced.with_(TEXT, JSON))
 

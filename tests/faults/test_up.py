@@ -17,7 +17,7 @@ import pytest
 
 from flow360.errors import Exit
 from flow360.settings import PORTS, settings
-from flow360.stack.supervise import Supervisor
+from flow360.stack.native.supervise import Supervisor
 from tests.faults.support import ROOT, report, until
 
 Run = Callable[..., subprocess.CompletedProcess]

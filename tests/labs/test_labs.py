@@ -5,7 +5,7 @@ from __future__ import annotations
 import nbformat
 import pytest
 
-from flow360 import run
+from flow360.course import run
 from tests.lanes import under_test
 from tests.environment import BUILD, ROOT
 

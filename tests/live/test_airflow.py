@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from flow360 import clients, lesson, pipelines
+from flow360 import clients, lesson
 from flow360.errors import FlowError
+from flow360.orchestration import pipelines
 from flow360.settings import SECRETS, settings
 from tests.live.listeners import listeners
 

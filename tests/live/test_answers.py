@@ -9,7 +9,7 @@ import pytest
 
 from flow360 import checks, lesson
 from flow360.checks.verdict import NotYet
-from flow360.course import Chapter
+from flow360.course.registry import Chapter
 from flow360.settings import settings
 from tests.answers import Answer, answers_of, module_of
 from tests.lanes import under_test

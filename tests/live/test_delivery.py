@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 
-from flow360 import clients, delivery, lesson, topics
+from flow360 import clients, lesson
 from flow360.errors import FlowError
-from flow360.ingest import merge_by_copy
+from flow360.ingestion import topics, trial
+from flow360.ingestion.patterns import merge_by_copy
 
 TABLE = "staging.test_delivery"
 
@@ -31,7 +32,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_commit_first_loses_and_doubles_nothing(table: str) -> None:
-    found = delivery.delivery_trial(n=300, commit="before", kill_at=120, table=table)
+    found = trial.delivery_trial(n=300, commit="before", kill_at=120, table=table)
     assert found.sent == 300
     assert found.lost > 0
     assert found.doubled == 0
@@ -39,7 +40,7 @@ def test_commit_first_loses_and_doubles_nothing(table: str) -> None:
 
 
 def test_commit_last_doubles_and_loses_nothing(table: str) -> None:
-    found = delivery.delivery_trial(n=300, commit="after", kill_at=120, table=table)
+    found = trial.delivery_trial(n=300, commit="after", kill_at=120, table=table)
     assert found.lost == 0
     assert found.doubled > 0
     assert found.rows == found.written == 300 + found.doubled
@@ -47,14 +48,14 @@ def test_commit_last_doubles_and_loses_nothing(table: str) -> None:
 
 @pytest.mark.parametrize("table", ["key"], indirect=True)
 def test_an_idempotent_sink_holds_each_order_once(table: str) -> None:
-    found = delivery.delivery_trial(300, "after", 120, "on conflict do nothing", table)
+    found = trial.delivery_trial(300, "after", 120, "on conflict do nothing", table)
     assert (found.rows, found.lost, found.doubled) == (300, 0, 0)
     assert found.written > 300
 
 
 def test_a_reader_that_never_reaches_the_gap_is_one_line(table: str) -> None:
     with pytest.raises(FlowError, match="did not come to the gap"):
-        delivery.delivery_trial(n=20, kill_at=500, table=table)
+        trial.delivery_trial(n=20, kill_at=500, table=table)
     with clients.kafka_admin() as admin:
         assert not [name for name in admin.list_topics() if name.startswith("delivery-trial-")]
 
@@ -63,7 +64,7 @@ def test_a_reader_that_never_reaches_the_gap_is_one_line(table: str) -> None:
 def test_a_lost_answer(idempotent: bool, doubled: bool) -> None:
     topic = topics.fresh_topic("test-lost-answer")
     try:
-        with delivery.losing_cable() as line, clients.producer(proxy_url=line, enable_idempotence=idempotent) as out:
+        with trial.losing_cable() as line, clients.producer(proxy_url=line, enable_idempotence=idempotent) as out:
             for number in range(100):
                 out.send(topic, str(number).encode())
         held = Counter(int(record.value) for record in topics.read_all(topic))

@@ -13,11 +13,12 @@ import psutil
 import pytest
 
 from flow360 import clients
-from flow360.course import course
+from flow360.course.registry import course
 from flow360.settings import ROOT, settings
-from flow360.stack import java, probes
+from flow360.stack import probes
 from flow360.stack.model import read_model
-from flow360.stack.native import NativeEngine
+from flow360.stack.native import java
+from flow360.stack.native.engine import NativeEngine
 from flow360.stack.status import Event
 from tests.live.listeners import listeners
 

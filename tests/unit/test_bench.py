@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import flow360.stack
-from flow360 import bench
-from flow360.bench import data, layers, sandbox, sql
+from flow360.bench import data, measure, overheads, sandbox, sql
 from flow360.clients import port_of
 from flow360.errors import FlowError
 from flow360.settings import settings
@@ -21,8 +20,8 @@ from flow360.settings import settings
         data.load_over_copy,
         data.kafka_over_perf_test,
         sql.dbt_over_psql,
-        layers.attach_over_private,
-        layers.task_over_import,
+        overheads.attach_over_private,
+        overheads.task_over_import,
     ],
 )
 def test_bench_starts_its_services_on_an_engine_of_its_own(monkeypatch, prepare):
@@ -36,7 +35,7 @@ def test_bench_starts_its_services_on_an_engine_of_its_own(monkeypatch, prepare)
     def own():
         yield SimpleNamespace(up=up)
 
-    for module in (data, sql, layers):
+    for module in (data, sql, overheads):
         monkeypatch.setattr(module, "engine_of_its_own", own)
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: pytest.fail("the learner's own stack"))
     with pytest.raises(Started), prepare():
@@ -63,7 +62,7 @@ def test_an_engine_of_its_own_has_other_ports_and_other_folders(monkeypatch, tmp
 )
 def test_a_program_of_bench_that_fails_is_one_line(code, expected):
     with pytest.raises(FlowError, match=expected):
-        bench.run("sh", ["sh", "-c", code], 0.2)
+        measure.run("sh", ["sh", "-c", code], 0.2)
 
 
 def test_tpchgen_that_fails_is_one_line(monkeypatch, tmp_path):

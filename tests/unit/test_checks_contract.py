@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from flow360 import checks
-from flow360.course import Chapter, course
+from flow360.course.registry import Chapter, course
 from tests.answers import answers_of
 
 CHAPTERS = [pytest.param(c, id=c.stem) for c in course().chapters]

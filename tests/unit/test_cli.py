@@ -266,7 +266,7 @@ def test_it_starts_quickly():
     code = (
         "import sys; from typer.testing import CliRunner; from flow360.cli import app; "
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
-        "print(*[m for m in ('pandas', 'kafka', 'psycopg', 'jgo', 'papermill', 'flow360.stack.native') "
+        "print(*[m for m in ('pandas', 'kafka', 'psycopg', 'jgo', 'papermill', 'flow360.stack.native.engine') "
         "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flow360.course import END, START, Chapter, Course, Exercise, chapter_table, course, render_readme
+from flow360.course.registry import END, START, Chapter, Course, Exercise, chapter_table, course, render_readme
 from flow360.errors import FlowError
 from flow360.settings import ROOT
 

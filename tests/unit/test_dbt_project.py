@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flow360 import dbt
 from flow360.errors import FlowError
+from flow360.processing import dbt
 from flow360.settings import settings
 
 SQL = sorted(p for folder in ("models", "macros", "tests") for p in (dbt.PROJECT / folder).rglob("*.sql"))

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from flow360 import goto
-from flow360.course import course
+from flow360.course import goto
+from flow360.course.registry import course
 from flow360.errors import FlowError
 from flow360.settings import settings
-from flow360.stack import snapshot
+from flow360.stack.native import snapshot
 
 
 def test_before_a_chapter_stand_all_that_lead_to_it():

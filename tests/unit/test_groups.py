@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow360 import groups
 from flow360.errors import FlowError
+from flow360.ingestion import groups
 
 
 @pytest.mark.parametrize("strategy", groups.STRATEGIES)

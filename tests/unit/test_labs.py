@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from flow360 import labs
+from flow360.course import labs
+from flow360.course.notebooks import dumps, read
 from flow360.errors import FlowError
-from flow360.notebooks import dumps, read
 from flow360.settings import ROOT
 
 GOLDENS = Path(__file__).parent / "goldens"

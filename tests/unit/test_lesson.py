@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from nbclient import NotebookClient
 
-from flow360 import clients, lesson
+from flow360 import lesson
+from flow360.clients import query
 from flow360.errors import FlowError
 from flow360.settings import ROOT
 from flow360.stack.status import Event, ServiceStatus
@@ -250,7 +251,7 @@ def test_what_a_kernel_displays(tmp_path: Path) -> None:
     NotebookClient(book, timeout=60, kernel_name="python3").execute(cwd=str(tmp_path))
     diagram, code = (output.data for output in book.cells[0].outputs)
     assert diagram["text/vnd.mermaid"] == "graph LR\n  a --> b"
-    assert code["text/markdown"].startswith("`flow360/lesson.py`, lines ")
+    assert code["text/markdown"].startswith("`flow360/clients/query.py`, lines ")
     assert "```python\ndef sql(" in code["text/markdown"]
 
 
@@ -289,7 +290,7 @@ class Diagnosed(psycopg.ProgrammingError):
 
 
 def test_an_sql_error_is_one_line_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "postgres", lambda which: FakeConnection(Diagnosed()))
+    monkeypatch.setattr(query, "postgres", lambda which: FakeConnection(Diagnosed()))
     with pytest.raises(FlowError) as error:
         lesson.sql("select count(*)\n  from odrers")
     assert str(error.value) == (
@@ -299,6 +300,6 @@ def test_an_sql_error_is_one_line_with_its_place(monkeypatch: pytest.MonkeyPatch
 
 def test_an_error_of_the_client_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     said = psycopg.ProgrammingError("the query has 1 placeholder but 0 parameters were passed")
-    monkeypatch.setattr(clients, "postgres", lambda which: FakeConnection(said))
+    monkeypatch.setattr(query, "postgres", lambda which: FakeConnection(said))
     with pytest.raises(FlowError, match="source: the query has 1 placeholder"):
         lesson.sql("select %s", [], db="source")

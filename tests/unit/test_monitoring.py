@@ -10,10 +10,12 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from flow360.clients import metrics
+from flow360.course.services import resolve
 from flow360.errors import FlowError
-from flow360.monitoring import dashboards, prometheus
+from flow360.monitoring import dashboards
 from flow360.monitoring.incidents import SERVICES
-from flow360.primeur.api import create_app
+from flow360.primeur.api.server import create_app
 from flow360.settings import ROOT
 from flow360.stack.facade import Stack
 from flow360.stack.model import model
@@ -76,15 +78,15 @@ def test_an_unknown_dashboard_and_panel_are_one_line():
 )
 def test_rules_that_are_none_are_refused_in_one_line(text, expected):
     with pytest.raises(FlowError, match=expected) as caught:
-        list(prometheus._expressions(text))
+        list(metrics._expressions(text))
     assert "\n" not in caught.value.message
 
 
 def test_series_are_named_by_the_labels_in_which_they_differ():
-    metrics = [{"__name__": "up", "job": job, "instance": f"i{job}", "env": "x"} for job in ("a", "b")]
-    assert prometheus._names(metrics) == ["ia a", "ib b"]
-    assert prometheus._names([{"__name__": "up", "job": "a"}]) == ["up"]
-    assert prometheus._names([{"route": "/orders"}]) == ["/orders"]
+    two = [{"__name__": "up", "job": job, "instance": f"i{job}", "env": "x"} for job in ("a", "b")]
+    assert metrics._names(two) == ["ia a", "ib b"]
+    assert metrics._names([{"__name__": "up", "job": "a"}]) == ["up"]
+    assert metrics._names([{"route": "/orders"}]) == ["/orders"]
 
 
 def test_the_api_counts_its_answers_by_route_and_not_by_path(tmp_path):
@@ -166,8 +168,10 @@ def test_scrapes_do_not_queue_up_behind_a_broker_that_hangs(monkeypatch):
 
 def test_a_profile_leaves_out_what_this_engine_cannot_run_and_says_so(tmp_path):
     events, stack = [], Stack("native", model(), tmp_path)
-    found = stack._possible(["minimal"], events.append)
+    found = stack._possible(resolve(["minimal"]), events.append, ["minimal"])
     assert "prometheus" in found
     assert "grafana" not in found
     assert [(event.service, event.detail.partition(":")[0]) for event in events] == [("grafana", "compose only")]
-    assert stack._possible(["grafana"], events.append) == ["grafana"], "who asks for it by name is told by an error"
+    assert stack._possible(["grafana"], events.append, None) == ["grafana"], (
+        "who asks for it by name is told by an error"
+    )

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from flow360.course.notebooks import KERNELSPEC, dumps, normalise, problems, read
 from flow360.errors import FlowError
-from flow360.notebooks import KERNELSPEC, dumps, normalise, problems, read
 from flow360.settings import ROOT
 
 FOLDERS = ("notebooks", "solutions", "labs")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from flow360.primeur import api
-from flow360.primeur.api_chaos import Chaos, ChaosSettings, Fault
-from flow360.primeur.api_paging import BadCursor, decode, encode, matches
-from flow360.primeur.api_store import FIRST_ORDER, KeyReused, OrderStore
+from flow360.primeur.api import server
+from flow360.primeur.api.chaos import Chaos, ChaosSettings, Fault
+from flow360.primeur.api.paging import BadCursor, decode, encode, matches
+from flow360.primeur.api.store import FIRST_ORDER, KeyReused, OrderStore
 from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY
 
@@ -32,7 +32,7 @@ class Clock:
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory) -> Iterator[TestClient]:
     """A service that behaves."""
-    with TestClient(api.create_app(tmp_path_factory.mktemp("api"), Chaos(CALM))) as client:
+    with TestClient(server.create_app(tmp_path_factory.mktemp("api"), Chaos(CALM))) as client:
         yield client
 
 
@@ -86,7 +86,7 @@ def test_entity_tags(calm: TestClient) -> None:
 def test_rate_limit(tmp_path: Path) -> None:
     clock = Clock()
     chaos = Chaos(CALM.model_copy(update={"rate": 2, "burst": 3}), clock)
-    with TestClient(api.create_app(tmp_path, chaos)) as client:
+    with TestClient(server.create_app(tmp_path, chaos)) as client:
         answers = [client.get("/stores") for _ in range(4)]
         assert [a.status_code for a in answers] == [200, 200, 200, 429]
         assert [a.headers["x-ratelimit-remaining"] for a in answers] == ["2", "1", "0", "0"]
@@ -121,7 +121,7 @@ def test_attempts_end_with_a_good_answer_or_after_a_while() -> None:
 def test_the_default_stops_a_naive_client_and_lets_a_careful_one_through(tmp_path: Path) -> None:
     clock = Clock()
     chaos = Chaos(ChaosSettings(delay=0.01), clock)
-    with TestClient(api.create_app(tmp_path, chaos)) as client:
+    with TestClient(server.create_app(tmp_path, chaos)) as client:
         for limit in (20, 50, 100):
             codes, cursor, items = [], None, set()
             while True:
@@ -161,7 +161,7 @@ def test_bad_orders(calm: TestClient) -> None:
 
 
 def test_a_lost_answer_is_found_again_with_its_key(tmp_path: Path) -> None:
-    with TestClient(api.create_app(tmp_path, Chaos(CALM.model_copy(update={"errors": 1.0})))) as client:
+    with TestClient(server.create_app(tmp_path, Chaos(CALM.model_copy(update={"errors": 1.0})))) as client:
         for n in range(8):
             codes = []
             while not codes or codes[-1] != 201:
@@ -172,7 +172,7 @@ def test_a_lost_answer_is_found_again_with_its_key(tmp_path: Path) -> None:
 
 
 def test_chaos_can_be_switched(tmp_path: Path) -> None:
-    with TestClient(api.create_app(tmp_path)) as client:
+    with TestClient(server.create_app(tmp_path)) as client:
         assert client.post("/chaos", json={"errors": 0.5, "rate": 5}).json()["errors"] == 0.5
         assert client.get("/chaos").json()["rate"] == 5
         wrong = client.post("/chaos", json={"errors": 3})
@@ -183,7 +183,7 @@ def test_chaos_can_be_switched(tmp_path: Path) -> None:
 
 def test_the_service_tells_a_client_what_it_was_answered(tmp_path: Path) -> None:
     rough = ChaosSettings(errors=1, slow=0, trickle=0, rate=0.001, burst=3)
-    with TestClient(api.create_app(tmp_path, Chaos(rough))) as client:
+    with TestClient(server.create_app(tmp_path, Chaos(rough))) as client:
         for _ in range(5):
             client.get("/stores")
         client.get("/health")
@@ -195,7 +195,7 @@ def test_the_service_tells_a_client_what_it_was_answered(tmp_path: Path) -> None
 def test_slow_and_trickling_answers_are_whole(tmp_path: Path) -> None:
     for kind in ("slow", "trickle"):
         settings = CALM.model_copy(update={kind: 1.0, "delay": 0.05})
-        with TestClient(api.create_app(tmp_path / kind, Chaos(settings))) as client:
+        with TestClient(server.create_app(tmp_path / kind, Chaos(settings))) as client:
             assert len(client.get("/stores").json()["items"]) == 12
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flow360.primeur import ddl, dictionary, vans
+from flow360.primeur import ddl, dictionary, tours
 from flow360.primeur.generate import chunks, customers_csv, table, write_csv, write_parquet
 from flow360.primeur.places import holiday
 from flow360.primeur.plan import CHUNK, SEED_PLAN, Plan
@@ -103,7 +103,7 @@ def test_demand_follows_the_holiday() -> None:
 
 
 def test_only_one_van_loses_its_cold_chain() -> None:
-    warm = [r for r in table("temperatures").to_pylist() if r["celsius"] > vans.LIMIT]
+    warm = [r for r in table("temperatures").to_pylist() if r["celsius"] > tours.LIMIT]
     assert {r["van_id"] for r in warm} == {"VAN-03", "VAN-09"}
     assert sum(r["van_id"] == "VAN-09" for r in warm) == 3
     refused = table("deliveries").filter(pc.equal(table("deliveries")["status"], "refused"))
@@ -115,7 +115,7 @@ def test_a_great_company_comes_in_chunks_of_bounded_size() -> None:
     sizes = [len(c) for c in chunks("order_lines", plan, threads=2)]
     assert len(sizes) > 1
     assert max(sizes) < 12 * CHUNK
-    assert all(len(c) <= vans.VANS_IN_CHUNK * vans.MINUTES for c in chunks("temperatures", plan))
+    assert all(len(c) <= tours.VANS_IN_CHUNK * tours.MINUTES for c in chunks("temperatures", plan))
 
 
 def test_parents_are_loaded_first() -> None:

@@ -14,15 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from flow360.errors import FlowError
-from flow360.primeur import files, seed, stream
+from flow360.primeur import files, seed
+from flow360.primeur.api.feed import KEYS, UNTIDY, feed
 from flow360.primeur.defects import KINDS, Defect, fahrenheit
-from flow360.primeur.feed import KEYS, UNTIDY, feed
 from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY, SEED_PLAN
 from flow360.primeur.records import by_day, outward, utc
-from flow360.primeur.replay import messages
 from flow360.primeur.schema import TABLES
 from flow360.primeur.snapshot import FILES, SEED, read_table, seed_table
+from flow360.primeur.vans import stream
+from flow360.primeur.vans.replay import messages
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY
-from flow360.primeur.replay import Request, days, messages, play
+from flow360.primeur.vans.replay import Request, days, messages, play
 
 DAY_ = DAY.isoformat()
 

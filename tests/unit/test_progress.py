@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flow360 import progress
+from flow360.course import progress
 from flow360.errors import FlowError
 
 

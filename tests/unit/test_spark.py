@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from flow360 import lesson, spark
+from flow360 import lesson
 from flow360.clients import compute, reach
 from flow360.errors import Exit, FlowError
+from flow360.processing import spark
 from flow360.settings import settings
-from flow360.stack import supervise
 from flow360.stack.model import COMPOSE, model
-from flow360.stack.native import NativeEngine
-from flow360.stack.prepare import spark_home
-from flow360.stack.programs import Programs
+from flow360.stack.native import supervise
+from flow360.stack.native.engine import NativeEngine
+from flow360.stack.native.prepare import spark_home
+from flow360.stack.native.programs import Programs
 
 PLAN = """== Physical Plan ==
 AdaptiveSparkPlan isFinalPlan=false

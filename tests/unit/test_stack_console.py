@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from flow360 import console as module
-from flow360.console import Reporter, links, status_table
+from flow360.stack import console as module
+from flow360.stack.console import Reporter, links, status_table
 from flow360.stack.status import Event, ServiceStatus
 
 

@@ -13,9 +13,10 @@ import yaml
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
-from flow360.stack import compose as cli
-from flow360.stack import docker, images
-from flow360.stack.docker import DockerEngine
+from flow360.stack.docker import compose as cli
+from flow360.stack.docker import engine as module
+from flow360.stack.docker import images
+from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import COMPOSE, model
 from flow360.stack.status import Event
 
@@ -206,7 +207,7 @@ def up_over(engine, monkeypatch, tmp_path) -> Iterator[Callable]:
     monkeypatch.setattr(engine, "logs", lambda _name, _lines: "the log")
     monkeypatch.setattr(engine, "_probe", lambda _service: lambda: None)
     monkeypatch.setattr(engine.compose, "volumes", lambda _services: {})
-    monkeypatch.setattr(docker.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
 
     def up(name: str, old: dict, new: dict, code: int = 0, said: tuple[str, ...] = ()) -> list[Event]:
         looks, events = [], []
@@ -222,7 +223,7 @@ def up_over(engine, monkeypatch, tmp_path) -> Iterator[Callable]:
 
             yield SimpleNamespace(poll=poll, lines=lambda: list(said))
 
-        monkeypatch.setattr(docker, "Background", background)
+        monkeypatch.setattr(module, "Background", background)
         monkeypatch.setattr(engine.compose, "containers", lambda: {**others, name: new if len(looks) > 3 else old})
         engine.up([name], events.append)
         return [event for event in events if event.service == name]
@@ -304,7 +305,7 @@ def test_a_socket_that_this_user_may_not_open_is_there(monkeypatch):
 
 @pytest.mark.parametrize("reason", [None, "the docker daemon did not answer within 5 s"])
 def test_a_log_that_cannot_be_read_is_an_error(engine, monkeypatch, reason):
-    monkeypatch.setattr(docker, "run", lambda _command, _seconds: Done("", "docker's own complaint\n", 1))
+    monkeypatch.setattr(module, "run", lambda _command, _seconds: Done("", "docker's own complaint\n", 1))
     monkeypatch.setattr(engine, "answers", lambda: reason)
     with pytest.raises(FlowError, match=reason or "docker compose logs failed: docker's own complaint") as caught:
         engine.logs("kafka", 4)
@@ -312,7 +313,7 @@ def test_a_log_that_cannot_be_read_is_an_error(engine, monkeypatch, reason):
 
 
 def test_a_log_that_cannot_be_read_does_not_hide_the_trouble(engine, monkeypatch):
-    monkeypatch.setattr(docker, "run", lambda _command, _seconds: Done("", "no such thing", 1))
+    monkeypatch.setattr(module, "run", lambda _command, _seconds: Done("", "no such thing", 1))
     monkeypatch.setattr(engine, "answers", lambda: None)
     sentence = engine._trouble(engine.model["kafka"], container("exited", code=3))
     assert sentence.startswith("kafka: ended with exit code 3")

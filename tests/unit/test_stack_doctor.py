@@ -12,11 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from flow360.course.registry import course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
-from flow360.stack import artifacts, doctor, java
+from flow360.stack import doctor
 from flow360.stack.model import model
-from flow360.stack.supervise import Program, Supervisor
+from flow360.stack.native import jars, java
+from flow360.stack.native.supervise import Program, Supervisor
+
+TOGETHER = {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}
 
 
 def stack(supervisor: Supervisor | None = None, engine: str = "native", rows: tuple = ()) -> SimpleNamespace:
@@ -163,12 +167,12 @@ def test_a_port_in_time_wait_is_free(tmp_path):
 )
 def test_the_profile_that_fits(monkeypatch, free, level, says):
     monkeypatch.setattr(doctor, "_available_memory_mb", lambda: free)
-    found = one(doctor.profile(stack(), []))
+    found = one(doctor.profile(TOGETHER, stack(), []))
     assert (found.level, says in found.message) == (level, True), found
 
 
 def test_the_whole_course_is_asked_for_its_profile_not_for_all_at_once():
-    checks = {finding.check for finding in doctor.examine(stack(), None)}
+    checks = {finding.check for finding in doctor.examine(stack(), None, TOGETHER)}
     assert "profile" in checks
     assert "memory" not in checks
 
@@ -220,13 +224,13 @@ def test_the_cache_needs_room_only_for_what_is_missing(monkeypatch, tmp_path, us
 def test_network_is_asked_only_when_something_is_missing(monkeypatch, tmp_path, use):
     use(FLOW360_CACHE=tmp_path / "cache")
     asked = []
-    monkeypatch.setattr(artifacts, "reachable", lambda: bool(asked.append(1)))
+    monkeypatch.setattr(jars, "reachable", lambda: bool(asked.append(1)))
     assert one(doctor.network(stack(), ["postgres-dwh"])).level == "ok"
     assert asked == []
     found = one(doctor.network(stack(), ["kafka", "mosquitto"]))
     assert (found.level, found.code) == ("blocker", Exit.NETWORK)
     assert "jars and the packages of mosquitto must be fetched" in found.message
-    monkeypatch.setattr(artifacts, "reachable", lambda: True)
+    monkeypatch.setattr(jars, "reachable", lambda: True)
     assert one(doctor.network(stack(), ["kafka"])).level == "ok"
     assert one(doctor.network(stack(engine="docker"), ["kafka"])).level == "ok"
 
@@ -303,7 +307,7 @@ def test_leftovers_of_a_killed_supervisor(tmp_path):
 
 
 def test_docker_that_does_not_answer(monkeypatch):
-    from flow360.stack.docker import DockerEngine
+    from flow360.stack.docker.engine import DockerEngine
 
     monkeypatch.setattr(DockerEngine, "answers", lambda _self: "the docker daemon does not answer")
     monkeypatch.setattr(doctor.shutil, "which", lambda _: "/usr/bin/docker")

@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 
 from flow360.errors import Exit
 from flow360.settings import ROOT
-from flow360.stack import images
-from flow360.stack.docker import DockerEngine
+from flow360.stack.docker import images
+from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import COMPOSE, model
 
 SERVICES: dict[str, dict] = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
@@ -99,7 +99,7 @@ def test_the_stage_that_fetches_jars_has_all_that_it_imports(tmp_path):
             if source.startswith("flow360/"):
                 (tmp_path / target).mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / source, tmp_path / target)
-    command = [sys.executable, "-c", "import flow360.stack.artifacts as found; print(found.__file__)"]
+    command = [sys.executable, "-c", "import flow360.stack.native.jars as found; print(found.__file__)"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith(str(tmp_path)), done.stderr
 

@@ -9,8 +9,8 @@ import pytest
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
-from flow360.stack import java
 from flow360.stack.model import Java
+from flow360.stack.native import java
 
 
 def fake(folder: Path, version: str = "", modules: str = "", status: int = 0, text: str | None = None) -> Path:

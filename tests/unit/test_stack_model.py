@@ -12,9 +12,9 @@ import yaml
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SPLIT
 from flow360.stack import probes
-from flow360.stack.configs import local_addresses, overlay, overlay_xml
 from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, merged, model, read_compose, read_model
-from flow360.stack.programs import Programs
+from flow360.stack.native.configs import local_addresses, overlay, overlay_xml
+from flow360.stack.native.programs import Programs
 
 
 def small(folder: Path, compose: dict | None = None, native: str = "", env: dict | None = None) -> Model:
@@ -190,7 +190,7 @@ def test_ports_differ():
 
 
 def test_every_service_says_what_runs_and_can_be_asked():
-    from flow360.stack import prepare
+    from flow360.stack.native import prepare
 
     for service in model().services.values():
         native = service.native
@@ -203,7 +203,7 @@ def test_every_service_says_what_runs_and_can_be_asked():
         if native.ready:
             assert callable(getattr(probes, native.ready["probe"])), service.name
         if native.prepare:
-            inspect.signature(getattr(prepare, native.prepare)).bind(service, Path(), [])  # as the engine calls it
+            inspect.signature(prepare.STEPS[native.prepare]).bind(service, Path(), [])  # as the engine calls it
         for config in native.config:
             assert (ROOT / "stack" / config.file).is_file(), service.name
         assert set(native.jar_groups) <= set(model().jar_groups), service.name

@@ -12,7 +12,8 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import SPLIT
 from flow360.stack import probes
 from flow360.stack.model import read_model
-from flow360.stack.native import NativeEngine
+from flow360.stack.native import prepare
+from flow360.stack.native.engine import NativeEngine
 from flow360.stack.status import Event
 
 
@@ -68,7 +69,7 @@ def test_what_ctrl_c_cuts_off_is_not_gone_on_with(tmp_path, monkeypatch):
     keeper = Keeper()
     engine = engine_of(tmp_path, keeper)
     monkeypatch.setattr(engine, "_probe", lambda _service: lambda: "not yet")
-    monkeypatch.setattr("flow360.stack.native.wait", lambda _futures: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("flow360.stack.native.engine.wait", lambda _futures: (_ for _ in ()).throw(KeyboardInterrupt))
     events: list[Event] = []
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -82,7 +83,7 @@ def test_a_password_of_before_is_told_at_once_with_its_fix(tmp_path, monkeypatch
     engine = engine_of(tmp_path, Keeper())
     refused = f'FATAL:  {probes.REFUSED} for user "shop"'
     monkeypatch.setattr(engine, "_probe", lambda _service: lambda: refused)
-    monkeypatch.setattr("flow360.stack.prepare.postgres", lambda *_: None)
+    monkeypatch.setitem(prepare.STEPS, "postgres", lambda *_: None)
     with pytest.raises(FlowError, match="flow360 reset postgres-source") as caught:
         engine.up(["postgres-source"], lambda _: None)
     assert caught.value.code == Exit.SERVICE

@@ -8,8 +8,8 @@ import sys
 import psutil
 import pytest
 
-from flow360.stack import prepare
 from flow360.stack.model import model
+from flow360.stack.native import postgres
 
 PAUSE = "import signal; signal.pause()"
 
@@ -21,7 +21,7 @@ def test_the_pid_of_a_dead_server_may_be_another_programs_by_now(tmp_path, ours)
     process = subprocess.Popen([sys.executable, "-c", PAUSE, *([str(tmp_path)] if ours else [])])
     try:
         lock.write_text(f"{process.pid}\n{tmp_path}\n")
-        prepare.postgres(model()["postgres-dwh"], tmp_path, [])
+        postgres.make_cluster(model()["postgres-dwh"], tmp_path, [])
         assert lock.exists() == ours
     finally:
         process.kill()
@@ -32,5 +32,5 @@ def test_the_pid_of_a_dead_server_may_be_another_programs_by_now(tmp_path, ours)
 def test_a_pid_file_of_nobody_goes_and_one_that_says_nothing_is_left_to_the_server(tmp_path, text, kept):
     (tmp_path / "PG_VERSION").write_text("18")
     (tmp_path / "postmaster.pid").write_text(text)
-    prepare.postgres(model()["postgres-dwh"], tmp_path, [])
+    postgres.make_cluster(model()["postgres-dwh"], tmp_path, [])
     assert (tmp_path / "postmaster.pid").exists() == kept

@@ -18,8 +18,10 @@ import pytest
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
-from flow360.stack import probes, supervise
-from flow360.stack.supervise import MARK, Program, Supervisor, inherited, pss_mb
+from flow360.stack import probes
+from flow360.stack.memory import pss_mb
+from flow360.stack.native import supervise
+from flow360.stack.native.supervise import MARK, Program, Supervisor, inherited
 
 # A child of a child: ending a program must end it too. Both wait to be signalled.
 FAMILY = "import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "
@@ -302,7 +304,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(supervisor, monkeypatch):
     supervisor.state.mkdir(parents=True)
     supervisor.folder.mkdir(mode=0o700)
     real = os.geteuid()
-    monkeypatch.setattr("flow360.stack.supervise.os.geteuid", lambda: real + 1)
+    monkeypatch.setattr("flow360.stack.native.supervise.os.geteuid", lambda: real + 1)
     with pytest.raises(FlowError, match="belongs to somebody else: remove it") as caught:
         supervisor.ensure([program(supervisor.state)])
     assert caught.value.code is Exit.PERMISSION

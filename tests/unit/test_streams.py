@@ -12,23 +12,23 @@ from datetime import UTC, datetime
 import pytest
 
 from flow360.errors import Exit, FlowError
-from flow360.primeur.replay import messages
+from flow360.primeur.vans.replay import messages
+from flow360.processing.streams import cold_chain, readings, topics
 from flow360.settings import ROOT
-from flow360.stack import artifacts
-from flow360.streams import cold_chain, readings, topics
+from flow360.stack.native import jars
 
 
 @pytest.fixture(scope="session")
 def driver():
     """The driver's module, its JVM started; skipped only where the jars are not here and cannot be fetched."""
     try:
-        artifacts.fetch(artifacts.missing(["streams"]))
+        jars.fetch(jars.missing(["streams"]))
     except FlowError as error:
         if error.code == Exit.NETWORK:
             print(f"Kafka Streams is not tested: {error}")
             pytest.skip(f"the jars cannot be fetched: {error}")
         raise
-    from flow360.streams import driver
+    from flow360.processing.streams import driver
 
     return driver
 
@@ -42,7 +42,7 @@ def at(minute: int, second: int = 0) -> str:
 
 @pytest.mark.parametrize("value", [{"a": [1, {"b": None}], "ä": "é€"}, [1, "two"], 1.5, 3, "text", True])
 def test_json_goes_through_java_unchanged(driver, value):
-    from flow360.streams.api import JSON, TEXT, Consumed, Materialized, Produced
+    from flow360.processing.streams.api import JSON, TEXT, Consumed, Materialized, Produced
 
     def topology(builder):
         stream = builder.stream("in", Consumed.with_(TEXT, JSON)).mapValues(lambda v: v)
@@ -58,7 +58,7 @@ def test_json_goes_through_java_unchanged(driver, value):
 
 
 def test_a_list_becomes_several_records(driver):
-    from flow360.streams.api import JSON, TEXT, Consumed, Produced
+    from flow360.processing.streams.api import JSON, TEXT, Consumed, Produced
 
     def topology(builder):
         stream = builder.stream("in", Consumed.with_(TEXT, JSON))
@@ -71,7 +71,7 @@ def test_a_list_becomes_several_records(driver):
 
 
 def test_a_key_is_a_str_and_the_number_of_arguments_decides(driver):
-    from flow360.streams.api import JSON, TEXT, Consumed, KeyValue, Produced
+    from flow360.processing.streams.api import JSON, TEXT, Consumed, KeyValue, Produced
 
     seen = []
 
@@ -88,7 +88,7 @@ def test_a_key_is_a_str_and_the_number_of_arguments_decides(driver):
 
 
 def test_what_a_lambda_raises_arrives_as_it_was_raised(driver):
-    from flow360.streams.api import JSON, TEXT, Consumed, Produced
+    from flow360.processing.streams.api import JSON, TEXT, Consumed, Produced
 
     def topology(builder):
         stream = builder.stream("in", Consumed.with_(TEXT, JSON))
@@ -124,7 +124,7 @@ def test_moments(moment):
 def test_a_fork_of_a_process_with_a_jvm_is_told_so():
     code = """
 import os
-from flow360.streams import jvm
+from flow360.processing.streams import jvm
 from flow360.errors import FlowError
 jvm.start()
 child = os.fork()
@@ -142,17 +142,15 @@ os.waitpid(child, 0)
 
 
 def test_importing_the_package_starts_no_jvm():
-    code = (
-        "import sys, flow360.streams, flow360.streams.cold_chain, flow360.streams.live; print('jpype' in sys.modules)"
-    )
+    code = "import sys; from flow360.processing.streams import cold_chain, live; print('jpype' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr
 
 
 def test_a_function_travels_by_value_with_java_classes_and_serdes(driver):
     """What `streams.run(function)` does: another process knows nothing of this one's names."""
-    from flow360.streams import live
-    from flow360.streams.api import JSON, TEXT, Consumed, Produced
+    from flow360.processing.streams import live
+    from flow360.processing.streams.api import JSON, TEXT, Consumed, Produced
 
     limit = 8.0
 
@@ -166,7 +164,7 @@ def test_a_function_travels_by_value_with_java_classes_and_serdes(driver):
     topology.__module__ = warm.__module__ = "__main__"  # as in a notebook
     code = """
 import pickle, sys
-from flow360.streams.driver import Driver
+from flow360.processing.streams.driver import Driver
 with Driver(pickle.loads(sys.stdin.buffer.read())) as running:
     for celsius in (7.0, 9.0):
         running.send("in", "k", {"celsius": celsius})
@@ -179,7 +177,7 @@ with Driver(pickle.loads(sys.stdin.buffer.read())) as running:
 
 
 def test_what_cannot_travel_is_one_line(driver, tmp_path):
-    from flow360.streams import live
+    from flow360.processing.streams import live
 
     with (tmp_path / "x").open("w") as file:
 
@@ -197,12 +195,21 @@ def test_what_cannot_travel_is_one_line(driver, tmp_path):
         (["nowhere.at_all"], "nowhere"),
         (["nowhere.py"], "nowhere.py"),
         (["flow360.errors"], "flow360.errors has no function `topology(builder)`"),
-        (["flow360.streams.cold_chain", "--guarantee", "perhaps"], "exactly_once_v2 or at_least_once"),
-        (["flow360.streams.cold_chain", "--bootstrap", "127.0.0.1:9"], "kafka at 127.0.0.1:9"),
+        (["flow360.processing.streams.cold_chain", "--guarantee", "perhaps"], "exactly_once_v2 or at_least_once"),
+        (["flow360.processing.streams.cold_chain", "--bootstrap", "127.0.0.1:9"], "kafka at 127.0.0.1:9"),
     ],
 )
 def test_the_program_says_in_one_line_what_is_wrong(driver, tmp_path, arguments, says):
-    command = [sys.executable, "-m", "flow360.streams", *arguments, "--application", "x", "--state", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "flow360.processing.streams",
+        *arguments,
+        "--application",
+        "x",
+        "--state",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, env=os.environ)
     assert done.returncode in (Exit.USAGE, Exit.SERVICE), done.stderr
     lines = [line for line in done.stderr.splitlines() if "WARN" not in line]
@@ -322,7 +329,7 @@ def test_a_group_that_has_gone_by_itself_needs_no_deleting(code, passes):
 
     from confluent_kafka import KafkaError, KafkaException
 
-    from flow360.streams import live
+    from flow360.processing.streams import live
 
     class Admin:
         def delete_consumer_groups(self, names, request_timeout):

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from flow360 import progress
 from flow360.checks import verdict
 from flow360.checks.verdict import (
     Check,
@@ -24,7 +23,8 @@ from flow360.checks.verdict import (
     shown,
 )
 from flow360.clients import reach
-from flow360.course import Chapter, Exercise
+from flow360.course import progress
+from flow360.course.registry import Chapter, Exercise
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 
@@ -310,7 +310,7 @@ CELLS = [
     """
 from flow360 import clients
 from flow360.checks.verdict import Check
-from flow360.course import Chapter, Exercise
+from flow360.course.registry import Chapter, Exercise
 clients.reach.answers = lambda service: True
 entry = Exercise("one", "One", ("h",))
 def run(fetch_all):

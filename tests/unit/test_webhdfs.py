@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import requests
 
-from flow360 import clients, webhdfs
-from flow360.clients import reach
+from flow360 import clients
+from flow360.clients import reach, webhdfs
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
-from flow360.stack import artifacts
-from flow360.stack.docker import DockerEngine
+from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import model
-from flow360.stack.native import NativeEngine
+from flow360.stack.native import jars
+from flow360.stack.native.engine import NativeEngine
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_hiveserver2_says_becomes_one_line(monkeypatch):
 
 
 def test_the_hdfs_command_is_run_where_the_namenode_runs(monkeypatch, tmp_path):
-    monkeypatch.setattr(artifacts, "jars", lambda _group: [])
+    monkeypatch.setattr(jars, "paths", lambda _group: [])
     native = NativeEngine(model(), tmp_path).tool_command("namenode", "hdfs", "fsck", ["/"])
     assert native[-2:] == ["org.apache.hadoop.hdfs.tools.DFSck", "/"]
     container = DockerEngine(model()).tool_command("namenode", "hdfs", "fsck", ["/"])

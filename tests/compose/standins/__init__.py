@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flow360.settings import ROOT
-from flow360.stack import artifacts
 from flow360.stack.model import STACK
+from flow360.stack.native import jars
 
 HERE = Path(__file__).resolve().parent
 DEBIAN = "debian:bookworm-slim"
@@ -103,11 +103,11 @@ def _mosquitto(image: str) -> None:
 
 
 def _kafka(image: str) -> None:
-    artifacts.fetch(artifacts.missing(["kafka"]))
+    jars.fetch(jars.missing(["kafka"]))
     with _context("kafka") as context:
         (context / "config").mkdir()
         shutil.copy(STACK / "kafka" / "log4j.properties", context / "config")
-        _copy(artifacts.jars("kafka"), context / "libs")
+        _copy(jars.paths("kafka"), context / "libs")
         _docker_build(image, context, context / "Dockerfile")
 
 
@@ -123,17 +123,17 @@ def _postgres(image: str) -> None:
 
 
 def _hadoop(image: str) -> None:
-    artifacts.fetch(artifacts.missing(["hadoop"]))
+    jars.fetch(jars.missing(["hadoop"]))
     with _context("hadoop") as context:
-        _copy(artifacts.jars("hadoop"), context / "lib")
+        _copy(jars.paths("hadoop"), context / "lib")
         shutil.copy(STACK / "hadoop" / "java.args", context)
         _docker_build(image, context, context / "Dockerfile")
 
 
 def _hive(image: str) -> None:
-    artifacts.fetch(artifacts.missing(["hive", "hive-schema"]))
-    (folder,) = artifacts.unpacked("hive-schema").iterdir()
-    lock = artifacts.read_lock()["hive"]
+    jars.fetch(jars.missing(["hive", "hive-schema"]))
+    (folder,) = jars.unpacked("hive-schema").iterdir()
+    lock = jars.read_lock()["hive"]
     tez = [jar.path for jar in lock if jar.parts[0] == "org.apache.tez"]
     with _context("hive") as context:
         _copy(tez, context / "tez")

@@ -1,0 +1,73 @@
+"""One SQL statement, its rows as a DataFrame: for the warehouse, the source, the lake and the records of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flow360.clients.databases import postgres
+from flow360.clients.lakes import hive, lake_errors
+from flow360.errors import FlowError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db: str = "warehouse") -> pd.DataFrame:
+    """Run one statement and return its rows.
+
+    Args:
+        query: SQL with `%s` or `%(name)s` where a value goes; values are never pasted into the text.
+        params: the values. Without them a `%` is just a `%`.
+        db: "warehouse", "source", "lake" (HiveServer2), or the records of Airflow and the metastore: "airflow", "hive".
+
+    Returns:
+        The rows, with numeric as float64; for a statement without rows one line with its command tag ("INSERT 0 5",
+        "OK" on the lake).
+
+    Raises:
+        FlowError: the server is down, or it refused the statement: its message, and where in the text.
+    """
+    import pandas as pd
+    import psycopg
+    from psycopg.types.numeric import FloatLoader
+
+    pd.set_option("display.max_colwidth", 120)  # a sentence in a column should be readable
+    if db == "lake":
+        return _lake_sql(query, params)
+    with postgres(db) as connection:
+        connection.adapters.register_loader("numeric", FloatLoader)
+        try:
+            cursor = connection.execute(query, params)
+            if cursor.description is None:
+                return pd.DataFrame({"done": [cursor.statusmessage]})
+            rows, names = cursor.fetchall(), [column.name for column in cursor.description]
+        except psycopg.Error as error:
+            connection.rollback()
+            raise FlowError(_sql_error(error, query, params, db)) from None
+    return pd.DataFrame(rows, columns=names)
+
+
+def _sql_error(error: Any, query: str, params: Any, db: str) -> str:
+    said = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
+    text = f"{db}: {said}"
+    position = error.diag.statement_position
+    if position and params is None:
+        before = query[: int(position) - 1]
+        line = before.count("\n") + 1
+        column = len(before) - (before.rfind("\n") + 1) + 1
+        text += f" (line {line}, column {column}: `{query.splitlines()[line - 1].strip()[:80]}`)"
+    if error.diag.message_hint:
+        text += f". {error.diag.message_hint}"
+    return text
+
+
+def _lake_sql(query: str, params: Any) -> pd.DataFrame:
+    """One statement for HiveServer2."""
+    import pandas as pd
+
+    with lake_errors(), hive() as connection, connection.cursor() as cursor:
+        cursor.execute(query, params)
+        if cursor.description is None:
+            return pd.DataFrame({"done": ["OK"]})
+        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])

@@ -1,0 +1,130 @@
+"""`flow360 goto CHAPTER`: the services as somebody leaves them who did every chapter before that one.
+
+The first time, the solved labs of those chapters run on empty services, and what they leave is kept as a snapshot;
+the next time the snapshot is put back. A snapshot is the native engine's: with docker the solved labs run each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flow360.course import run
+from flow360.course.registry import Chapter, course
+from flow360.settings import ROOT, SECRETS, settings, variables
+from flow360.stack.facade import Stack
+from flow360.stack.native import snapshot
+from flow360.stack.status import Progress
+
+GOTO = ROOT / "build" / "goto"
+"""Where the solved labs are run, and where the learner's own files wait meanwhile."""
+
+
+def before(chapter: Chapter) -> list[Chapter]:
+    """The chapters to have done before, in order: what course.toml names as `previous`, link by link."""
+    found: list[Chapter] = []
+    while chapter.previous:
+        chapter = course().chapter(chapter.previous)
+        found.insert(0, chapter)
+    return found
+
+
+def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str], None]) -> None:
+    """Bring the services to the start of a chapter and start those that it needs. What they held is replaced.
+
+    Args:
+        stack: whose services; JupyterLab is left alone.
+        chapter: where to go.
+        progress: told what each service does.
+        tell: told in a line what was done, chapter by chapter.
+
+    Raises:
+        FlowError: a solved lab failed, or a service did not start; the line says which.
+    """
+    services = [service.name for service in stack.model.services.values() if not service.host]
+    native = stack.engine is stack.host
+    wanted = before(chapter)
+    kept = [one for one in wanted if native and place(stack, one).exists()]
+    if kept:
+        stack.down(services, progress)
+        snapshot.load(stack.host, place(stack, kept[-1]))
+        tell(f"put back what was kept after {kept[-1].stem}")
+        wanted = wanted[wanted.index(kept[-1]) + 1 :]
+    else:
+        stack.reset(services, progress)
+    for one in wanted:
+        needed = stack.model.closure(one.services)
+        stack.down([name for name in services if name not in needed], progress)  # a laptop's memory is not CI's
+        _solve(stack, one)
+        tell(f"ran {one.solution}")
+    if native and wanted:
+        stack.down(services, progress)
+        _forget(stack, wanted[-1])
+        snapshot.save(stack.host, place(stack, wanted[-1]))
+        tell(f"kept what there is after {wanted[-1].stem}, for the next time")
+    stack.up(chapter.services, progress, asked=())
+
+
+def place(stack: Stack, chapter: Chapter) -> Path:
+    """Where the snapshot after a chapter lies: another folder once a solved lab, the stack or a password changes."""
+    digest = hashlib.sha256()
+    files = [ROOT / one.solution for one in (*before(chapter), chapter)]
+    # What Python compiles and what a learner writes there (rules) made no data.
+    files += [
+        path
+        for folder in ("stack", "data/seed")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.is_file() and not {"__pycache__", "learner"} & set(path.relative_to(ROOT).parts)
+    ]
+    for path in files:
+        digest.update(path.read_bytes())
+    for name in (*SECRETS, "COMPOSE_FILE", "NAMENODE_PORT"):
+        digest.update(str(getattr(settings(), name.lower())).encode())
+    return stack.host.state / "snapshots" / f"{chapter.stem}-{digest.hexdigest()[:12]}"
+
+
+def _forget(stack: Stack, chapter: Chapter) -> None:
+    """Remove older snapshots after the same chapter: what they were made from is no more."""
+    for old in place(stack, chapter).parent.glob(f"{chapter.stem}-*"):
+        shutil.rmtree(old)
+
+
+def _solve(stack: Stack, chapter: Chapter) -> None:
+    """Run a solved lab on this very stack; the learner's own answers and progress are not touched."""
+    mine = {"FLOW360_PROGRESS": str(GOTO / "progress.json"), "FLOW360_ENGINE": stack.engine.name}
+    answers = [ROOT / "dags" / "lab", settings().dbt_dir / "lab", settings().rules_dir]
+    with variables(mine), _put_aside(answers, GOTO / "mine"):
+        run.execute(ROOT / chapter.solution, GOTO / f"{chapter.stem}.ipynb")
+
+
+@contextmanager
+def _put_aside(folders: list[Path], place: Path) -> Iterator[None]:
+    """Whatever happens to these folders in the block, they are afterwards as they were before.
+
+    Their copies wait in `place`; what a killed run has left there is put back first.
+    """
+    _put_back(folders, place)
+    part = place.with_name(place.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for number, folder in enumerate(folders):
+        if folder.exists():
+            shutil.copytree(folder, part / str(number))
+    part.replace(place)
+    try:
+        yield
+    finally:
+        _put_back(folders, place)
+
+
+def _put_back(folders: list[Path], place: Path) -> None:
+    if not place.exists():
+        return
+    for number, folder in enumerate(folders):
+        shutil.rmtree(folder, ignore_errors=True)
+        if (place / str(number)).exists():
+            shutil.copytree(place / str(number), folder)
+    shutil.rmtree(place)

@@ -1,0 +1,335 @@
+"""Labs out of solved labs: `solutions/NN_x.ipynb` -> `labs/NN_x.ipynb`, the same bytes every time.
+
+The solved lab is the only hand-written one. Two markers make the holes of the learner's version:
+
+    answer = warehouse.sum()  # SOLUTION          becomes    answer = ...
+    return pages  # SOLUTION                      becomes    return ...
+    send(topic, key=van_id)  # SOLUTION           becomes    ...
+        key=van_id,  # SOLUTION                   becomes        key=...,      (a line inside brackets)
+    # BEGIN SOLUTION                              becomes    ...               (one, at the marker's indent)
+    several lines
+    # END SOLUTION
+
+A region at the left margin also leaves `name = ...` for each name that it binds and that later code reads, so that a
+check finds the variable. Cells tagged `solution` are dropped; cells tagged `check` or `uses-answer` get the tag
+`raises-exception`, so that "Run all" goes on. A marker that cannot be understood is an error that shows its cell.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+import io
+import json
+import re
+import tokenize
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from flow360.course.notebooks import clean, dumps, normalise, problems, read
+from flow360.errors import FlowError
+
+__all__ = ["build", "check", "digest", "normalise", "problems", "render_all", "write"]
+
+COMMAND = "flow360 labs"
+_NEAR = re.compile(r"#+\s*((begin|end)\s+)?solutions?\s*[:.!]?", re.IGNORECASE)
+_LINE, _BEGIN, _END = "# SOLUTION", "# BEGIN SOLUTION", "# END SOLUTION"
+
+
+class _Bad(Exception):
+    """A marker that cannot be understood; `build` adds the cell."""
+
+
+# --- One cell ---------------------------------------------------------------------------------------------------------
+
+
+def _markers(source: str) -> tuple[list[tuple[int, str, bool]], list[int]]:
+    """The markers of a cell as (line index, marker, stands alone), and the bracket depth at the start of each line."""
+    lines = source.splitlines()
+    depths, depth, found = [0] * (len(lines) + 2), 0, []
+    inside_string: set[int] = set()
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source + "\n").readline):
+            row = token.start[0] - 1
+            if token.type == tokenize.OP:
+                depth += (token.string in "([{") - (token.string in ")]}")
+            elif token.type == tokenize.STRING and token.end[0] > token.start[0]:
+                inside_string.update(range(row, token.end[0] - 1))
+            elif token.type == tokenize.COMMENT and _NEAR.fullmatch(token.string.strip()):
+                text = token.string.strip()
+                if text not in (_LINE, _BEGIN, _END):
+                    raise _Bad(f"line {row + 1}: {text!r} is no marker: write {_LINE}, {_BEGIN} or {_END}")
+                found.append((row, text, not lines[row][: token.start[1]].strip()))
+            if token.type in (tokenize.NL, tokenize.NEWLINE):
+                depths[row + 1] = depth
+    except (tokenize.TokenError, IndentationError, SyntaxError) as error:
+        raise _Bad(f"it holds a marker and is not Python: {error.args[0]}") from None
+    if inside_string:
+        # a multi-line string keeps the depth of the line on which it began
+        for row in sorted(inside_string):
+            depths[row + 1] = max(depths[row], 1)
+    known = {row for row, _, _ in found}
+    for row, line in enumerate(lines):
+        if row not in known and re.search(r"#\s*(BEGIN |END )?SOLUTION\s*$", line):
+            raise _Bad(f"line {row + 1}: a marker inside a string is not seen by the learner's version")
+    return found, depths
+
+
+def _line_hole(line: str, depth: int) -> str:
+    """A line with its marker cut off and its expression replaced by `...`."""
+    code = line[: line.rindex(_LINE)].rstrip()
+    if code.endswith(":"):
+        raise _Bad(f"{code.strip()!r}: put a statement that has a body between {_BEGIN} and {_END}")
+    indent, code = code[: len(code) - len(code.lstrip())], code.lstrip()
+    return indent + (_entry_hole(code) if depth else _statement_hole(code))
+
+
+def _statement_hole(code: str) -> str:
+    try:
+        (statement,) = ast.parse(code).body
+    except (SyntaxError, ValueError) as error:
+        raise _Bad(f"{code!r} is not one whole statement ({error})") from None
+    if isinstance(statement, ast.Return):
+        return "return ..."
+    if isinstance(statement, ast.Assign):
+        before = _until(code, statement.targets[-1])
+    elif isinstance(statement, ast.AnnAssign):
+        before = _until(code, statement.annotation)
+    elif isinstance(statement, ast.AugAssign):
+        before = _until(code, statement.target)
+    else:
+        return "..."
+    return f"{before.rstrip()} = ..."
+
+
+def _entry_hole(code: str) -> str:
+    """A line inside brackets: an element, `name=value` of a call, or `key: value` of a dict."""
+    comma = "," if code.endswith(",") else ""
+    if keyword := re.match(r"\w+\s*=(?!=)", code):
+        return f"{keyword.group()}...{comma}"
+    try:
+        entry = ast.parse(f"{{{code}}}", mode="eval").body
+    except SyntaxError:
+        raise _Bad(f"{code!r} is not one whole element of its brackets: use {_BEGIN} and {_END}") from None
+    if not isinstance(entry, ast.Dict):
+        return f"...{comma}"
+    if entry.keys[0] is None:
+        raise _Bad(f"{code!r} cannot become one hole: use {_BEGIN} and {_END}")
+    return f"{_until('{' + code, entry.keys[0])[1:]}: ...{comma}"
+
+
+def _until(code: str, node: ast.expr) -> str:
+    """The part of one line of code that ends where the node ends (offsets of ast count bytes)."""
+    return code.encode()[: node.end_col_offset].decode()
+
+
+def _bound(region: str) -> list[str]:
+    """The names that the statements of a region bind at the left margin, in order; imports do not count."""
+    names: list[str] = []
+    for statement in ast.parse(region).body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            continue
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(statement.name)
+            continue
+        nested = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.DictComp)
+        stack: list[ast.AST] = [statement]
+        while stack:
+            node = stack.pop(0)
+            if isinstance(node, nested + (ast.SetComp, ast.GeneratorExp)):
+                continue
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.append(node.id)
+            stack.extend(ast.iter_child_nodes(node))
+    return list(dict.fromkeys(names))
+
+
+def _read_names(source: str) -> set[str]:
+    """Every name that some code reads; a cell that is not plain Python (a magic) is read word by word."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return set(re.findall(r"[A-Za-z_]\w*", source))
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _with_holes(source: str, later: str) -> str:
+    """The source with holes for its markers; `later` is the code of the cells that follow."""
+    if "solution" not in source.lower():
+        return source
+    found, depths = _markers(source)
+    if not found:
+        return source
+    lines, out, begin = source.splitlines(), [], None
+    at = {row: (text, alone) for row, text, alone in found}
+    for row, line in enumerate(lines):
+        text, alone = at.get(row, ("", False))
+        if text == _BEGIN:
+            if begin is not None:
+                raise _Bad(f"line {row + 1}: {_BEGIN} inside the region that line {begin + 1} began")
+            if not alone or depths[row]:
+                raise _Bad(f"line {row + 1}: {_BEGIN} must stand alone on its line, between statements")
+            begin = row
+        elif text == _END:
+            if begin is None:
+                raise _Bad(f"line {row + 1}: {_END} without {_BEGIN}")
+            if not alone or depths[row]:
+                raise _Bad(f"line {row + 1}: {_END} must stand alone on its line, between statements")
+            out += _region(lines, begin, row, later)
+            begin = None
+        elif text == _LINE:
+            if begin is not None:
+                raise _Bad(f"line {row + 1}: {_LINE} inside the region that line {begin + 1} began")
+            if alone:
+                raise _Bad(f"line {row + 1}: {_LINE} stands behind an expression; for lines use {_BEGIN} and {_END}")
+            if depths[row] != depths[row + 1]:
+                raise _Bad(f"line {row + 1}: the expression goes beyond its line: use {_BEGIN} and {_END}")
+            out.append(_line_hole(line, depths[row]))
+        elif begin is None:
+            out.append(line)
+    if begin is not None:
+        raise _Bad(f"line {begin + 1}: {_BEGIN} without {_END}")
+    result = "\n".join(out)
+    try:
+        # A cell that writes a file (`%%writefile NAME.py`) is Python after its first line.
+        ast.parse(re.sub(r"\A%%writefile [^\n]+\.py$", "", result, count=1, flags=re.MULTILINE))
+    except SyntaxError as error:
+        raise _Bad(f"with its holes it is not Python any more (line {error.lineno}: {error.msg})") from None
+    return result
+
+
+def _region(lines: list[str], begin: int, end: int, later: str) -> list[str]:
+    indent = lines[begin][: len(lines[begin]) - len(lines[begin].lstrip())]
+    inside = lines[begin + 1 : end]
+    if not any(line.strip() for line in inside):
+        raise _Bad(f"line {begin + 1}: the region is empty")
+    if indent:
+        return [f"{indent}..."]
+    try:
+        names = _bound("\n".join(inside))
+    except SyntaxError as error:
+        raise _Bad(f"the region of line {begin + 1} is not whole statements ({error.msg})") from None
+    wanted = _read_names("\n".join(lines[end + 1 :])) | _read_names(later)
+    return [f"{name} = ..." for name in names if name in wanted] or ["..."]
+
+
+# --- One notebook -----------------------------------------------------------------------------------------------------
+
+
+def build(solution: nbformat.NotebookNode, source: str = "solutions/") -> nbformat.NotebookNode:
+    """The learner's version of a solved lab.
+
+    Args:
+        solution: the solved lab; it is not changed.
+        source: the path that the generated notebook names as its origin.
+
+    Raises:
+        FlowError: a marker is nested, unclosed or misplaced; the message shows the cell's id and source.
+    """
+    lab = clean(copy.deepcopy(solution))
+    lab.cells = [cell for cell in lab.cells if "solution" not in _tags(cell)]
+    for number, cell in enumerate(lab.cells):
+        try:
+            if cell.cell_type == "code":
+                later = "\n".join(c.source for c in lab.cells[number + 1 :] if c.cell_type == "code")
+                cell.source = _with_holes(cell.source, later)
+            elif re.search(r"^\s*# (BEGIN |END )?SOLUTION\s*$", cell.source, re.MULTILINE):
+                raise _Bad("a marker in a text cell: tag the cell `solution` instead")
+        except _Bad as error:
+            shown = "\n".join(f"    {line}" for line in cell.source.splitlines())
+            raise FlowError(f"{source}: cell {cell.id}: {error}\n{shown}") from None
+        tags = _tags(cell)
+        if {"check", "uses-answer"} & set(tags) and "raises-exception" not in tags:
+            cell.metadata["tags"] = [*tags, "raises-exception"]
+    note = f"<!-- AUTOGENERATED: edit {source}, then run `{COMMAND}` -->"
+    if lab.cells and lab.cells[0].cell_type == "markdown":
+        lab.cells[0].source += f"\n\n{note}"
+    lab.metadata["flow360"] = {"autogenerated": f"edit {source}, then run {COMMAND}", "digest": digest(lab)}
+    return lab
+
+
+def digest(lab: nbformat.NotebookNode) -> str:
+    """A short hash of what a person could edit: types, tags and sources of the cells, not outputs."""
+    cells = [[cell.get("id", ""), cell.cell_type, _tags(cell), cell.source] for cell in lab.cells]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
+
+
+def _tags(cell: Any) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+# --- The folder -------------------------------------------------------------------------------------------------------
+
+
+def render_all(root: Path) -> dict[Path, bytes]:
+    """Every lab that `root/solutions` generates, as {path below labs/: bytes}, rendered in memory."""
+    return {
+        root / "labs" / path.name: dumps(build(read(path), f"solutions/{path.name}"))
+        for path in sorted((root / "solutions").glob("*.ipynb"))
+    }
+
+
+def check(root: Path) -> list[str]:
+    """What keeps labs/ from being what solutions/ generates: stale, edited, missing and orphan files; [] when none."""
+    wanted = render_all(root)
+    found = []
+    for path, content in wanted.items():
+        name = path.relative_to(root)
+        if not path.exists():
+            found.append(f"{name} is missing")
+        elif path.read_bytes() != content:
+            edited = "was edited by hand (a learner's answers?)" if _edited(path) else "is stale"
+            found.append(f"{name} {edited}")
+    for path in sorted((root / "labs").glob("*.ipynb")):
+        if path not in wanted:
+            found.append(f"{path.relative_to(root)} is an orphan: there is no solutions/{path.name}")
+    if found:
+        found.append(f"to make labs/ again: {COMMAND}")
+    return found
+
+
+def write(root: Path) -> list[str]:
+    """Make labs/ what solutions/ generates, and say in a line each what changed; [] when it was so already.
+
+    A lab that was edited by hand (someone's answers) is first copied to build/kept-labs/; nothing is lost.
+    """
+    wanted = render_all(root)
+    (root / "labs").mkdir(exist_ok=True)
+    said = []
+    for path, content in wanted.items():
+        if path.exists() and path.read_bytes() == content:
+            continue
+        said += _keep(root, path)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(content)
+        part.replace(path)
+        said.append(f"wrote {path.relative_to(root)}")
+    for path in sorted((root / "labs").glob("*.ipynb")):
+        if path not in wanted:
+            said += _keep(root, path)
+            path.unlink()
+            said.append(f"removed {path.relative_to(root)}: there is no solutions/{path.name}")
+    return said
+
+
+def _edited(path: Path) -> bool:
+    try:
+        lab = read(path)
+    except FlowError:
+        return True
+    return lab.metadata.get("flow360", {}).get("digest") != digest(lab)
+
+
+def _keep(root: Path, path: Path) -> list[str]:
+    if not path.exists() or not _edited(path):
+        return []
+    folder = root / "build" / "kept-labs"
+    folder.mkdir(parents=True, exist_ok=True)
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    kept = folder / f"{path.stem}.{moment}.ipynb"
+    kept.write_bytes(path.read_bytes())
+    return [f"kept your edited {path.relative_to(root)} as {kept.relative_to(root)}"]

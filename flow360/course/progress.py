@@ -1,0 +1,164 @@
+"""The learner's own record of exercises: a small JSON file that is replaced whole, never half-written."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flow360.course.registry import Course, course
+from flow360.errors import FlowError
+from flow360.settings import settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+VERSION = 1
+
+
+def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The record: `{"01_sources/paged_client": {chapter, exercise, attempts, first_passed}}`; empty without a file.
+
+    Raises:
+        FlowError: the file is not a progress record (the next `record` keeps it aside and begins a new one).
+    """
+    path = path or settings().progress_file
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        entries = document["exercises"]
+        if document["version"] != VERSION or not all(_is_entry(entry) for entry in entries.values()):
+            raise ValueError
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise FlowError(f"{path} cannot be read as a progress record: repair it, or move it away") from None
+    except OSError as error:
+        raise FlowError(f"{path}: {error.strerror}") from None
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry["exercise"], str) and isinstance(entry["attempts"], int) and "first_passed" in entry
+
+
+def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) -> str | None:
+    """Count one attempt, and keep the moment of the first pass (UTC, ISO 8601).
+
+    Args:
+        chapter: the stem, e.g. "01_sources".
+        exercise: its name.
+        passed: whether the check said "correct".
+
+    Returns:
+        None, or one line that tells the learner what was wrong with the file; a verdict never fails because of it.
+    """
+    path = path or settings().progress_file
+    note = None
+    try:
+        with _locked(path):
+            try:
+                entries = load(path)
+            except FlowError:
+                aside = _aside(path)
+                path.replace(aside)
+                entries = {}
+                note = f"{path.name} could not be read: it is kept as {aside.name}, and a new one begins."
+            entry = entries.setdefault(
+                f"{chapter}/{exercise}",
+                {"chapter": chapter, "exercise": exercise, "attempts": 0, "first_passed": None},
+            )
+            entry["attempts"] += 1
+            if passed and entry["first_passed"] is None:
+                entry["first_passed"] = datetime.now(UTC).isoformat(timespec="seconds")
+            _write(path, {"version": VERSION, "exercises": entries})
+    except OSError as error:
+        return (
+            f"{path} was not written ({error.strerror}): your answer counts, but `flow360 progress` will not show it."
+        )
+    return note
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time: two kernels may run checks at once. The lock is on the folder, so no lock file is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.unreadable-{number}{path.suffix}")).exists():
+        number += 1
+    return aside
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def passed_in(chapter: str, path: Path | None = None) -> int:
+    """How many exercises of a chapter have been passed."""
+    return sum(1 for e in load(path).values() if e["chapter"] == chapter and e["first_passed"])
+
+
+def progress_rows(registry: Course | None = None, path: Path | None = None) -> list[dict[str, Any]]:
+    """One row for each exercise of the course, in order: chapter, title, exercise, attempts, first_passed (or None)."""
+    entries = load(path)
+    rows = []
+    for chapter in (registry or course()).chapters:
+        for exercise in chapter.exercises:
+            entry = entries.get(f"{chapter.stem}/{exercise.name}", {})
+            rows.append(
+                {
+                    "chapter": chapter.stem,
+                    "exercise": exercise.name,
+                    "title": exercise.title,
+                    "attempts": entry.get("attempts", 0),
+                    "first_passed": entry.get("first_passed"),
+                }
+            )
+    return rows
+
+
+def progress_table(registry: Course | None = None, path: Path | None = None) -> Table:
+    """The rows as a rich table for the command line; its caption counts what is passed."""
+    from rich.table import Table
+
+    rows = progress_rows(registry, path)
+    table = Table(title="Your progress")
+    for name in ("Chapter", "Exercise", "State", "Attempts", "First passed (UTC)"):
+        table.add_column(name, justify="right" if name == "Attempts" else "left")
+    shown = None
+    for row in rows:
+        if shown not in (None, row["chapter"]):
+            table.add_section()
+        state = "passed" if row["first_passed"] else "tried" if row["attempts"] else "-"
+        table.add_row(
+            row["chapter"] if row["chapter"] != shown else "",
+            row["title"],
+            state,
+            str(row["attempts"] or ""),
+            (row["first_passed"] or "")[:16].replace("T", " "),
+        )
+        shown = row["chapter"]
+    table.caption = f"{sum(1 for r in rows if r['first_passed'])} of {len(rows)} exercises passed"
+    return table

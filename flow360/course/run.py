@@ -1,0 +1,94 @@
+"""Run a chapter's notebook headless, with papermill, and keep the executed copy."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from flow360.course.registry import Chapter
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT
+
+KINDS = ("notebooks", "labs", "solutions")
+
+
+def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str, Any] | None = None) -> Path:
+    """Execute a notebook in a fresh kernel.
+
+    Args:
+        chapter: which one.
+        kind: notebooks (the lesson), labs or solutions.
+        parameters: values for the notebook's `parameters` cell; text that reads as a number becomes one.
+
+    Returns:
+        The executed notebook, below build/run/.
+
+    Raises:
+        FlowError: a cell failed; the line says which and why. The copy holds the outputs up to there.
+    """
+    if kind not in KINDS:
+        raise FlowError(f"there is no kind {kind!r}: take {', '.join(KINDS)}", Exit.USAGE)
+    source = ROOT / kind / f"{chapter.stem}.ipynb"
+    target = ROOT / "build" / "run" / kind / source.name
+    values = {name: _number(value) for name, value in (parameters or {}).items()}
+    execute(source, target, values, progress=sys.stderr.isatty())
+    return target
+
+
+def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None, progress: bool = False) -> None:
+    """Run one notebook by papermill into a copy.
+
+    Raises:
+        FlowError: a cell failed that may not (one without the tag `raises-exception`).
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from flow360.course.notebooks import read
+
+    if not source.exists():
+        raise FlowError(f"{source} is missing")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # papermill stays silent about cells that may fail only while they run; at the end it complains of them all.
+    with contextlib.suppress(PapermillExecutionError):
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters=parameters or {},
+            kernel_name="python3",
+            cwd=source.parent,
+            progress_bar=progress,
+            execution_timeout=600,
+        )
+    for number, cell in enumerate(read(target).cells):
+        errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+        if errors and "raises-exception" not in cell.metadata.get("tags", []):
+            why = f"{errors[0].ename}: {errors[0].evalue}".splitlines()[0]
+            raise FlowError(f"{source.parent.name}/{source.name}, cell {number}: {why} (see {target})")
+
+
+def keep_outputs(chapter: Chapter, executed: Path) -> Path:
+    """Put the outputs that a lesson promises (tag `keep_output`) from an executed copy back into notebooks/.
+
+    A maintainer's step: the outputs of all other cells stay out of git.
+    """
+    from flow360.course.notebooks import clean, dumps, read
+
+    source = ROOT / "notebooks" / f"{chapter.stem}.ipynb"
+    notebook, done = read(source), {cell["id"]: cell for cell in read(executed).cells}
+    for cell in notebook.cells:
+        if "keep_output" in cell.metadata.get("tags", []):
+            cell.outputs = done[cell["id"]].outputs
+    source.write_bytes(dumps(clean(notebook)))
+    return source
+
+
+def _number(value: Any) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    return value

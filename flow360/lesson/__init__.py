@@ -1,0 +1,154 @@
+"""What a notebook imports: start services, show code, ask SQL, wait for a condition, run a program.
+
+`from flow360 import lesson`. Each function fails with one line (FlowError) that says what was wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flow360.clients.query import sql
+from flow360.course.services import resolve
+from flow360.errors import Exit, FlowError
+from flow360.lesson.showing import display_table, mermaid, show
+from flow360.process import run
+from flow360.waiting import wait_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flow360.lesson.panel import Panel
+
+__all__ = [
+    "hdfs",
+    "kill",
+    "logs",
+    "mermaid",
+    "run",
+    "show",
+    "sql",
+    "start",
+    "status",
+    "status_table",
+    "stop",
+    "wait_for",
+]
+
+UP = ("running", "done")  # a service that answers; a job that has run
+
+
+def _stack() -> Any:
+    from flow360.stack import open_stack
+
+    return open_stack()
+
+
+def _progress() -> Callable[[Any], None]:
+    """A callback that prints each step that is waited for, with the seconds since the start."""
+    began, said = time.monotonic(), {}
+
+    def say(event: Any) -> None:
+        now = time.monotonic()
+        # A download reports every file: one line in two seconds is enough, and its last one.
+        if event.share is not None and event.share < 1 and now - said.get(event.service, 0.0) < 2:
+            return
+        said[event.service] = now
+        print(f"{now - began:5.1f} s  {event.service}: {event.state}  {event.detail}".rstrip(), flush=True)
+
+    return say
+
+
+def start(*names: str) -> None:
+    """Start what a chapter needs and show it: `lesson.start("01_sources")` or `lesson.start("kafka")`.
+
+    Nothing happens to a service that runs already. Each step that is waited for is printed.
+
+    Raises:
+        FlowError: a service did not become ready; the line says which and why.
+    """
+    wanted = resolve(names)
+    if not wanted:
+        raise FlowError('name a chapter or a service: lesson.start("01_sources")', Exit.USAGE)
+    stack = _stack()
+    running = {s.name for s in stack.status() if s.state in UP}
+    if missing := [name for name in wanted if name not in running]:
+        stack.up(missing, progress=_progress())
+    table = status_table(stack)
+    rows = table[table["service"].isin(wanted)]
+    display_table(rows[["service", "state", "runs", "port"]], index=False)
+
+
+def stop(*names: str) -> None:
+    """Stop services; what they stored stays. `lesson.start(...)` brings them back.
+
+    Raises:
+        FlowError: no such service.
+    """
+    wanted = resolve(names)
+    if not wanted:
+        raise FlowError('name a service: lesson.stop("kafka")', Exit.USAGE)
+    _stack().down(wanted)
+    print(f"stopped: {', '.join(wanted)}")
+
+
+def kill(name: str) -> None:
+    """End a service without a word of farewell (SIGKILL), as a crash or a power cut would.
+
+    Its keeper starts it again at once; `lesson.start(name)` waits until it answers.
+
+    Raises:
+        FlowError: no such service, or it does not run.
+    """
+    _stack().kill(name)
+    print(f"killed: {name}")
+
+
+def status_table(stack: Any = None) -> pd.DataFrame:
+    """One row for each service.
+
+    Columns: service, layer, state, runs (real, stand-in or compose only), what, port, memory_mb (PSS), link.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "service": s.name,
+            "layer": s.layer,
+            "state": s.state,
+            "runs": s.runs,
+            "what": s.what,
+            "port": s.port,
+            "memory_mb": s.pss_mb,
+            "link": s.link or "",
+        }
+        for s in (stack or _stack()).status()
+    ]
+    columns = ["service", "layer", "state", "runs", "what", "port", "memory_mb", "link"]
+    return pd.DataFrame(rows, columns=columns).astype({"port": "Int64", "memory_mb": "Float64"})
+
+
+def status() -> Panel:
+    """The status panel: the table with buttons to refresh, start and stop; plain text where no widgets can be shown."""
+    from flow360.lesson.panel import Panel
+
+    return Panel(_stack())
+
+
+def logs(service: str, lines: int = 20) -> None:
+    """Print the last lines of a service's log."""
+    print(_stack().logs(service, lines))
+
+
+def hdfs(subcommand: str, *args: str, seconds: float = 60) -> str:
+    """The `hdfs` command, run where the NameNode runs: `hdfs("dfsadmin", "-report")`; what it printed.
+
+    Args:
+        subcommand: dfs, dfsadmin, fsck, oev or oiv.
+        seconds: how long it may take.
+
+    Raises:
+        FlowError: no such subcommand, or its exit code was not 0.
+    """
+    return run(_stack().tool_command("namenode", "hdfs", subcommand, args), seconds=seconds)

@@ -1,0 +1,1 @@
+"""Layer 3: DAG files and runs over Airflow's API."""

@@ -1,0 +1,1 @@
+"""market-api, Primeur's REST service: the server, its pages, its faults, its figures."""

@@ -1,0 +1,1 @@
+"""The vans of a day: readings over MQTT, and their replay."""

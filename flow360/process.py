@@ -1,0 +1,79 @@
+"""Running a program to its end, with a time limit and one line when it fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    seconds: float = 120,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run a program from the checkout's root and return what it printed.
+
+    Args:
+        command: the program and its arguments, as a list: no shell is in between. "python" is this environment's.
+        seconds: how long it may take; then it is ended with all that it started.
+        stdin: text for its standard input.
+        cwd: another folder to run it in.
+        env: variables on top of the environment.
+
+    Raises:
+        FlowError: there is no such program, it took too long, or its exit code was not 0 (with its last lines).
+    """
+    if isinstance(command, str):
+        raise FlowError(f"lesson.run takes a list: lesson.run({command.split()!r})", Exit.USAGE)
+    words = [str(word) for word in command]
+    here = str(Path(sys.executable).parent)
+    name = " ".join(words)
+    if words and words[0] in ("python", "python3"):
+        words[0] = sys.executable
+    environment = {**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]), **(env or {})}
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            cwd=cwd or ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise FlowError(f"`{name}`: {error.filename} was not found") from None
+    except OSError as error:
+        raise FlowError(f"`{name}`: {error.strerror}") from None
+    try:
+        out, err = process.communicate(stdin, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        raise FlowError(f"`{name}` took more than {seconds:g} s and was ended") from None
+    except BaseException:  # the learner pressed stop: nothing that we started stays behind
+        _end(process)
+        raise
+    if process.returncode:
+        last = [line for line in (err.strip() or out.strip()).splitlines() if line.strip()][-3:]
+        raise FlowError("\n".join([f"`{name}` ended with exit code {process.returncode}", *last]))
+    return out
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.communicate()

@@ -1,0 +1,182 @@
+"""A topology as a program: its topics, exactly-once processing, its state, and what it says of itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jpype
+
+from flow360.errors import Exit, FlowError
+from flow360.processing.streams import api, driver, jvm
+
+PARTITIONS = 3
+# The readings of a course lie in the past. The broker compares a record's own time with its clock and would delete them
+# as old; so the topics that we make keep everything, and a window's changelog keeps ten years.
+FOREVER = {"retention.ms": "-1"}
+TEN_YEARS_MS = str(10 * 365 * 86_400_000)
+
+
+def configuration(application: str, bootstrap: str, state: Path, guarantee: str) -> dict[str, str]:
+    """The settings of a live topology that differ from Kafka Streams' own, each with its reason."""
+    return {
+        "application.id": application,
+        "bootstrap.servers": bootstrap,
+        "state.dir": str(state),
+        "processing.guarantee": guarantee,
+        # Each update goes on at once; the cache would show only the last one of some.
+        "statestore.cache.max.bytes": "0",
+        "windowstore.changelog.additional.retention.ms": TEN_YEARS_MS,
+        # A member with a fixed name that comes back gets its work at once; a new name would wait for the end of the
+        # dead one's session.
+        "main.consumer.group.instance.id": application,
+        "main.consumer.session.timeout.ms": "10000",
+        "main.consumer.heartbeat.interval.ms": "2000",
+        "metadata.max.age.ms": "5000",
+    }
+
+
+class Application:
+    """One running topology.
+
+    Args:
+        topology: a function that takes a StreamsBuilder.
+        application: its id: the consumer group, the prefix of its own topics, the folder of its state.
+        state: where RocksDB keeps the state stores.
+
+    Raises:
+        FlowError: the broker is down, or the topology is none.
+    """
+
+    def __init__(
+        self,
+        topology: Callable[[Any], None],
+        application: str,
+        bootstrap: str,
+        state: Path,
+        guarantee: str = "exactly_once_v2",
+    ) -> None:
+        from java.util import Properties
+        from org.apache.kafka.streams import KafkaStreams
+
+        self.application = application
+        self.guarantee = guarantee
+        self.restored: Counter[str] = Counter()
+        self.error: str | None = None
+        self.ended = threading.Event()
+        self.topology = api.build(topology)
+        self.stores = driver.stores(self.topology)
+        state.mkdir(parents=True, exist_ok=True)
+        properties = Properties()
+        for name, value in configuration(application, bootstrap, state, guarantee).items():
+            properties.put(name, value)
+        self.topics = driver.sources(self.topology) + driver.sinks(self.topology)
+        make_topics(bootstrap, self.topics)
+        self.streams = KafkaStreams(self.topology, properties)
+        self.streams.setUncaughtExceptionHandler(self._failed)
+        self.streams.setStateListener(self._changed)
+        self.streams.setGlobalStateRestoreListener(self._listener())
+
+    def start(self) -> None:
+        """Begin; `state` says when it is RUNNING."""
+        self.streams.start()
+
+    @property
+    def state(self) -> str:
+        """CREATED, REBALANCING (its state is being restored), RUNNING, … as Kafka Streams calls them."""
+        return str(self.streams.state())
+
+    def close(self, seconds: float = 10) -> bool:
+        """Commit, leave the group and end; False when it took longer than that."""
+        from org.apache.kafka.streams.KafkaStreams import CloseOptions
+
+        wait = api.Duration.ofMillis(int(seconds * 1000))
+        # A member with a fixed name would else be kept, with its tasks, until its session ends.
+        return bool(self.streams.close(CloseOptions().timeout(wait).leaveGroup(True)))
+
+    def _failed(self, error: Any) -> Any:
+        from org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler import StreamThreadExceptionResponse
+
+        cause = jvm.python_error(error)
+        where = str(error.getMessage() or "").partition("\n")[0]
+        self.error = f"{type(cause).__name__}: {cause} ({where})"
+        print(f"failed: {self.error}", flush=True)
+        return StreamThreadExceptionResponse.SHUTDOWN_CLIENT
+
+    def _changed(self, new: Any, old: Any) -> None:
+        print(f"state: {old} -> {new}", flush=True)
+        if str(new) in ("ERROR", "NOT_RUNNING"):
+            self.ended.set()
+
+    def _listener(self) -> Any:
+        restored, began = self.restored, {}
+
+        @jpype.JImplements("org.apache.kafka.streams.processor.StateRestoreListener")
+        class Listener:
+            @jpype.JOverride
+            def onRestoreStart(self, partition: Any, store: str, start: int, end: int) -> None:
+                began[str(partition)] = time.monotonic()
+
+            @jpype.JOverride
+            def onBatchRestored(self, partition: Any, store: str, offset: int, count: int) -> None:
+                restored[str(store)] += int(count)
+
+            @jpype.JOverride
+            def onRestoreEnd(self, partition: Any, store: str, total: int) -> None:
+                took = time.monotonic() - began.pop(str(partition), time.monotonic())
+                if total:
+                    print(f"restored: {store}: {total} records of {partition} in {took:.1f} s", flush=True)
+
+            @jpype.JOverride
+            def onRestoreSuspended(self, partition: Any, store: str, total: int) -> None:
+                print(f"restoring {store} was broken off after {total} records of {partition}", flush=True)
+
+        return Listener()
+
+
+def make_topics(bootstrap: str, names: list[str]) -> None:
+    """Make those of the topics that are missing: three partitions, and nothing in them is ever too old.
+
+    Raises:
+        FlowError: the broker does not answer.
+    """
+    from java.util import ArrayList, HashMap, Optional
+    from org.apache.kafka.clients.admin import Admin, NewTopic
+    from org.apache.kafka.common.errors import TopicExistsException
+
+    config = HashMap()
+    for name, value in {
+        "bootstrap.servers": bootstrap,
+        "request.timeout.ms": "5000",
+        "default.api.timeout.ms": "10000",
+    }.items():
+        config.put(name, value)
+    options = HashMap()
+    for name, value in FOREVER.items():
+        options.put(name, value)
+    admin = Admin.create(config)
+    try:
+        there = {str(name) for name in admin.listTopics().names().get()}
+        for name in dict.fromkeys(names):
+            if name in there:
+                continue
+            wanted = ArrayList()
+            wanted.add(
+                NewTopic(name, Optional.of(jpype.JInt(PARTITIONS)), Optional.empty()).configs(options)  # copies: broker
+            )
+            try:
+                admin.createTopics(wanted).all().get()
+                print(f"made the topic {name}", flush=True)
+            except jpype.JException as error:
+                if not isinstance(error.getCause(), TopicExistsException):  # somebody was faster
+                    raise
+    except jpype.JException as error:
+        raise FlowError(
+            f"kafka at {bootstrap}: {jvm.python_error(error)}: is it running? (flow360 up kafka)", Exit.SERVICE
+        ) from None
+    finally:
+        admin.close(api.Duration.ofSeconds(2))

@@ -1,0 +1,97 @@
+"""Primeur's cold-chain alarm: a van above 8 °C for five minutes gives one alarm. The service `kafka-streams` runs it.
+
+    vans.readings   key: van; JSON as the thermometers send it (data/README.md), timestamp: when it was measured
+    vans.routes     key: van; JSON of the tour that it is on
+    vans.alarms     key: van; one record for each time that a van loses its cold chain
+    vans.refused    key: van; what could not be used, with the cause
+
+State store `vans`: the last reading of each van, and since when it is too warm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+LIMIT = 8.0
+"""°C."""
+PATIENCE = 300
+"""Seconds above the limit."""
+POSSIBLE = (-10.0, 30.0)
+"""What a cold room can have, °C: even one that is broken does not get warmer than the day outside."""
+NEW = {"run": None, "at": "", "celsius": None, "since": None, "alarmed": False, "alarm": False}
+
+
+# [START parse]
+def parse(text: str | None) -> dict[str, Any]:
+    """A reading in °C, or {"cause": …, "text": …} when it cannot be used."""
+    try:
+        reading = json.loads(text or "")
+        value, unit = reading["value"], reading["unit"]
+        if value is None:
+            return {"cause": "no value", "text": text}
+        celsius = {"C": value, "F": (value - 32) / 1.8}[unit]
+        if not POSSIBLE[0] <= celsius <= POSSIBLE[1]:
+            return {"cause": "not possible", "text": text}
+        at = datetime.fromisoformat(reading["measured_at"]).astimezone(UTC)
+        return {"run": reading.get("run"), "at": at.isoformat(), "celsius": round(celsius, 2)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {"cause": f"malformed ({type(error).__name__})", "text": text}
+
+
+# [END parse]
+
+
+# [START watch]
+def watch(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """The van's next state. `alarm` is true in the one update that has to be told."""
+    if reading["run"] != state["run"]:
+        state = NEW  # another replay of the day is another history
+    if reading["at"] <= state["at"]:
+        return {**state, "alarm": False}  # doubled, or late: it says nothing about now
+    if reading["celsius"] <= LIMIT:
+        return {**NEW, **reading}
+    since = state["since"] or reading["at"]
+    waited = datetime.fromisoformat(reading["at"]) - datetime.fromisoformat(since)
+    due = waited.total_seconds() >= PATIENCE
+    return {**reading, "since": since, "alarmed": due, "alarm": due and not state["alarmed"]}
+
+
+# [END watch]
+
+
+# [START topology]
+def on(prefix: str) -> Callable[[Any], None]:
+    """The topology over the topics PREFIX.readings, .routes, .alarms and .refused."""
+
+    def topology(builder: Any) -> None:
+        from flow360.processing.streams.api import JSON, TEXT, Consumed, Grouped, Joined, Materialized, Produced
+
+        routes = builder.table(f"{prefix}.routes", Consumed.with_(TEXT, JSON))
+        parsed = builder.stream(f"{prefix}.readings", Consumed.with_(TEXT, TEXT)).mapValues(parse)
+        parsed.filter(lambda van, r: "cause" in r).to(f"{prefix}.refused", Produced.with_(TEXT, JSON))
+        (
+            parsed.filterNot(lambda van, r: "cause" in r)
+            .groupByKey(Grouped.with_(TEXT, JSON))
+            .aggregate(lambda: NEW, watch, Materialized.as_("vans").withKeySerde(TEXT).withValueSerde(JSON))
+            .toStream()
+            .filter(lambda van, state: state["alarm"])
+            .leftJoin(routes, alarm, Joined.with_(TEXT, JSON, JSON))
+            .to(f"{prefix}.alarms", Produced.with_(TEXT, JSON))
+        )
+
+    return topology
+
+
+# [END topology]
+
+
+def alarm(state: dict[str, Any], route: dict[str, Any] | None) -> dict[str, Any]:
+    """What the dispatcher is told; a van without a known tour is told all the same."""
+    about = {key: (route or {}).get(key) for key in ("route_id", "city")}
+    return {"run": state["run"], "since": state["since"], "told_at": state["at"], "celsius": state["celsius"], **about}
+
+
+topology = on("vans")

@@ -1,0 +1,38 @@
+"""The vans' readings of a day, and their tours, as records: what market-sensors says over MQTT, but at once.
+
+The timestamp of each record is the moment of the measurement, so that windows are cut by the thermometer's clock and
+the day can be replayed in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from flow360.primeur.plan import DAY
+from flow360.primeur.snapshot import read_table
+from flow360.primeur.vans.replay import messages
+from flow360.processing.streams.topics import millis
+
+
+def readings(run: str, day: str = DAY.isoformat(), vans: Sequence[str] = ()) -> list[tuple[str, bytes, int]]:
+    """The readings of a day in the order in which they are sent: (van, JSON, milliseconds since 1970).
+
+    Args:
+        run: marks them, as the id of a replay over MQTT does.
+        day: ISO date in the seed's week.
+        vans: only these; empty means all.
+    """
+    chosen = [m for m in messages(day) if not vans or m.van_id in vans]
+    return [(m.van_id, m.payload(run), millis(m.body["measured_at"])) for m in chosen]
+
+
+def routes(day: str = DAY.isoformat()) -> list[tuple[str, bytes, int]]:
+    """The tours of a day: (van, JSON with route_id, half and city, milliseconds of the departure), in order of time."""
+    cities = {row["store_id"]: row["city"] for row in read_table("stores").to_pylist()}
+    tours = [row for row in read_table("van_routes").to_pylist() if row["day"].isoformat() == day]
+    found = []
+    for row in sorted(tours, key=lambda r: (r["departed_at"], r["van_id"])):
+        tour = {"route_id": row["route_id"], "half": row["half"], "city": cities[row["store_id"]]}
+        found.append((row["van_id"], json.dumps(tour, ensure_ascii=False).encode(), millis(row["departed_at"])))
+    return found

@@ -1,0 +1,1 @@
+"""The engine that runs the stack as plain processes of this user."""

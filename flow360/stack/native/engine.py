@@ -1,0 +1,308 @@
+"""The native engine: the stack as plain processes.
+
+supervisor keeps the processes. Ours is what it lacks: dependency order with independent services side by side,
+readiness with a deadline, artifacts, config files, memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT, settings
+from flow360.stack import probes
+from flow360.stack.memory import pss_mb
+from flow360.stack.model import Model, Service
+from flow360.stack.native import debian, jars, java, prepare
+from flow360.stack.native.programs import Programs
+from flow360.stack.native.supervise import Supervisor, inherited
+from flow360.stack.status import Event, Progress, ServiceStatus, State, another_password, with_log
+
+DEADLINE = 120  # seconds for one service to become ready, on a slow machine
+
+
+class NativeEngine:
+    """Starts, stops and describes the services of a model on this machine."""
+
+    name = "native"
+
+    def __init__(self, model: Model, state: Path | None = None) -> None:
+        self.model = model
+        self.state = state or settings().state_dir
+        self.programs = Programs(model, self.state)
+        self.supervisor = Supervisor(self.state)
+        self._cut_off = threading.Event()
+
+    # --- up
+
+    def up(self, names: Iterable[str], progress: Progress) -> None:
+        """Start services and what they need; returns when all are ready.
+
+        Raises:
+            FlowError: the first thing that went wrong; what runs already is left running.
+        """
+        order = self.model.closure(names)
+        for name in order:
+            native = self.model[name].native
+            if native.runs == "compose only":
+                raise FlowError(f"{name} runs with --engine docker only: {native.why}", Exit.SERVICE)
+        self._folders()
+        self.fetch(order, progress)
+        self.supervisor.ensure([self.programs.kept(self.model[name]) for name in order if not self.model[name].job])
+        futures: dict[str, Future] = {}
+        self._cut_off.clear()
+        with ThreadPoolExecutor(max(len(order), 1)) as pool:
+            try:
+                for name in order:
+                    before = [futures[other] for other in self.model[name].depends_on]
+                    futures[name] = pool.submit(self._bring_up, self.model[name], before, progress)
+                wait(futures.values())
+            except BaseException:  # Ctrl-C: the pool is waited for, and what it has not begun stays undone
+                self._cut_off.set()
+                raise
+        errors = [error for future in futures.values() if isinstance(error := future.exception(), Exception)]
+        first = next((error for error in errors if not isinstance(error, _Skipped)), None)
+        if first:
+            raise first
+
+    def fetch(self, names: Iterable[str], progress: Progress) -> None:
+        """Bring the programs that are not Python: jars and Debian packages."""
+        services = [self.model[name] for name in names]
+        groups = dict.fromkeys(group for s in services for group in s.native.jar_groups)
+        wanted = jars.missing(groups)
+        if wanted:
+            jars.fetch(
+                wanted,
+                lambda done, of, name: progress(Event("jars", "fetching", f"{done} of {of}: {name}", done / of)),
+            )
+            progress(Event("jars", "ready", f"{len(wanted)} files"))
+        with ThreadPoolExecutor(4) as pool:
+            futures = []
+            for service in services:
+                needs = (service.name, service.native.debian, service.native.relocate)
+                if service.native.debian and not debian.present(*needs):
+                    progress(Event(service.name, "fetching", f"{len(service.native.debian)} Debian packages"))
+                    futures.append(pool.submit(debian.fetch, *needs))
+        for future in futures:
+            future.result()
+
+    def _bring_up(self, service: Service, before: list[Future], progress: Progress) -> None:
+        for future in before:
+            if future.exception() is not None:
+                raise _Skipped(service.name)
+        if self._cut_off.is_set():
+            raise _Skipped(service.name)
+        start = time.monotonic()
+        say = partial(self._say, progress, service, start)
+        if service.job:
+            self._run_job(service, say)
+            return
+        if self.supervisor.dead(service.name) is None and self._probe(service)() is None:
+            say("running", "was running")
+            return
+        say("starting", "")
+        self.programs.write_config(service)
+        if service.native.prepare:
+            prepare.STEPS[service.native.prepare](
+                service, self.programs.data(service), self.programs.command(service, once=True)
+            )
+        self.supervisor.start(service.name)
+        missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self._hopeless, service.name))
+        if missing and service.native.database and probes.REFUSED in missing:
+            raise FlowError(another_password(service.name), Exit.SERVICE)
+        if missing:
+            raise FlowError(self._with_log(service.name, missing), Exit.SERVICE)
+        say("running", "")
+
+    def _hopeless(self, name: str) -> str | None:
+        return "it was cut off" if self._cut_off.is_set() else self.supervisor.dead(name)
+
+    def _with_log(self, name: str, sentence: str) -> str:
+        return with_log(name, sentence, self.logs(name, 4))
+
+    @staticmethod
+    def _say(progress: Progress, service: Service, start: float, state: State, detail: str) -> None:
+        progress(Event(service.name, state, detail, seconds=time.monotonic() - start))
+
+    def _run_job(self, service: Service, say: Callable[[State, str], None]) -> None:
+        """Run a program that ends. A mark says that it is done; resetting a service it depends on removes the mark."""
+        if self.programs.is_done(service):
+            say("done", "was done")
+            return
+        say("starting", "")
+        self.programs.write_config(service)
+        log = self.programs.log(service)
+        with log.open("a", encoding="utf-8") as out:
+            done = subprocess.run(
+                self.programs.command(service),
+                cwd=ROOT,
+                env={**inherited(), **self.programs.environment(service)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=600,
+                start_new_session=True,
+            )
+        if done.returncode:
+            raise FlowError(self._with_log(service.name, "it failed"), Exit.SERVICE)
+        self.programs.mark_done(service)
+        say("done", "")
+
+    # --- down, reset, logs
+
+    def down(self, names: Iterable[str] | None, progress: Progress) -> None:
+        """Stop services and what depends on them (None: all, and supervisord). Data stays."""
+        ended = self.supervisor.end_orphans()
+        for name in ended:
+            progress(Event(name, "stopped", "left over by a killed run"))
+        order = self.model.dependants(self.model.services if names is None else names)
+        if not self.supervisor.alive():
+            return
+        rows = self.supervisor.processes()
+        running = {name for name, row in rows.items() if row["pid"] or row["statename"] == "EXITED"}  # crashed just now
+        with ThreadPoolExecutor(8) as pool:
+            futures: dict[str, Future] = {}
+            for name in order:
+                if name in running:
+                    # Also those that need it by way of a job, which does not run any more.
+                    users = [futures[other] for other in futures if name in self.model.closure([other])]
+                    futures[name] = pool.submit(self._stop, self.model[name], users, progress)
+        for future in futures.values():
+            future.result()
+        if names is None:
+            self.supervisor.shutdown()
+
+    def _stop(self, service: Service, before: list[Future], progress: Progress) -> None:
+        for future in before:
+            future.result()
+        start = time.monotonic()
+        ended_by_itself = self.supervisor.stop(service.name)
+        if service.native.java:
+            java.keep_archive(
+                service.name, self.programs.classpath(service), self.programs.conf(service), whole=ended_by_itself
+            )
+        self._say(progress, service, start, "stopped", "")
+
+    def kill(self, name: str) -> None:
+        """End a service with SIGKILL, as a crash would; supervisord starts it again. Returns when the process is gone.
+
+        Raises:
+            FlowError: it does not run.
+        """
+        pid = self.pids().get(self.model[name].name)
+        if pid is None:
+            raise FlowError(
+                f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`", Exit.SERVICE
+            )
+        process = psutil.Process(pid)
+        process.kill()
+        process.wait(30)  # until then its port is open, and whoever asks would take the dead for the living
+
+    def reset(self, names: Iterable[str], progress: Progress) -> None:
+        """Stop services and remove their data, with the marks of the jobs that filled them."""
+        names = list(names)
+        self.down(names, progress)
+        for name in names:
+            data = self.programs.data(self.model[name])
+            shutil.rmtree(data, ignore_errors=True)
+            if data.exists():
+                raise FlowError(f"{data} could not be removed: look who owns it", Exit.PERMISSION)
+            for other in self.model.services.values():
+                if other.job and (other.name == name or name in other.depends_on):
+                    self.programs.job_mark(other).unlink(missing_ok=True)
+            progress(Event(name, "reset", ""))
+
+    def logs(self, name: str, lines: int) -> str:
+        """The last lines of a service's log."""
+        log = self.programs.log(self.model[name])
+        if not log.exists():
+            return ""
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 400 * lines))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+    def follow_command(self, name: str) -> list[str]:
+        """A program that prints the log as it grows."""
+        return ["tail", "-n", "20", "-F", str(self.programs.log(self.model[name]))]
+
+    def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
+        return self.programs.tool(self.model[name], program, subcommand, args)
+
+    # --- status
+
+    def status(self) -> list[ServiceStatus]:
+        """What is really there, asked now; probes run side by side."""
+        rows = self.supervisor.processes()
+        with ThreadPoolExecutor(8) as pool:
+            return list(
+                pool.map(
+                    lambda service: self._status(service, rows.get(service.name)),
+                    self.model.services.values(),
+                )
+            )
+
+    def _status(self, service: Service, row: Mapping | None) -> ServiceStatus:
+        pss = 0.0
+        if service.job:
+            state: State = "done" if self.programs.is_done(service) else "stopped"
+        elif row and row["pid"]:
+            state = "running" if self._probe(service)() is None else "starting"
+            pss = pss_mb([row["pid"]])
+        elif row and row["statename"] in ("FATAL", "BACKOFF"):
+            state = "failed"
+        else:
+            state = "stopped"
+        native = service.native
+        return ServiceStatus(
+            service.name,
+            service.layer,
+            state,
+            native.runs,
+            native.what,
+            service.port,
+            round(pss, 1),
+            service.link,
+            service.title,
+        )
+
+    def pids(self) -> dict[str, int]:
+        """The main process of each running service."""
+        return {name: row["pid"] for name, row in self.supervisor.processes().items() if row["pid"]}
+
+    def kept(self) -> list[Path]:
+        """What the services keep, JupyterLab apart: the data folders that are there, and the marks of jobs done."""
+        own = [service for service in self.model.services.values() if not service.host]
+        paths = [self.programs.job_mark(service) if service.job else self.programs.data(service) for service in own]
+        return [path for path in paths if path.exists()]
+
+    # --- the parts of a service
+
+    def _folders(self) -> None:
+        # Services of another user live below, so the way down may be entered by all; what is secret has its own mode.
+        try:
+            for folder in (self.state, self.state / "run", self.state / "logs"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FlowError(
+                f"{error.filename} cannot be made ({error.strerror}): set FLOW360_STATE to a folder of yours",
+                Exit.PERMISSION,
+            ) from None
+
+    def _probe(self, service: Service) -> probes.Probe:
+        return probes.of(self.model, service)
+
+
+class _Skipped(Exception):
+    """Not started because something it needs failed."""

@@ -1,0 +1,61 @@
+"""What must be done once before a service can start (`prepare` in native.toml); the second time nothing happens.
+
+Each step gets the service, its data folder, and the command that starts it (to be run beside it, once).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+from flow360.stack.model import Service
+from flow360.stack.native import postgres
+
+
+def spark_home() -> Path:
+    """Spark's own folder in the pyspark wheel: `jars/` below it."""
+    # Found, not imported: that would take half a second.
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise FlowError("pyspark is not installed: run ./scripts/setup", Exit.SERVICE)
+    return Path(spec.origin).parent
+
+
+def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:
+    """A link to the learner's rule files, where Prometheus looks for them: beside its configuration."""
+    rules = settings().rules_dir
+    rules.mkdir(parents=True, exist_ok=True)
+    link = data.with_name("conf") / "learner"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(rules)
+
+
+def namenode(service: Service, data: Path, command: list[str]) -> None:
+    """Format the NameNode: an empty file system with an identity of its own; all of it or nothing."""
+    if data.exists():
+        return
+    part = data.with_name(data.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True, mode=0o700)
+    # DataNodes keep the name of their cluster: with a fixed one they join again after `flow360 reset namenode`.
+    options = ["-D", f"dfs.namenode.name.dir={part / 'name'}", "-format", "-nonInteractive", "-clusterid", "flow360"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    if done.returncode or not (part / "name" / "current" / "VERSION").exists():
+        shutil.rmtree(part, ignore_errors=True)
+        said = [line for line in (done.stdout + done.stderr).splitlines() if " ERROR " in line or "Exception" in line]
+        raise FlowError(f"{service.name}: formatting failed: {(said or ['no message'])[0][:200]}", Exit.SERVICE)
+    part.replace(data)
+
+
+STEPS: Mapping[str, Callable[[Service, Path, list[str]], None]] = {
+    "postgres": postgres.make_cluster,
+    "learner_rules": learner_rules,
+    "namenode": namenode,
+}
+"""The steps by the names that native.toml uses."""

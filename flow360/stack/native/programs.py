@@ -1,0 +1,162 @@
+"""A service as a plain process: its folders, its command line, its variables, what the supervisor is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT, SECRETS, settings
+from flow360.stack.model import Model, Service
+from flow360.stack.native import configs, debian, jars, java, postgres, prepare
+from flow360.stack.native.supervise import Program
+
+
+class Programs:
+    """The services of a model as programs on this machine, below one state folder. Nothing here starts anything."""
+
+    def __init__(self, model: Model, state: Path) -> None:
+        self.model = model
+        self.state = state
+
+    def data(self, service: Service) -> Path:
+        """The folder of what it keeps."""
+        return self.state / service.name / "data"
+
+    def conf(self, service: Service) -> Path:
+        """The folder of its config files as this machine needs them."""
+        return self.state / service.name / "conf"
+
+    def log(self, service: Service) -> Path:
+        return self.state / "logs" / f"{service.name}.log"
+
+    def job_mark(self, service: Service) -> Path:
+        """The file that says that a job is done."""
+        return self.state / "run" / f"{service.name}.done"
+
+    def is_done(self, job: Service) -> bool:
+        """Has a job been done, on the very services that it works on now?"""
+        try:
+            return self.job_mark(job).read_text("utf-8") == _services_of(job)
+        except OSError:
+            return False
+
+    def mark_done(self, job: Service) -> None:
+        """Note that a job has been done."""
+        self.job_mark(job).write_text(_services_of(job), "utf-8")
+
+    def _values(self, service: Service) -> dict[str, object]:
+        return {
+            "port": {name: self.model[name].port for name in (*self.model.services, *self.model.aliases)},
+            "ports": {name: other.ports for name, other in self.model.services.items()},
+            "own": service.ports,
+            "secret": {name: getattr(settings(), name.lower()) for name in SECRETS},
+            "data": self.data(service),
+            "data_of": {name: self.data(other) for name, other in self.model.services.items()},
+            "conf": self.conf(service),
+            "root": ROOT,
+            "python": sys.executable,
+            "debian": debian.root_of(service.name),
+            "unpacked": _Unpacked(),
+            "triplet": debian.TRIPLET,
+            "postgres": _PostgresHome(),
+            "spark": _SparkHome(),
+            "jars": os.pathsep.join(map(str, jars.paths(service.native.jars))) if service.native.jars else "",
+        }
+
+    def command(self, service: Service, once: bool = False) -> list[str]:
+        """The command line; with `once`, for a run beside the service itself, such as formatting."""
+        native, values = service.native, self._values(service)
+        if native.java is None:
+            return [part.format(**values) for part in native.command]
+        options = tuple(option.format(**values) for option in native.java.options)
+        for group, told in native.java.agents.items():
+            (jar,) = jars.paths(group)
+            # Without the two switches, the JVM would refuse to start with an agent while it records its class archive.
+            options += ("-XX:+UnlockDiagnosticVMOptions", "-XX:+AllowArchivingWithJavaAgent")
+            options += (f"-javaagent:{jar}={told.format(**values)}",)
+        spec = java.Java(native.java.main, native.java.heap, options)
+        args = [part.format(**values) for part in native.args]
+        folder = self.conf(service) / "once" if once else self.conf(service)
+        # The JVM makes no archive for a class path with folders in it; and one for a single run is not worth it.
+        folders = not all(entry.endswith("/*") for entry in native.java.classpath)
+        cds = not (folders or once or service.job)
+        return java.command(service.name, spec, self.classpath(service), args, folder, cds)
+
+    def classpath(self, service: Service) -> list[Path]:
+        """The jars of a Java service, in the order that the JVM shall look."""
+        assert service.native.java
+        values = self._values(service)
+        before: list[Path] = []
+        for entry in service.native.java.classpath:
+            path = Path(entry.format(**values))
+            # Sorted: the JVM's own order is the folder's, and another order would not fit its class archive.
+            before += sorted(path.parent.glob("*.jar")) if path.name == "*" else [path]
+        return [*before, *(jars.paths(service.native.jars) if service.native.jars else [])]
+
+    def environment(self, service: Service) -> dict[str, str]:
+        """The variables that the service gets beside those of whoever starts it."""
+        values = self._values(service)
+        own = {key: value.format(**values) for key, value in service.native.environment.items()}
+        return own | ({"JUPYTER_TOKEN": settings().jupyter_token} if service.name == "jupyterlab" else {})
+
+    def write_config(self, service: Service) -> None:
+        """Write its config files anew, as `command` names them."""
+        configs.write(service, self.conf(service), self._values(service), self.model)
+
+    def tool(self, service: Service, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
+        """The command line of a program that ships with a service: `tool(namenode, "hdfs", "oiv", …)`.
+
+        Raises:
+            FlowError: there is no such program.
+        """
+        known = service.native.tools.get(program, {})
+        if subcommand not in known:
+            raise FlowError(f"{program} {subcommand}: there is {', '.join(known) or 'no such program'}", Exit.USAGE)
+        # With the service's own config files in front, which a run of its own may read from a folder.
+        jars = [self.conf(service), *self.classpath(service)]
+        spec = java.Java(known[subcommand], "128m", ("-Dlog4j.rootLogger=WARN",))
+        return java.command(service.name, spec, jars, list(args), self.conf(service) / "tool", cds=False)
+
+    def kept(self, service: Service) -> Program:
+        """The service as the supervisor keeps it; makes the folder that its data goes to."""
+        data, native = self.data(service), service.native
+        data.parent.mkdir(parents=True, exist_ok=True)
+        if not native.prepare:
+            data.mkdir(exist_ok=True)
+        command = self.command(service)
+        if service.name == "jupyterlab" and os.geteuid() == 0:
+            command.append("--allow-root")
+        user = postgres.ordinary_user() if native.ordinary_user and os.geteuid() == 0 else None
+        folder = data.parent if user else ROOT
+        if native.relocate:
+            folder = debian.root_of(service.name) / native.relocate.lstrip("/")
+        environment = self.environment(service)
+        return Program(service.name, command, folder, self.log(service), environment, user, native.stop_seconds)
+
+
+def _services_of(job: Service) -> str:
+    return "".join(f"{name}\n" for name in sorted(job.depends_on))
+
+
+class _PostgresHome:
+    """`{postgres}`: looked up where it is used, since root's copy is made at the first look."""
+
+    def __format__(self, _spec: str) -> str:
+        return str(postgres.home())
+
+
+class _SparkHome:
+    """`{spark}`: looked up where it is used."""
+
+    def __format__(self, _spec: str) -> str:
+        return str(prepare.spark_home())
+
+
+class _Unpacked(dict):
+    """`{unpacked[GROUP]}`: unpacked where it is used, since it must have been fetched."""
+
+    def __missing__(self, group: str) -> Path:
+        return jars.unpacked(group)

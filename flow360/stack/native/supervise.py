@@ -1,0 +1,374 @@
+"""The keeper of native processes: PyPI `supervisor`, its config file, its XML-RPC socket, and what a killed one left.
+
+Each program is a process group of its own, ended whole, with its log; supervisord restarts what dies. The socket has
+mode 0600 and a short path (a socket's path may have 107 characters).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from flow360.errors import Exit, FlowError
+from flow360.settings import settings
+from flow360.stack import probes
+
+MARK = (
+    "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
+)
+
+RESTART = 10  # seconds in which supervisord starts again what has crashed
+ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised program. `user` is a name, when root starts it as somebody else."""
+
+    name: str
+    command: list[str]
+    directory: Path
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    stop_seconds: int = 20
+
+    def section(self, owner: str) -> str:
+        """Its section of supervisord.conf."""
+        environment = {**self.environment, MARK: f"{owner}:{self.name}"}
+        pairs = ",".join(f"{key}={_quoted(value)}" for key, value in environment.items())
+        lines = [
+            f"[program:{self.name}]",
+            f"command={_value(shlex.join(self.command))}",
+            f"directory={_value(self.directory)}",
+            f"environment={_value(pairs)}",
+            "autostart=false",
+            "autorestart=true",
+            "startsecs=1",
+            "startretries=10",
+            f"stopwaitsecs={self.stop_seconds}",
+            "stopasgroup=true",
+            "killasgroup=true",
+            "redirect_stderr=true",
+            f"stdout_logfile={_value(_value(self.log))}",  # supervisor replaces % in this one twice
+            "stdout_logfile_maxbytes=10MB",
+            "stdout_logfile_backups=1",
+        ]
+        if self.user:
+            lines.append(f"user={self.user}")
+        if self.command[0].endswith("/postgres"):
+            lines.append("stopsignal=INT")  # PostgreSQL's fast shutdown; TERM would wait for every client to leave
+        return "\n".join(lines) + "\n"
+
+
+def inherited() -> dict[str, str]:
+    """What of this process's environment a service gets: all, but for what would break it on some machines."""
+    # With the ban on compiled files, which many container images set, Airflow compiles 1,500 modules at each start.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    # httpx (JupyterLab, Airflow's tasks) does not start with a SOCKS proxy, reads no_proxy before NO_PROXY, and knows
+    # no networks in it such as 127.0.0.0/8.
+    kept = {k: v for k, v in kept.items() if not (k.lower().endswith("_proxy") and v.startswith("socks"))}
+    direct = ",".join(filter(None, [kept.get("no_proxy") or kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    # In C and POSIX, and in a language that is not installed, a JVM opens no file whose path has an é.
+    kept |= {"no_proxy": direct, "NO_PROXY": direct, "LC_ALL": "C.UTF-8"}
+    if os.statvfs("/tmp").f_flag & os.ST_NOEXEC:
+        # Kafka Streams and Spark unpack native code, which there may not run.
+        place = settings().cache_dir / "tmp"
+        place.mkdir(parents=True, exist_ok=True)
+        kept["JAVA_TOOL_OPTIONS"] = f'{kept.get("JAVA_TOOL_OPTIONS", "")} "-Djava.io.tmpdir={place}"'.strip()
+    return kept
+
+
+def _value(text: str | Path) -> str:
+    """A value as its config file wants it. A blank before `#` or `;` cannot be written: a comment begins there."""
+    if re.search(r"\s[#;]|[\r\n]", str(text)):
+        raise FlowError(
+            f"supervisor cannot use a path with ' #' or ' ;' in it: rename the folder ({str(text)[:120]!r})"
+        )
+    return str(text).replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    """The value of an environment variable: supervisor knows two kinds of quotes here, and no escapes."""
+    quote = "'" if '"' in text else '"'
+    if quote in text or text.strip("'\"") != text:
+        raise FlowError(f"supervisor cannot pass on a value with such quotes: rename the folder ({text[:120]!r})")
+    return f"{quote}{text}{quote}"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=ANSWER)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ANSWER)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: object) -> _UnixConnection:
+        return _UnixConnection(self._path)
+
+
+class Supervisor:
+    """supervisord of one state folder.
+
+    Args:
+        state: the folder of this checkout's native stack; `state/run` gets the config and the pid file.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.run = state / "run"
+        self.conf = self.run / "supervisord.conf"
+        self.pidfile = self.run / "supervisord.pid"
+        mark = hashlib.sha256(str(state).encode()).hexdigest()[:10]
+        # Not below the state folder, whose path may be too long for a socket; and where every shell of this user finds
+        # it: variables such as XDG_RUNTIME_DIR differ between a desktop, `su` and cron.
+        base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108 - 0700, ours
+        self.folder = base / f"flow360-{os.geteuid()}-{mark}"
+        self.socket = self.folder / "supervisor.sock"
+
+    # --- the daemon
+
+    def alive(self) -> bool:
+        """Does supervisord answer?"""
+        try:
+            return self._rpc().supervisor.getState()["statecode"] >= 0
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return False
+
+    def ensure(self, programs: Iterable[Program]) -> None:
+        """Run supervisord with (at least) these programs; running programs are left alone."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.folder.stat().st_uid != os.geteuid():
+            raise FlowError(f"{self.folder} belongs to somebody else: remove it", Exit.PERMISSION)
+        programs = list(programs)
+        owner = str(self.state)
+        running = self.alive()
+        if running and not self.conf.exists():
+            raise FlowError(f"{self.state} was removed while its services ran: flow360 down, then up", Exit.LEFTOVERS)
+        if not running:
+            for old in self.run.glob("*.program"):
+                old.unlink()
+        changed = []
+        for program in programs:
+            file = self.run / f"{program.name}.program"
+            text = program.section(owner)
+            if not file.exists() or file.read_text("utf-8") != text:
+                _write_private(file, text)
+                changed.append(program.name)
+            program.log.parent.mkdir(parents=True, exist_ok=True)
+        if not running:
+            self._start()
+        elif changed:
+            self._reload()
+
+    def _start(self) -> None:
+        lines = [
+            "[unix_http_server]",
+            f"file={_value(self.socket)}",
+            "chmod=0600",
+            "[supervisord]",
+            f"logfile={_value(self.run / 'supervisord.log')}",
+            f"pidfile={_value(self.pidfile)}",
+            f"childlogdir={_value(self.run)}",
+            f"directory={_value(self.state)}",
+            "umask=022",
+            *(["user=root"] if os.geteuid() == 0 else []),
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+            "[include]",
+            # supervisor splits this value at spaces, so it is relative to the config file.
+            "files=*.program",
+        ]
+        _write_private(self.conf, "\n".join(lines) + "\n")
+        self.socket.unlink(missing_ok=True)
+        self.pidfile.unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            env=inherited(),
+        )
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+            why = next((line for line in said if line.startswith("Error:")), said[-1])
+            raise FlowError(f"supervisord did not start: {why}", Exit.SERVICE)
+        missing = probes.wait_ready(lambda: None if self.alive() else "no answer on its socket", 20, lambda: None)
+        if missing:
+            raise FlowError(f"supervisord: {missing}; see {self.run / 'supervisord.log'}", Exit.SERVICE)
+
+    def _reload(self) -> None:
+        rpc = self._rpc().supervisor
+        added, changed, removed = rpc.reloadConfig()[0]
+        for name in [*changed, *removed]:
+            self.stop(name)
+            rpc.removeProcessGroup(name)
+        for name in [*added, *changed]:
+            rpc.addProcessGroup(name)
+
+    def shutdown(self, deadline: float = 90) -> None:
+        """Stop every program, then supervisord itself; returns when their children have gone, too."""
+        daemon = self.daemon()
+        with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
+            self._rpc().supervisor.shutdown()
+        end = time.monotonic() + deadline
+        while self.alive() and time.monotonic() < end:
+            time.sleep(0.1)
+        if daemon:
+            _still_there([daemon], max(end - time.monotonic(), 1))
+        _still_there(self.orphans(), 5)  # children of a program get its signal and may need a moment longer
+        self.socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def daemon(self) -> psutil.Process | None:
+        """The supervisord of this state folder, whether it answers or not, told by its config file."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if str(self.conf) in process.cmdline() and "supervisor.supervisord" in process.cmdline():
+                    return process
+        return None
+
+    # --- programs
+
+    def processes(self) -> dict[str, dict]:
+        """supervisor's own words on each program: statename, pid, exitstatus, spawnerr, start."""
+        try:
+            return {row["name"]: row for row in self._rpc().supervisor.getAllProcessInfo()}
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return {}
+
+    def start(self, name: str) -> None:
+        """Start it, unless it runs; does not wait until it is ready."""
+        try:
+            self._rpc().supervisor.startProcess(name, False)
+        except xmlrpc.client.Fault as fault:
+            if "ALREADY_STARTED" not in fault.faultString:
+                raise FlowError(f"{name} did not start: {fault.faultString}", Exit.SERVICE) from None
+
+    def stop(self, name: str) -> bool:
+        """Stop it and its whole group, and wait until it is gone; False when it had to be killed."""
+        end = time.monotonic() + RESTART
+        while True:
+            try:
+                self._rpc().supervisor.stopProcess(name, True)
+                break
+            except xmlrpc.client.Fault as fault:
+                if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
+                    raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
+            # One that has just crashed is not running, and supervisord is about to start it again.
+            state = self.processes().get(name, {}).get("statename", "STOPPED")
+            if state in ("STOPPED", "FATAL") or time.monotonic() > end:
+                break
+            time.sleep(0.05)
+        # supervisor's word for "a signal ended it" is -1; a JVM that heeds TERM leaves with 143.
+        return self.processes().get(name, {}).get("exitstatus", 0) != -1
+
+    def dead(self, name: str) -> str | None:
+        """None while the program runs or starts, else a sentence."""
+        row = self.processes().get(name)
+        if row is None:
+            return "supervisord does not know it"
+        if row["statename"] in ("STARTING", "RUNNING"):
+            return None
+        if row["statename"] == "BACKOFF":
+            return f"it ends right after its start ({row['spawnerr']})"
+        return f"it ended ({row['statename'].lower()}, exit status {row['exitstatus']})"
+
+    def _rpc(self) -> xmlrpc.client.ServerProxy:
+        return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(str(self.socket)))
+
+    # --- what a killed supervisord left behind
+
+    def orphans(self) -> list[psutil.Process]:
+        """Living processes that a supervisord of this state folder started, while none is alive.
+
+        They are told by the mark in their environment, never by name. The caller's own ancestors are left out.
+        """
+        if self.alive():
+            return []
+        mark = f"{self.state}:"
+        mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        found = []
+        for process in psutil.process_iter():
+            if process.pid in mine:
+                continue
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK, "").startswith(mark):
+                    found.append(process)
+        return found
+
+    def end_orphans(self, grace: float = 20) -> list[str]:
+        """End them: INT to PostgreSQL and TERM to the rest, then KILL after `grace` seconds. Returns their services."""
+        if self.alive():
+            return []
+        deaf = self.daemon()
+        if deaf:  # it lives, but its socket is gone (somebody cleaned /tmp): it would restart what we end
+            with contextlib.suppress(psutil.Error):
+                deaf.kill()
+            _still_there([deaf], 5)
+        orphans = self.orphans()
+        names = set()
+        for process in orphans:
+            with contextlib.suppress(psutil.Error):
+                names.add(process.environ()[MARK].rsplit(":", 1)[1])
+                process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+        stubborn = _still_there(orphans, grace)
+        for process in stubborn:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        _still_there(stubborn, 5)
+        self.socket.unlink(missing_ok=True)
+        self.pidfile.unlink(missing_ok=True)
+        return sorted(names)
+
+
+def _still_there(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until they have ended; returns those that live on after `seconds`.
+
+    A zombie has ended: where PID 1 is no init (a container), nobody may ever ask for its status, and psutil would wait.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        alive = []
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(process)
+        if not alive or time.monotonic() >= end:
+            return alive
+        time.sleep(0.05)
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(path)

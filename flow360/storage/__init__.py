@@ -1,0 +1,1 @@
+"""Layer 5: query plans, backup and restore."""
