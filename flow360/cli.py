@@ -287,7 +287,7 @@ def env() -> None:
 
 @jars_app.command("lock")
 def jars_lock() -> None:
-    """Resolve the roots of stack/native.toml again and write stack/jars.lock (a maintainer's command)."""
+    """Resolve the groups of jars in stack/layers again and write stack/jars.lock (a maintainer's command)."""
     from flow360.stack.console import Reporter
     from flow360.stack.model import model
     from flow360.stack.native import jars

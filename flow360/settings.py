@@ -11,13 +11,14 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import string
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, create_model, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flow360.errors import Exit, FlowError
@@ -28,58 +29,33 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ROOT / "data" / "generated"
 """What is generated on this machine; Spark sees it under the same path with either engine."""
 
-# The port you know, plus 10000: easy to remember, and free on a machine that already runs PostgreSQL or Jupyter.
-PORTS = {
-    "ZOOKEEPER_PORT": 12181,
-    "KAFKA_PORT": 19092,
-    "POSTGRES_SOURCE_PORT": 15432,
-    "POSTGRES_DWH_PORT": 15433,
-    "POSTGRES_AIRFLOW_PORT": 15434,
-    "POSTGRES_HIVE_PORT": 15435,
-    "MQTT_PORT": 11883,
-    "MARKET_API_PORT": 18000,
-    "STREAMS_PORT": 17070,
-    "PROMETHEUS_PORT": 19090,
-    "ALERTMANAGER_PORT": 19093,
-    "PUSHGATEWAY_PORT": 19091,
-    "NODE_EXPORTER_PORT": 19100,
-    "POSTGRES_EXPORTER_PORT": 19187,
-    "KAFKA_EXPORTER_PORT": 19308,
-    "KAFKA_METRICS_PORT": 19404,
-    "GRAFANA_PORT": 13000,
-    "SPARK_MASTER_PORT": 17077,
-    "SPARK_MASTER_WEB_PORT": 18081,
-    "SPARK_WORKER_WEB_PORT": 18082,
-    # As it is usual: 10000 more would be a number that the system gives to outgoing connections in the tests.
-    "SPARK_CONNECT_PORT": 15002,
-    "SPARK_UI_PORT": 14040,
-    "NAMENODE_PORT": 18020,
-    "NAMENODE_WEB_PORT": 19870,
-    "DATANODE_PORT": 19866,
-    "DATANODE_WEB_PORT": 19864,
-    "DATANODE_2_PORT": 19876,
-    "DATANODE_2_WEB_PORT": 19874,
-    "DATANODE_3_PORT": 19886,
-    "DATANODE_3_WEB_PORT": 19884,
-    "HIVE_METASTORE_PORT": 19083,
-    "HIVE_SERVER_PORT": 20000,
-    "JUPYTER_PORT": 18888,
-    "AIRFLOW_PORT": 18080,
-}
-SECRETS = (
-    "POSTGRES_SOURCE_PASSWORD",
-    "POSTGRES_DWH_PASSWORD",
-    "AIRFLOW_DB_PASSWORD",
-    "HIVE_DB_PASSWORD",
-    "MONITOR_DB_PASSWORD",
-    "GRAFANA_PASSWORD",
-    "JUPYTER_TOKEN",
-    "AIRFLOW_PASSWORD",
-    "AIRFLOW_JWT_SECRET",
-    "AIRFLOW_API_SECRET",
-    "AIRFLOW_FERNET_KEY",
-)
-SPLIT = "compose.split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
+LAYERS = ROOT / "stack" / "layers"
+"""The stack's description: a file for each layer and engine (see flow360/stack/model.py)."""
+
+
+def _described() -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
+    """What the layers' files say of ports and secrets.
+
+    By patterns and not as YAML, since every start of Python pays for it; a unit test holds it equal to the model.
+
+    Returns:
+        For each service the variables of the ports that it publishes, with their usual numbers; the generated secrets.
+    """
+    ports: dict[str, dict[str, int]] = {}
+    secrets: dict[str, None] = {}
+    for file in sorted(LAYERS.glob("*.[yt]*ml")):
+        for line in file.read_text("utf-8").splitlines():
+            if heading := re.match(r"(?:  |\[host\.)([a-z][\w-]*)[:\]]$", line):
+                service = heading[1]
+            for variable, number in re.findall(r"127\.0\.0\.1:\$\{(\w+):-(\d+)\}:\d+", line):
+                ports.setdefault(service, {})[variable] = int(number)
+            secrets |= dict.fromkeys(re.findall(r"(?:\$\{|\{secret\[)(\w+)(?::\?|\])", line))
+    return ports, tuple(secrets)
+
+
+PUBLISHED, SECRETS = _described()
+PORTS = {variable: number for ports in PUBLISHED.values() for variable, number in ports.items()}
+SPLIT = "stack/layers/split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
 # HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
 SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
 
@@ -105,8 +81,8 @@ def env_file() -> Path:
 
 
 def is_split(compose_file: str | None) -> bool:
-    """Have Airflow and Hive PostgreSQL servers of their own? They have where COMPOSE_FILE names compose.split.yaml."""
-    return any(Path(name).name == SPLIT for name in (compose_file or "").split(":"))
+    """Have Airflow and Hive PostgreSQL servers of their own? They have where COMPOSE_FILE names split.yaml."""
+    return any(name.endswith(SPLIT) for name in (compose_file or "").split(":"))
 
 
 def new_secret(length: int = 24) -> str:
@@ -114,65 +90,28 @@ def new_secret(length: int = 24) -> str:
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
 
 
-class Settings(BaseSettings):
+# A field for each port and each secret of the layers' files: `kafka_port`, `postgres_dwh_password`.
+_Described = create_model(
+    "_Described",
+    __base__=BaseSettings,
+    **{name.lower(): (int, number) for name, number in PORTS.items()},
+    **{name.lower(): (str, Field("", repr=False)) for name in SECRETS},
+)
+
+
+class Settings(_Described):
     """Everything that a client needs to reach a service. Ports are on 127.0.0.1."""
 
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
-    zookeeper_port: int = PORTS["ZOOKEEPER_PORT"]
-    kafka_port: int = PORTS["KAFKA_PORT"]
-    postgres_source_port: int = PORTS["POSTGRES_SOURCE_PORT"]
-    postgres_dwh_port: int = PORTS["POSTGRES_DWH_PORT"]
-    postgres_airflow_port: int = PORTS["POSTGRES_AIRFLOW_PORT"]
-    postgres_hive_port: int = PORTS["POSTGRES_HIVE_PORT"]
-    mqtt_port: int = PORTS["MQTT_PORT"]
-    market_api_port: int = PORTS["MARKET_API_PORT"]
-    streams_port: int = PORTS["STREAMS_PORT"]
-    prometheus_port: int = PORTS["PROMETHEUS_PORT"]
-    alertmanager_port: int = PORTS["ALERTMANAGER_PORT"]
-    pushgateway_port: int = PORTS["PUSHGATEWAY_PORT"]
-    node_exporter_port: int = PORTS["NODE_EXPORTER_PORT"]
-    postgres_exporter_port: int = PORTS["POSTGRES_EXPORTER_PORT"]
-    kafka_exporter_port: int = PORTS["KAFKA_EXPORTER_PORT"]
-    kafka_metrics_port: int = PORTS["KAFKA_METRICS_PORT"]
-    grafana_port: int = PORTS["GRAFANA_PORT"]
-    spark_master_port: int = PORTS["SPARK_MASTER_PORT"]
-    spark_master_web_port: int = PORTS["SPARK_MASTER_WEB_PORT"]
-    spark_worker_web_port: int = PORTS["SPARK_WORKER_WEB_PORT"]
-    spark_connect_port: int = PORTS["SPARK_CONNECT_PORT"]
-    spark_ui_port: int = PORTS["SPARK_UI_PORT"]
-    namenode_port: int = PORTS["NAMENODE_PORT"]
-    namenode_web_port: int = PORTS["NAMENODE_WEB_PORT"]
-    datanode_port: int = PORTS["DATANODE_PORT"]
-    datanode_web_port: int = PORTS["DATANODE_WEB_PORT"]
-    datanode_2_port: int = PORTS["DATANODE_2_PORT"]
-    datanode_2_web_port: int = PORTS["DATANODE_2_WEB_PORT"]
-    datanode_3_port: int = PORTS["DATANODE_3_PORT"]
-    datanode_3_web_port: int = PORTS["DATANODE_3_WEB_PORT"]
-    hive_metastore_port: int = PORTS["HIVE_METASTORE_PORT"]
-    hive_server_port: int = PORTS["HIVE_SERVER_PORT"]
-    jupyter_port: int = PORTS["JUPYTER_PORT"]
-    airflow_port: int = PORTS["AIRFLOW_PORT"]
-
     postgres_source_user: str = "shop"
     postgres_source_db: str = "shop"
-    postgres_source_password: str = Field("", repr=False)
     postgres_dwh_user: str = "warehouse"
     postgres_dwh_db: str = "datawarehouse"
-    postgres_dwh_password: str = Field("", repr=False)
     postgres_airflow_user: str = "airflow"
     postgres_airflow_db: str = "airflow_metadata"
     postgres_hive_user: str = "hive"
     postgres_hive_db: str = "hive_metastore"
-    airflow_db_password: str = Field("", repr=False)
-    hive_db_password: str = Field("", repr=False)
-    monitor_db_password: str = Field("", repr=False)
-    grafana_password: str = Field("", repr=False)
-    jupyter_token: str = Field("", repr=False)
-    airflow_password: str = Field("", repr=False)
-    airflow_jwt_secret: str = Field("", repr=False)
-    airflow_api_secret: str = Field("", repr=False)
-    airflow_fernet_key: str = Field("", repr=False)
 
     compose_file: str = ""
     flow360_engine: str = "auto"
@@ -313,8 +252,8 @@ def _complete(path: Path) -> bool:
     names = {name.strip().removeprefix("export ").strip(): value.strip() for name, _, value in pairs}
     known = {name for name, value in names.items() if value or name not in SECRETS}  # an empty password is none
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
-    if "COMPOSE_FILE" not in known:
-        lines.append("COMPOSE_FILE=stack/compose.yaml")
+    if "COMPOSE_PATH_SEPARATOR" not in known:
+        lines.append("COMPOSE_PATH_SEPARATOR=:")  # in COMPOSE_FILE, on Windows too
     if "COMPOSE_PROFILES" not in known:
         # Without it `docker compose down` and `ps` would overlook what was started by name.
         lines.append("COMPOSE_PROFILES=*")

@@ -8,44 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import settings
+from flow360.settings import PUBLISHED, settings
 
 CONNECT_SECONDS = 5
-_PORT_SETTING = {
-    "zookeeper": "zookeeper_port",
-    "kafka": "kafka_port",
-    "postgres-source": "postgres_source_port",
-    "postgres-dwh": "postgres_dwh_port",
-    "postgres-airflow": "postgres_airflow_port",
-    "postgres-hive": "postgres_hive_port",
-    "mosquitto": "mqtt_port",
-    "market-api": "market_api_port",
-    "kafka-streams": "streams_port",
-    "prometheus": "prometheus_port",
-    "alertmanager": "alertmanager_port",
-    "pushgateway": "pushgateway_port",
-    "node-exporter": "node_exporter_port",
-    "postgres-exporter": "postgres_exporter_port",
-    "kafka-exporter": "kafka_exporter_port",
-    "grafana": "grafana_port",
-    "spark-master": "spark_master_port",
-    "spark-worker": "spark_worker_web_port",
-    "spark-connect": "spark_connect_port",
-    "namenode": "namenode_web_port",
-    "datanode": "datanode_web_port",
-    "datanode-2": "datanode_2_web_port",
-    "datanode-3": "datanode_3_web_port",
-    "hive-metastore": "hive_metastore_port",
-    "hive-server": "hive_server_port",
-    "jupyterlab": "jupyter_port",
-    "airflow-webserver": "airflow_port",
-}
 
 
 def port_of(service: str) -> int | None:
-    """The port of a service on 127.0.0.1, or None when it listens on none (market-sensors)."""
-    name = _PORT_SETTING.get(service)
-    return getattr(settings(), name) if name else None
+    """The port of a service on 127.0.0.1 that clients ask, or None when it listens on none (market-sensors).
+
+    That is its web port, where it has one (HDFS is asked over HTTP), else the first that it publishes.
+    """
+    variables = sorted(PUBLISHED.get(service, ()), key=lambda variable: not variable.endswith("_WEB_PORT"))
+    return getattr(settings(), variables[0].lower()) if variables else None
 
 
 def answers(service: str, seconds: float = 1.0) -> bool:

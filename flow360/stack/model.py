@@ -1,7 +1,7 @@
-"""The stack as data: `stack/compose.yaml` and `stack/native.toml`, read into dataclasses.
+"""The stack as data: the files of `stack/layers`, read into dataclasses.
 
-compose.yaml is the home of names, layers, dependencies, profiles, ports, heaps and images; native.toml of what only
-plain processes need. Nothing here starts anything.
+A layer's .yaml, which compose.yaml includes, is the home of names, dependencies, profiles, ports, heaps and images; its
+.toml of what only plain processes need. Nothing here starts anything.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import yaml
 from dotenv import dotenv_values
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import PORTS, ROOT, SPLIT, env_file, is_split
+from flow360.settings import ROOT, SPLIT, env_file, is_split
 
 STACK = ROOT / "stack"
-COMPOSE = STACK / "compose.yaml"
-NATIVE = STACK / "native.toml"
+LAYERS = STACK / "layers"
+COMPOSE = ROOT / "compose.yaml"
 RUNS = ("real", "stand-in", "compose only")
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\}|(\w+))")
 
 
 @dataclass(frozen=True)
 class Java:
-    """How a JVM service starts: main class, heap (-Xmx, from compose.yaml), options, what stands in front of its jars.
+    """How a JVM service starts: main class, heap (-Xmx, of the .yaml), options, what stands in front of its jars.
 
     That is folders, or `FOLDER/*` for the jars in one. `agents` are jars that the JVM loads beside the program: a group
     of jars.lock, and what the agent is told.
@@ -83,6 +83,7 @@ class Native:
     debian: tuple[str, ...] = ()
     relocate: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    container_environment: bool = False
     config: tuple[Config, ...] = ()
     prepare: str | None = None
     database: str | None = None
@@ -106,10 +107,12 @@ class Service:
     title: str
     native: Native
     image: str | None = None
+    built: bool = False  # by this service, from our Dockerfile
     profiles: tuple[str, ...] = ()
     depends_on: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[int, ...] = ()
     published: Mapping[int, int] = field(default_factory=dict)  # the port inside the container -> ours
+    environment: Mapping[str, str] = field(default_factory=dict)  # in a container, its variables not replaced
     link: str | None = None
     host: bool = False
 
@@ -149,7 +152,7 @@ class Model:
 
         def visit(name: str) -> None:
             if name in path:
-                raise FlowError(f"stack/compose.yaml: {' -> '.join([*path, name])} depends on itself")
+                raise FlowError(f"stack/layers: {' -> '.join([*path, name])} depends on itself")
             if name in order:
                 return
             path.append(name)
@@ -206,7 +209,7 @@ def _ports(name: str, specs: Iterable[str]) -> dict[int, int]:
         # Anything else (another address, no address, the long form) could be reached from outside this machine.
         match = re.fullmatch(r"127\.0\.0\.1:([^:]*):(\d+)", str(spec))
         if not match:
-            raise FlowError(f"stack/compose.yaml: {name}: port {spec!r} must start with 127.0.0.1:")
+            raise FlowError(f"stack/layers: {name}: port {spec!r} must start with 127.0.0.1:")
         published = match[1]
         if not published.isdigit() or not 0 < int(published) < 65536:
             raise FlowError(f"{env_file().name}: {name}: {published!r} is not a port number")
@@ -221,33 +224,33 @@ def _like(name: str, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if other is None:
         return table
     if other not in tables or "like" in tables[other]:
-        raise FlowError(f"stack/native.toml: [{name}]: like = {other!r} must name a service that is like no other")
+        raise FlowError(f"stack/layers: [{name}]: like = {other!r} must name a service that is like no other")
     environment = {**tables[other].get("environment", {}), **table.get("environment", {})}
     return {**tables[other], **table, "environment": environment}
 
 
 def _heap(name: str, spec: Mapping[str, Any]) -> str:
-    """The heap of a service's JVM (`384m`), told in the way that the image's start script wants to hear it."""
+    """The heap of a service's JVM (`384m`), written in the way that the image's start script wants to hear it."""
     environment = (f"{key}={value}" for key, value in spec.get("environment", {}).items())
     told = " ".join([*spec.get("command", ()), *environment])
     found = re.search(r"(?:-Xmx|--driver-memory |SPARK_DAEMON_MEMORY=)(\d+[kmg])\b", told)
     if not found:
-        raise FlowError(f"stack/compose.yaml: {name}: its heap (-Xmx) must stand in its environment or command")
+        raise FlowError(f"stack/layers: {name}: its heap (-Xmx) must stand in its environment or command")
     return found[1]
 
 
-def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any]) -> Native:
+def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any], versions: Mapping[str, str]) -> Native:
     known = set(Native.__dataclass_fields__)
     extra = set(table) - known
     if extra:
-        raise FlowError(f"stack/native.toml: [{name}]: unknown key {', '.join(sorted(extra))}")
+        raise FlowError(f"stack/layers: [{name}]: unknown key {', '.join(sorted(extra))}")
     values = dict(table)
     if values.get("runs") not in RUNS:
-        raise FlowError(f"stack/native.toml: [{name}]: runs must be one of {', '.join(RUNS)}")
+        raise FlowError(f"stack/layers: [{name}]: runs must be one of {', '.join(RUNS)}")
     if "java" in values:
         java = dict(values["java"])
         if extra := set(java) - (set(Java.__dataclass_fields__) - {"heap"}):
-            raise FlowError(f"stack/native.toml: [{name}.java]: unknown key {', '.join(sorted(extra))}")
+            raise FlowError(f"stack/layers: [{name}.java]: unknown key {', '.join(sorted(extra))}")
         lists = {key: tuple(java.pop(key, ())) for key in ("options", "classpath")}
         values["java"] = Java(**java, **lists, heap=_heap(name, spec))
     if "config" in values:
@@ -256,89 +259,158 @@ def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any]) -> Nat
     for key in ("command", "args", "debian", "archives"):
         if key in values:
             values[key] = tuple(values[key])
+    values["what"] = _at(values["what"], versions)
     return Native(**values)
 
 
-def _group(name: str, table: Mapping[str, Any]) -> JarGroup:
+def _at(text: str, versions: Mapping[str, str]) -> str:
+    """A text with `{version[kafka]}` replaced, as the tables called `versions` have it."""
+    return re.sub(r"\{version\[([\w-]+)\]\}", lambda match: versions[match[1]], text)
+
+
+def _group(name: str, table: Mapping[str, Any], versions: Mapping[str, str]) -> JarGroup:
     extra = set(table) - set(JarGroup.__dataclass_fields__)
     if extra:
-        raise FlowError(f"stack/native.toml: [jars.{name}]: unknown key {', '.join(sorted(extra))}")
-    return JarGroup(**{key: tuple(value) for key, value in table.items()})
+        raise FlowError(f"stack/layers: [jars.{name}]: unknown key {', '.join(sorted(extra))}")
+    return JarGroup(**{key: tuple(_at(one, versions) for one in value) for key, value in table.items()})
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with Compose's `!override`: this value, and not the two joined. `merged` joins only mappings anyway."""
+class _Override(list):
+    """A list that Compose's tag `!override` puts in the place of another one."""
 
 
-_Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node, deep=True))
+class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+    """YAML with Compose's `!override`."""
+
+
+_Loader.add_constructor("!override", lambda loader, node: _Override(loader.construct_sequence(node, deep=True)))
+_REPLACED = {"command", "entrypoint", "test"}  # the lists that Compose does not join
 
 
 def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with another one on top of it, key by key and all the way down; what is no mapping is replaced."""
-    both = {key: merged(base[key], top[key]) for key in top if isinstance(base.get(key), dict)}
-    return {**base, **top, **both}
+    """One mapping on top of another, as Compose does it: mappings key by key, lists joined, the rest replaced."""
+
+    def both(key: str) -> Any:
+        below, above = base[key], top[key]
+        if isinstance(below, dict) and isinstance(above, dict):
+            return merged(below, above)
+        if isinstance(below, list) and isinstance(above, list) and key not in _REPLACED:
+            kept = [] if isinstance(above, _Override) else below
+            return [*kept, *(one for one in above if one not in kept)]
+        return above
+
+    return {**base, **top, **{key: both(key) for key in top if key in base}}
+
+
+def _load(file: Path) -> dict[str, Any]:
+    return yaml.load(file.read_text("utf-8"), _Loader)
+
+
+def _extended(spec: Mapping[str, Any], siblings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A service with what it `extends`: one of its own file, or of another one, seen from `folder`."""
+    own = dict(spec)
+    other = own.pop("extends", None)
+    if other is None:
+        return own
+    if "file" in other:
+        file = folder / other["file"]
+        siblings, folder = _load(file)["services"], file.parent
+    return merged(_extended(siblings[other["service"]], siblings, folder), own)
+
+
+def _description(file: Path) -> dict[str, Any]:
+    """One Compose file with what it includes and what its services extend."""
+    raw = _load(file)
+    whole: dict[str, Any] = {"name": raw.get("name"), "services": {}, "volumes": raw.get("volumes", {})}
+    for other in raw.get("include", ()):
+        part = _description(file.parent / other)
+        whole["services"] |= part["services"]
+        whole["volumes"] |= part["volumes"]
+    own = raw.get("services", {})
+    whole["services"] |= {name: _extended(spec, own, file.parent) for name, spec in own.items()}
+    return whole
 
 
 def read_compose(file: Path = COMPOSE, split: bool = False) -> dict[str, Any]:
-    """compose.yaml as it stands, its variables not replaced; with `split`, with its neighbour on top.
+    """compose.yaml and what it includes, variables not replaced; with `split`, with split.yaml on top.
 
-    Compose itself joins lists: what stands in compose.split.yaml and in compose.yaml must be a mapping or `!override`.
+    Returns:
+        name, services and volumes. Paths stand as in the files: seen from the folder of the file.
     """
-    base = yaml.safe_load(file.read_text("utf-8"))
-    return merged(base, yaml.load(file.with_name(SPLIT).read_text("utf-8"), _Loader)) if split else base
+    base = _description(file)
+    if not split:
+        return base
+    top = _load(file.parent / SPLIT)
+    top["services"] = {name: _extended(spec, {}, file.parent) for name, spec in top["services"].items()}
+    return merged(base, top)
 
 
-def read_model(compose: Path = COMPOSE, native: Path = NATIVE, env: Mapping[str, str | None] | None = None) -> Model:
-    """Read both files, and those beside them where the variable COMPOSE_FILE names compose.split.yaml.
+def read_native(folder: Path = LAYERS, split: bool = False) -> dict[str, Any]:
+    """The native halves of all layers as one table; with `split`, with split.toml on top."""
+    tables: dict[str, Any] = {}
+    for file in sorted(folder.glob("[0-9]*.toml")):
+        tables = merged(tables, tomllib.loads(file.read_text("utf-8")))
+    return merged(tables, tomllib.loads((folder / "split.toml").read_text("utf-8"))) if split else tables
+
+
+def read_model(compose: Path = COMPOSE, native: Path = LAYERS, env: Mapping[str, str | None] | None = None) -> Model:
+    """Read the layers' files, and split.yaml and split.toml where the variable COMPOSE_FILE names them.
 
     Args:
+        compose: the file that includes the others.
+        native: the folder of the native halves.
         env: the variables of `.env`; by default the file in force, with the process's environment on top.
     """
     if env is None:
         env = {**dotenv_values(env_file()), **os.environ} if env_file().exists() else dict(os.environ)
     split = is_split(env.get("COMPOSE_FILE"))
     raw = read_compose(compose, split)["services"]
-    tables = tomllib.loads(native.read_text("utf-8"))
-    if split:
-        tables = merged(tables, tomllib.loads(native.with_name("native.split.toml").read_text("utf-8")))
-    groups = {name: _group(name, group) for name, group in tables.pop("jars", {}).items()}
+    tables = read_native(native, split)
+    versions = tables.pop("versions", {})
+    groups = {name: _group(name, group, versions) for name, group in tables.pop("jars", {}).items()}
     hosts = tables.pop("host", {})
     tables = {name: _like(name, tables) for name in tables}
     missing, orphans = set(raw) - set(tables), set(tables) - set(raw)
     if missing or orphans:
         only = ", ".join(sorted(missing)) or "none"
-        raise FlowError(
-            f"stack/: only in compose.yaml: {only}; only in native.toml: {', '.join(sorted(orphans)) or 'none'}"
-        )
+        raise FlowError(f"stack/layers: only in .yaml: {only}; only in .toml: {', '.join(sorted(orphans)) or 'none'}")
     services: dict[str, Service] = {}
     aliases: dict[str, str] = {}
     for name, table in hosts.items():
         about = {key: table[key] for key in ("layer", "title", "link") if key in table}
-        variable = table["port"]
-        (port,) = _ports(name, [f"127.0.0.1:{env.get(variable) or PORTS[variable]}:1"]).values()
-        rest = {key: value for key, value in table.items() if key not in (*about, "port")}
-        link = about.pop("link").replace("{port[" + name + "]}", str(port))
-        alone = _native(name, rest, {})
-        services[name] = Service(name=name, native=alone, ports=(port,), link=link, host=True, **about)
+        published = _ports(name, [interpolate(table["port"], env)])
+        native_half = _native(name, {key: table[key] for key in table if key not in (*about, "port")}, {}, versions)
+        services[name] = _service(name, about, native_half, published, host=True)
     for name, spec in raw.items():
         spec = _deep(spec, env)
-        about = spec.get("x-flow360", {})
-        depends = spec.get("depends_on", {})
-        published = _ports(name, spec.get("ports", ()))
         aliases |= dict.fromkeys(spec.get("networks", {}).get("default", {}).get("aliases", ()), name)
-        services[name] = Service(
-            name=name,
-            layer=about["layer"],
-            title=about["title"],
-            link=about.get("link"),
-            native=_native(name, tables[name], spec),
+        services[name] = _service(
+            name,
+            spec.get("x-flow360", {}),
+            _native(name, tables[name], spec, versions),
+            _ports(name, spec.get("ports", ())),
             image=spec.get("image"),
+            built="build" in spec,
             profiles=tuple(spec.get("profiles", ())),
-            depends_on={key: value["condition"] for key, value in depends.items()},
-            ports=tuple(published.values()),
-            published=published,
+            depends_on={key: value["condition"] for key, value in spec.get("depends_on", {}).items()},
+            environment=raw[name].get("environment", {}),
         )
     return Model(services, groups, aliases)
+
+
+def _service(name: str, about: Mapping[str, Any], native: Native, published: dict[int, int], **more: Any) -> Service:
+    ports = tuple(published.values())
+    link = about.get("link")
+    return Service(
+        name=name,
+        layer=about["layer"],
+        title=about["title"],
+        native=native,
+        ports=ports,
+        published=published,
+        link=link and link.format(port=next(iter(ports), None), ports=ports),
+        **more,
+    )
 
 
 @cache

@@ -280,10 +280,11 @@ def test_a_service_that_dies_shows_the_end_of_its_log(course, monkeypatch):
     """A config that the server refuses, in a copy of the stack."""
     copy = course.folder / "broken"
     shutil.copytree(ROOT / "stack", copy / "stack")
+    shutil.copy(ROOT / "compose.yaml", copy)
     (copy / "stack" / "mosquitto" / "mosquitto.conf").write_text("listener 1883\nno_such_option true\n", "utf-8")
     course.engine.down(["mosquitto"], course.say)
     engine = DockerEngine(course.engine.model)
-    engine.compose.file = copy / "stack" / "compose.yaml"
+    engine.compose.file = copy / "compose.yaml"
     error = failure(engine, ["mosquitto"])
     assert error.code == Exit.SERVICE
     assert "no_such_option" in error.message

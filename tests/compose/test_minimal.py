@@ -139,7 +139,7 @@ def test_down_leaves_nothing_but_named_volumes(course):
 
 def test_airflow_and_hive_on_servers_of_their_own(course, monkeypatch):
     """One line in `.env`; the scheduler's heartbeat and the metastore's answer come out of the new servers."""
-    monkeypatch.setenv("COMPOSE_FILE", f"stack/compose.yaml:stack/{SPLIT}")
+    monkeypatch.setenv("COMPOSE_FILE", f"compose.yaml:{SPLIT}")
     forget()
     engine, own = DockerEngine(read_model()), ["postgres-airflow", "postgres-hive"]
     try:

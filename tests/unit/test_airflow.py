@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,15 +15,15 @@ import pytest
 import yaml
 
 from flow360.primeur.schema import TABLES
-from flow360.settings import ROOT
-from flow360.stack.model import COMPOSE, NATIVE, model
+from flow360.settings import ROOT, settings
+from flow360.stack.model import model, read_compose, read_native
+from flow360.stack.native.programs import Programs
 
 DAGS = ROOT / "dags"
 FILES = sorted(path.stem for path in DAGS.glob("*.py"))
 PARTS = ("airflow-init", "airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 # What one engine needs and the other one has by itself.
 ONLY_NATIVE = {"AIRFLOW_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "PYTHON"}
-ONLY_DOCKER = {"AIRFLOW_DB_PASSWORD", "FLOW360_DBT"}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -58,19 +57,20 @@ def test_settings_are_a_laptop_s():
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_both_engines_give_airflow_the_same_variables(name):
-    docker = set(yaml.safe_load(COMPOSE.read_text("utf-8"))["services"][name]["environment"])
-    native = set(model()[name].native.environment)
-    assert docker - ONLY_DOCKER == native - ONLY_NATIVE
-    assert docker >= ONLY_DOCKER
-    assert native >= ONLY_NATIVE
+def test_natively_airflow_has_the_container_s_variables_with_this_machine_s_addresses_and_folders(name, tmp_path):
+    docker = read_compose()["services"][name]["environment"]
+    native = Programs(model(), tmp_path).environment(model()[name])
+    assert set(native) == set(docker) | ONLY_NATIVE
+    for key, value in native.items():
+        assert not re.search(r"/opt/|@[a-z]|://[a-z][\w-]*(:\d+)?(/|$)", value.replace(str(tmp_path), "")), key
+    assert native["AIRFLOW_CONN_LAKE"] == f"webhdfs://127.0.0.1:{settings().namenode_web_port}"
 
 
 def test_all_parts_share_their_keys_and_only_the_api_knows_the_password():
-    tables = tomllib.loads(NATIVE.read_text("utf-8"))
+    tables = read_native()
     for name in PARTS[1:]:
         assert tables[name]["like"] == PARTS[0]
-        assert ("AIRFLOW_PASSWORD" in model()[name].native.environment) == (name == "airflow-webserver")
+        assert ("AIRFLOW_PASSWORD" in model()[name].environment) == (name == "airflow-webserver")
 
 
 # --- DAG files --------------------------------------------------------------------------------------------------------

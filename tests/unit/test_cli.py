@@ -100,7 +100,7 @@ def test_a_parameter_without_a_value_is_one_line():
 
 def test_a_square_bracket_in_a_message_is_text_not_markup(monkeypatch):
     def fail(_engine=None):
-        raise FlowError("stack/native.toml: [kafka]: unknown key [bold]x[/bold]", Exit.SERVICE)
+        raise FlowError("stack/layers: [kafka]: unknown key [bold]x[/bold]", Exit.SERVICE)
 
     monkeypatch.setattr(flow360.stack, "open_stack", fail)
     line = one_line(flow360_("status"), Exit.SERVICE)

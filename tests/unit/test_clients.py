@@ -50,7 +50,7 @@ CALLS = {
 
 @pytest.mark.parametrize(
     ("files", "server"),
-    [("stack/compose.yaml", "postgres-dwh"), ("stack/compose.yaml:stack/compose.split.yaml", "postgres-airflow")],
+    [("compose.yaml", "postgres-dwh"), ("compose.yaml:stack/layers/split.yaml", "postgres-airflow")],
 )
 def test_where_airflow_s_state_is(files: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPOSE_FILE", files)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from flow360.course.registry import END, START, Chapter, Course, Exercise, chapter_table, course, render_readme
 from flow360.errors import FlowError
-from flow360.settings import ROOT
+from flow360.stack.model import read_compose
 
 
 def write(folder: Path, text: str) -> Path:
@@ -36,7 +35,7 @@ def test_the_registry_is_read_in_order() -> None:
 
 
 def test_every_service_is_one_of_the_stack() -> None:
-    known = set(yaml.safe_load((ROOT / "stack" / "compose.yaml").read_text("utf-8"))["services"])
+    known = set(read_compose()["services"])
     for chapter in course().chapters:
         assert set(chapter.services) <= known, chapter.stem
 

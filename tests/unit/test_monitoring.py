@@ -18,7 +18,7 @@ from flow360.monitoring.incidents import SERVICES
 from flow360.primeur.api.server import create_app
 from flow360.settings import ROOT
 from flow360.stack.facade import Stack
-from flow360.stack.model import model
+from flow360.stack.model import model, read_compose
 
 BOARDS = sorted(dashboards.FOLDER.glob("*.json"))
 
@@ -47,8 +47,8 @@ def test_grafana_finds_prometheus_and_the_dashboards_where_compose_puts_them():
     assert int(port) in model()[host].published
     assert source["uid"] == "prometheus"
     (provider,) = yaml.safe_load((folder / "dashboards" / "course.yml").read_text("utf-8"))["providers"]
-    mounts = yaml.safe_load((ROOT / "stack" / "compose.yaml").read_text("utf-8"))["services"]["grafana"]["volumes"]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in mounts
+    mounts = read_compose()["services"]["grafana"]["volumes"]
+    assert f"../grafana/dashboards:{provider['options']['path']}:ro" in mounts
 
 
 def test_each_alert_says_how_bad_it_is_and_what_it_is_about():

@@ -11,7 +11,7 @@ from flow360.clients import compute, reach
 from flow360.errors import Exit, FlowError
 from flow360.processing import spark
 from flow360.settings import settings
-from flow360.stack.model import COMPOSE, model
+from flow360.stack.model import STACK, model
 from flow360.stack.native import supervise
 from flow360.stack.native.engine import NativeEngine
 from flow360.stack.native.prepare import spark_home
@@ -132,7 +132,7 @@ def test_jars_of_a_folder_stand_on_the_class_path_in_order(tmp_path: Path) -> No
 
 def test_spark_s_module_options_are_those_that_it_asks_for() -> None:
     """JavaModuleOptions of the wheel; a new version may want more."""
-    text = (COMPOSE.parent / "spark" / "java.options").read_text("utf-8")
+    text = (STACK / "spark" / "java.options").read_text("utf-8")
     assert "--add-modules=jdk.incubator.vector" in text
     assert text.count("--add-opens=") == 15
     assert all(line.startswith(("-", "#")) for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""stack/compose.yaml by its rules, without a daemon."""
+"""The Compose files by their rules, without a daemon."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import os
 import re
 import shutil
 import subprocess
-import tomllib
 
 import pytest
 
-from flow360.settings import PORTS, ROOT, SECRETS, SPLIT
-from flow360.stack.model import COMPOSE, STACK, merged, read_compose, read_model
+from flow360.settings import LAYERS, PORTS, PUBLISHED, ROOT, SECRETS, SPLIT
+from flow360.stack.model import COMPOSE, read_compose, read_model, read_native
 from tests.compose import standins
 
 FILE = read_compose(split=True)  # with its neighbour: a rule of the one is a rule of the other
 SERVICES: dict[str, dict] = FILE["services"]
-TEXT = COMPOSE.read_text("utf-8") + COMPOSE.with_name(SPLIT).read_text("utf-8")
-NATIVES = merged(*(tomllib.loads((STACK / f"{name}.toml").read_text("utf-8")) for name in ("native", "native.split")))
+TEXT = "".join(file.read_text("utf-8") for file in LAYERS.glob("*.yaml"))
+NATIVES = read_native(split=True)
 EVERY = pytest.mark.parametrize("name", list(SERVICES))
 LONG = pytest.mark.parametrize("name", [name for name, spec in SERVICES.items() if spec["restart"] != "no"])
+COMPOSE_IS_HERE = pytest.mark.skipif(
+    not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0,
+    reason="docker compose is not installed here",
+)
 KEYS = {
     *(
         "image",
@@ -36,6 +39,7 @@ KEYS = {
         "healthcheck",
     ),
     *("restart", "logging", "security_opt", "mem_limit", "shm_size", "stop_grace_period", "init", "user", "networks"),
+    *("hostname", "pull_policy"),
     "x-flow360",
 }
 
@@ -117,6 +121,38 @@ def test_no_secret_stands_in_the_file():
                 assert match.group(1) in SECRETS
 
 
+def test_ports_and_secrets_are_read_from_the_files_as_the_model_has_them():
+    services = read_model(env={"COMPOSE_FILE": SPLIT}).services
+    assert {name: tuple(PUBLISHED.get(name, {}).values()) for name in services} == {
+        name: service.ports for name, service in services.items()
+    }
+    needed = set(re.findall(r"\$\{(\w+):\?", TEXT)) | set(re.findall(r"\{secret\[(\w+)\]\}", str(NATIVES)))
+    assert needed == set(SECRETS)
+    for name, number in re.findall(r"\$\{(\w+_PORT):-(\d+)\}", TEXT):
+        assert PORTS[name] == int(number), f"{name} has two usual numbers"
+
+
+def test_an_image_of_ours_is_built_by_one_service_on_which_the_others_depend():
+    ours = {spec["image"] for spec in SERVICES.values() if spec["image"].startswith("flow360/")}
+    assert len(ours) > 5
+    for image in ours:
+        users = {name for name, spec in SERVICES.items() if spec["image"] == image}
+        (builder,) = [name for name in users if "build" in SERVICES[name]]
+        assert all(SERVICES[name]["pull_policy"] == "never" for name in users)
+        assert users - {builder} <= set(read_model(env={}).dependants([builder]))
+
+
+def test_a_version_that_stands_twice_is_the_same():
+    text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
+    assert f"ARG KAFKA={SERVICES['zookeeper']['image']}\n" in text
+    versions, project = NATIVES["versions"], (ROOT / "pyproject.toml").read_text("utf-8")
+    assert f"apache/kafka:{versions['kafka']}\n" in text
+    assert f"apache/airflow:{versions['airflow']}-python3.11\n" in text
+    assert f"apache/hive:{versions['hive']}\n" in text
+    assert f'"apache-airflow=={versions["airflow"]}"' in project
+    assert f'"pyspark[connect]=={versions["spark"]}"' in project
+
+
 def test_variables_are_those_of_env_or_have_a_default():
     for name, rest in re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", TEXT):
         assert name in (*PORTS, *SECRETS) or rest.startswith(":-"), name
@@ -126,12 +162,12 @@ def test_volumes_are_named_declared_and_used():
     used: list[str] = []
     for name, spec in SERVICES.items():
         for mount in spec.get("volumes", ()):
-            if mount == "../data/generated:${FLOW360_DATA:-/flow360/data/generated}":
+            if mount == "../../data/generated:${FLOW360_DATA:-/flow360/data/generated}":
                 continue  # what notebooks and Spark both read and write, under the path that it has outside
             source, target, *mode = mount.split(":")
             assert target.startswith("/")
-            if source.startswith(("./", "../")):
-                assert (COMPOSE.parent / source).exists(), f"{name}: {source}"
+            if source.startswith("."):
+                assert (LAYERS / source).exists(), f"{name}: {source}"
                 assert mode == ["ro"], f"{name}: {source}"
             else:
                 used.append(source)
@@ -139,14 +175,16 @@ def test_volumes_are_named_declared_and_used():
 
 
 def test_both_engines_know_the_same_services():
-    assert set(SERVICES) == set(NATIVES) - {"host", "jars"}
+    assert set(SERVICES) == set(NATIVES) - {"host", "jars", "versions"}
 
 
 def test_every_image_that_is_pulled_has_a_stand_in_or_a_reason():
     text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
     bases = set(re.findall(r"^ARG \w+=(\S+:\S+)$", text, re.MULTILINE))
     assert len(bases) == 4
-    pulled = {spec["image"] for name, spec in SERVICES.items() if "build" not in spec and name not in standins.NONE}
+    pulled = {
+        spec["image"] for name, spec in SERVICES.items() if "pull_policy" not in spec and name not in standins.NONE
+    }
     assert pulled | bases | {standins.DEBIAN} == set(standins._RECIPES)
     readme = (standins.HERE / "README.md").read_text("utf-8")
     for image in standins._RECIPES:
@@ -154,26 +192,44 @@ def test_every_image_that_is_pulled_has_a_stand_in_or_a_reason():
     assert set(standins.NONE) <= set(SERVICES)
 
 
+@COMPOSE_IS_HERE
 def test_compose_itself_accepts_the_file_and_each_profile():
     """`docker compose config` checks against the Compose specification; it needs the client, no daemon."""
-    if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
-        pytest.skip("docker compose is not installed here")
     # Nothing of this shell's own variables: what the file does not get from `.env` must have a default.
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= dict.fromkeys(SECRETS, "x")
     for names in ([COMPOSE.name], [COMPOSE.name, SPLIT]):
-        files = [str(COMPOSE.with_name(name)) for name in names]
+        files = [str(ROOT / name) for name in names]
         services = read_model(env={"COMPOSE_FILE": ":".join(files)})
         for profile in sorted({p for spec in SERVICES.values() for p in spec["profiles"]}):
             command = ["docker", "compose", *(f"--file={file}" for file in files), f"--profile={profile}", "config"]
             done = subprocess.run(
                 [*command, "--format", "json"], capture_output=True, text=True, timeout=60, env=environment
             )
-            if "unknown command" in done.stderr or "is not a docker command" in done.stderr:
-                pytest.skip("docker compose is not installed for every user")
             assert done.returncode == 0, done.stderr
             said = json.loads(done.stdout)["services"]
             assert set(said) == set(services.profile(profile))
             if "postgres-dwh" in said:
                 aliases = said["postgres-dwh"]["networks"]["default"].get("aliases") or []
                 assert aliases == [name for name, service in services.aliases.items() if service == "postgres-dwh"]
+
+
+@COMPOSE_IS_HERE
+def test_compose_itself_reads_the_files_as_we_do():
+    """What is extended, included and overridden is resolved twice: by Compose, and by us for the native engine."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME")} | dict.fromkeys(SECRETS, "x")
+    for split in (False, True):
+        files = ["--file=compose.yaml", *([f"--file={SPLIT}"] if split else [])]
+        command = ["docker", "compose", *files, "--profile=*", "config", "--format=json", "--no-interpolate"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode == 0, done.stderr
+        theirs, ours = json.loads(done.stdout)["services"], read_compose(split=split)["services"]
+        assert set(theirs) == set(ours)
+        for name, spec in ours.items():
+            for key in ("image", "command", "environment", "profiles", "ports", "depends_on"):
+                said = theirs[name].get(key) or {}
+                if isinstance(said, list) and key == "environment":
+                    said = dict(line.split("=", 1) for line in said)
+                if key == "depends_on":
+                    said = {other: {"condition": rule["condition"]} for other, rule in said.items()}
+                assert said == (spec.get(key) or {}), f"{name}: {key}"

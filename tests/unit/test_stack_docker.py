@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
@@ -17,7 +16,7 @@ from flow360.stack.docker import compose as cli
 from flow360.stack.docker import engine as module
 from flow360.stack.docker import images
 from flow360.stack.docker.engine import DockerEngine
-from flow360.stack.model import COMPOSE, model
+from flow360.stack.model import COMPOSE, model, read_compose
 from flow360.stack.status import Event
 
 
@@ -100,7 +99,7 @@ def test_the_project_s_name_comes_from_where_compose_takes_it(monkeypatch, tmp_p
     monkeypatch.setenv("FLOW360_ENV_FILE", str(tmp_path / ".env"))
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     monkeypatch.delenv("FLOW360_COMPOSE_PROJECT", raising=False)
-    assert cli.Compose().project == yaml.safe_load(COMPOSE.read_text("utf-8"))["name"]
+    assert cli.Compose().project == read_compose()["name"]
     (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME=mine\n", "utf-8")
     assert cli.Compose().project == "mine"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "shell")

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from flow360.settings import ROOT
+from flow360.settings import LAYERS, ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -77,9 +77,12 @@ def test_every_pin_is_exact_and_hashed():
             assert pin.url is None, name
 
 
-@pytest.mark.parametrize("path", ["requirements.lock", "stack/jars.lock", "pyproject.toml", "stack/native.toml"])
+LOCKS = [ROOT / name for name in ("requirements.lock", "stack/jars.lock", "pyproject.toml")]
+
+
+@pytest.mark.parametrize("path", [*LOCKS, *sorted(LAYERS.glob("*.toml"))], ids=lambda path: path.name)
 def test_no_registry_address_in_a_lock(path):
-    text = (ROOT / path).read_text("utf-8")
+    text = path.read_text("utf-8")
     assert not re.search(r"https?://(?!127\.0\.0\.1)|--(extra-)?index-url|--find-links|--trusted-host", text)
 
 

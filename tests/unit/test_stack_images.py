@@ -12,7 +12,6 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -20,9 +19,9 @@ from flow360.errors import Exit
 from flow360.settings import ROOT
 from flow360.stack.docker import images
 from flow360.stack.docker.engine import DockerEngine
-from flow360.stack.model import COMPOSE, model
+from flow360.stack.model import model, read_compose
 
-SERVICES: dict[str, dict] = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
+SERVICES: dict[str, dict] = read_compose()["services"]
 
 
 @pytest.fixture
@@ -146,16 +145,15 @@ def test_progress_of_a_build_with_either_builder(lines):
 def test_our_image_is_built_again_when_its_files_differ(engine, monkeypatch):
     image = engine.model["market-api"].image
     monkeypatch.setattr(engine.compose, "images", lambda _names: {image: {images.SOURCE: images.source_digest()}})
-    assert engine.images_ready(["market-api", "market-sensors"])
+    assert engine.images_ready(["market-api"])
     monkeypatch.setattr(engine.compose, "images", lambda _names: {image: {images.SOURCE: "older"}})
     assert not engine.images_ready(["market-api"])
-    services = [engine.model[name] for name in ("market-api", "market-sensors")]
-    assert [service.image for service in images.missing(engine.compose, services)] == [image]
+    assert images.missing(engine.compose, [engine.model["market-api"]]) == [image]
 
 
 def test_each_image_is_fetched_once(engine, monkeypatch):
     monkeypatch.setattr(engine.compose, "images", lambda _names: {})
     fetched: list[str] = []
-    monkeypatch.setattr(images, "_fetch_one", lambda _compose, service, _progress: fetched.append(service.image))
+    monkeypatch.setattr(images, "_fetch_one", lambda _compose, image, _progress: fetched.append(image))
     engine.fetch([*SERVICES, "jupyterlab"], lambda _: None)
     assert sorted(fetched) == sorted({spec["image"] for spec in SERVICES.values()})

@@ -1,4 +1,4 @@
-"""The model: compose.yaml and native.toml as data, and the order in which services start and stop."""
+"""The model: the layers' files as data, and the order in which services start and stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SPLIT
 from flow360.stack import probes
-from flow360.stack.model import COMPOSE, RUNS, Config, Model, interpolate, merged, model, read_compose, read_model
+from flow360.stack.model import RUNS, Config, Model, interpolate, merged, model, read_compose, read_model
 from flow360.stack.native.configs import local_addresses, overlay, overlay_xml
 from flow360.stack.native.programs import Programs
 
@@ -31,8 +31,8 @@ def small(folder: Path, compose: dict | None = None, native: str = "", env: dict
     text = native or "".join(
         f'[{name}]\nruns = "real"\nwhat = "it"\nready = {{probe = "http"}}\n' for name in sorted(services)
     )
-    (folder / "native.toml").write_text(text, "utf-8")
-    return read_model(folder / "compose.yaml", folder / "native.toml", env or {})
+    (folder / "1_layer.toml").write_text(text, "utf-8")
+    return read_model(folder / "compose.yaml", folder, env or {})
 
 
 # --- variables --------------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_what_runs_must_be_said(tmp_path):
 
 def test_a_service_in_one_file_only_is_named(tmp_path):
     services = {name: {"x-flow360": {"layer": 1, "title": "B"}} for name in ("base", "more")}
-    with pytest.raises(FlowError, match=r"only in compose\.yaml: more; only in native\.toml: less"):
+    with pytest.raises(FlowError, match=r"only in \.yaml: more; only in \.toml: less"):
         small(tmp_path, services, '[base]\nruns="real"\nwhat="it"\n[less]\nruns="real"\nwhat="it"\n')
 
 
@@ -169,7 +169,7 @@ def test_a_dependency_that_does_not_exist_is_named(tmp_path):
 
 
 def test_both_files_hold_the_same_services():
-    raw = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
+    raw = read_compose()["services"]
     assert set(raw) == {s.name for s in model().services.values() if not s.host}
 
 
@@ -326,7 +326,7 @@ def test_a_service_like_another_takes_its_keys_and_its_own_win(tmp_path):
 
 def test_airflow_and_hive_can_have_servers_of_their_own(tmp_path, monkeypatch):
     together = read_model(env={})
-    split = read_model(env={"COMPOSE_FILE": "stack/compose.yaml:stack/compose.split.yaml"})
+    split = read_model(env={"COMPOSE_FILE": f"compose.yaml:{SPLIT}"})
     assert set(split.services) - set(together.services) == {"postgres-airflow", "postgres-hive"}
     for alias, job, server in (
         ("airflow-db", "airflow-init", "postgres-airflow"),
@@ -358,16 +358,14 @@ def test_a_job_is_done_again_when_it_works_on_other_services(tmp_path):
     assert not split.is_done(split.model["airflow-init"])
 
 
-def test_mappings_are_joined_and_all_else_is_replaced():
-    assert merged({"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"c": [3]}, "e": 4}) == {
-        "a": {"b": 1, "c": [3]},
-        "d": 2,
-        "e": 4,
-    }
+def test_mappings_and_lists_are_joined_commands_and_all_else_replaced():
+    below = {"a": {"b": 1, "ports": [1]}, "d": 2, "command": ["x"]}
+    above = {"a": {"ports": [3, 1]}, "e": 4, "command": ["y"]}
+    assert merged(below, above) == {"a": {"b": 1, "ports": [1, 3]}, "d": 2, "e": 4, "command": ["y"]}
 
 
 def test_who_signs_in_with_a_role_waits_for_the_job_that_makes_it():
-    for name, service in yaml.safe_load(COMPOSE.read_text("utf-8"))["services"].items():
+    for name, service in read_compose()["services"].items():
         # Monitoring does not wait for what it watches: postgres-exporter says so while its role is not there.
         roles = re.search(r"(AIRFLOW|HIVE)_DB_PASSWORD", str(service.get("environment")))
         if roles and name != "postgres-databases":

@@ -54,7 +54,7 @@ class Compose:
         command = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--profile", "*"]
         command += ["--project-directory", str(self.file.parent), "--file", str(self.file)]
         if self.split:
-            command += ["--file", str(self.file.with_name(SPLIT))]
+            command += ["--file", str(self.file.parent / SPLIT)]
         if env_file().exists():
             command += ["--env-file", str(env_file())]
         return [*command, "--project-name", self.project, *arguments]
@@ -118,9 +118,10 @@ class Compose:
         mounts = [spec.split(":")[0] for spec in self.description["services"][service].get("volumes", ())]
         return [name for name in mounts if name in self.description["volumes"]]
 
-    def built_here(self, service: str) -> bool:
-        """Is its image built from our Dockerfile (else it is pulled)?"""
-        return "build" in self.description["services"][service]
+    def builder(self, image: str) -> str | None:
+        """The service that builds an image from our Dockerfile; None for an image that is pulled."""
+        services = self.description["services"].items()
+        return next((name for name, spec in services if spec["image"] == image and "build" in spec), None)
 
     def port_variable(self, service: str) -> str:
         """The variable of `.env` that moves a service's port."""

@@ -1,4 +1,4 @@
-"""The docker engine: `stack/compose.yaml` as it stands, run by Docker Compose.
+"""The docker engine: `compose.yaml` as it stands, run by Docker Compose.
 
 Compose does the work. Ours is what a course needs around it: progress while images come, the same readiness probes as
 the native engine on the published ports, one line for each failure, jobs that run once, and a status that says what

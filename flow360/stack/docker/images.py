@@ -24,7 +24,7 @@ SOURCE = "org.flow360.source"  # the label that ties our own image to the files 
 INPUTS = (
     *("stack/images", "stack/jars.lock", "stack/spark", "requirements.lock", "flow360/__init__.py"),
     *("flow360/errors.py", "flow360/files.py", "flow360/settings.py", "flow360/clients", "flow360/monitoring"),
-    *("flow360/primeur", "flow360/processing", "flow360/stack", "data/seed"),
+    *("flow360/primeur", "flow360/processing", "flow360/stack", "stack/layers", "data/seed"),
 )
 
 
@@ -36,14 +36,14 @@ def can_pull(image: str) -> bool:
         return False
 
 
-def missing(compose: Compose, services: Iterable[Service]) -> list[Service]:
-    """One service for each image that is not on this machine, or is ours and was built from other files."""
-    by_image = {service.image: service for service in services}
-    present = compose.images(image for image in by_image if image)
+def missing(compose: Compose, services: Iterable[Service]) -> list[str]:
+    """The images of services that are not on this machine, or are ours and were built from other files."""
+    wanted = list(dict.fromkeys(str(service.image) for service in services))
+    present = compose.images(wanted)
     return [
-        service
-        for image, service in by_image.items()
-        if image not in present or (compose.built_here(service.name) and present[image].get(SOURCE) != source_digest())
+        image
+        for image in wanted
+        if image not in present or (compose.builder(image) and present[image].get(SOURCE) != source_digest())
     ]
 
 
@@ -57,28 +57,28 @@ def fetch(compose: Compose, services: Iterable[Service], progress: Progress) -> 
     if not wanted:
         return
     with ThreadPoolExecutor(PULLS) as pool:
-        futures = [pool.submit(_fetch_one, compose, service, progress) for service in wanted]
+        futures = [pool.submit(_fetch_one, compose, image, progress) for image in wanted]
     for future in futures:
         future.result()
 
 
-def _fetch_one(compose: Compose, service: Service, progress: Progress) -> None:
-    image, start = str(service.image), time.monotonic()
-    built = compose.built_here(service.name)
-    count = Steps() if built else Layers()
+def _fetch_one(compose: Compose, image: str, progress: Progress) -> None:
+    start, builder = time.monotonic(), compose.builder(image)
+    name = builder or image.partition(":")[0]
+    count = Steps() if builder else Layers()
 
     def say(line: str) -> None:
         if count.read(line):
             detail = f"{image}: {count.done} of {count.all} {count.what}"
-            progress(Event(service.name, "fetching", detail, count.share, time.monotonic() - start))
+            progress(Event(name, "fetching", detail, count.share, time.monotonic() - start))
 
-    progress(Event(service.name, "fetching", image, 0.0))
-    command = compose.command("build", service.name) if built else ["docker", "pull", image]
+    progress(Event(name, "fetching", image, 0.0))
+    command = compose.command("build", builder) if builder else ["docker", "pull", image]
     try:
-        follow(command, say, FETCH, {"FLOW360_SOURCE": source_digest()} if built else None)
+        follow(command, say, FETCH, {"FLOW360_SOURCE": source_digest()} if builder else None)
     except CommandFailed as failed:
-        raise not_to_be_had(image, failed.lines, built) from None
-    progress(Event(service.name, "ready", image, 1.0, time.monotonic() - start))
+        raise not_to_be_had(image, failed.lines, bool(builder)) from None
+    progress(Event(name, "ready", image, 1.0, time.monotonic() - start))
 
 
 class Layers:

@@ -40,7 +40,7 @@ def local_addresses(text: str, services: Model) -> str:
     """Where containers say `kafka:9092`, plain processes say 127.0.0.1 and the port that the service publishes."""
 
     def one(match: re.Match[str]) -> str:
-        service = services.services.get(match[1])
+        service = services.services.get(services.aliases.get(match[1], match[1]))
         port = service.published.get(int(match[2])) if service else None
         return f"127.0.0.1:{port}" if port else match[0]
 

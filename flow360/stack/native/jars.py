@@ -193,7 +193,7 @@ def reachable(timeout: float = 8) -> bool:
 
 
 def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None) -> int:
-    """Resolve the groups of stack/native.toml again, fetch, hash, and write the lock.
+    """Resolve the groups of stack/layers again, fetch, hash, and write the lock.
 
     Maven decides which versions go together; only who maintains the course needs it.
 
@@ -203,9 +203,7 @@ def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None
     Raises:
         FlowError: there is no Maven here, or it could not resolve a group.
     """
-    lines = [
-        "# Written by `flow360 jars lock` from the groups in stack/native.toml, not by hand. Coordinates, SHA-256."
-    ]
+    lines = ["# Written by `flow360 jars lock` from the groups in stack/layers, not by hand. Coordinates, SHA-256."]
     count = 0
     for name, group in sorted(model.jar_groups.items()):
         wanted = [Jar(coordinates, "") for coordinates in dict.fromkeys([*resolve(name, group), *group.also])]

@@ -1,4 +1,4 @@
-"""What must be done once before a service can start (`prepare` in native.toml); the second time nothing happens.
+"""What must be done once before a service can start (`prepare` in stack/layers); the second time nothing happens.
 
 Each step gets the service, its data folder, and the command that starts it (to be run beside it, once).
 """
@@ -58,4 +58,4 @@ STEPS: Mapping[str, Callable[[Service, Path, list[str]], None]] = {
     "learner_rules": learner_rules,
     "namenode": namenode,
 }
-"""The steps by the names that native.toml uses."""
+"""The steps by the names that the layers' files use."""

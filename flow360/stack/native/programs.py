@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, SECRETS, settings
-from flow360.stack.model import Model, Service
+from flow360.settings import PORTS, ROOT, SECRETS, settings
+from flow360.stack.model import Model, Service, interpolate
 from flow360.stack.native import configs, debian, jars, java, postgres, prepare
 from flow360.stack.native.supervise import Program
 
@@ -57,6 +57,7 @@ class Programs:
             "data_of": {name: self.data(other) for name, other in self.model.services.items()},
             "conf": self.conf(service),
             "root": ROOT,
+            "dbt": settings().dbt_dir,
             "python": sys.executable,
             "debian": debian.root_of(service.name),
             "unpacked": _Unpacked(),
@@ -99,8 +100,12 @@ class Programs:
     def environment(self, service: Service) -> dict[str, str]:
         """The variables that the service gets beside those of whoever starts it."""
         values = self._values(service)
-        own = {key: value.format(**values) for key, value in service.native.environment.items()}
-        return own | ({"JUPYTER_TOKEN": settings().jupyter_token} if service.name == "jupyterlab" else {})
+        found = {}
+        if service.native.container_environment:
+            known = {name: str(getattr(settings(), name.lower())) for name in (*PORTS, *SECRETS)}
+            for key, value in service.environment.items():
+                found[key] = configs.local_addresses(interpolate(value, known), self.model)
+        return found | {key: value.format(**values) for key, value in service.native.environment.items()}
 
     def write_config(self, service: Service) -> None:
         """Write its config files anew, as `command` names them."""

@@ -24,7 +24,7 @@ PYTHON = "python:3.11-slim-bookworm"
 KAFKA = "apache/kafka:3.9.2"
 POSTGRES = "postgres:18.6-bookworm"
 MOSQUITTO = "eclipse-mosquitto:2.0.22"
-HADOOP = "apache/hadoop:3.4.3"
+HADOOP = "ghcr.io/apache/hadoop:3.4.3"
 HIVE = "apache/hive:4.0.0"
 AIRFLOW = "apache/airflow:3.3.2-python3.11"
 NONE = {
@@ -183,7 +183,7 @@ _RECIPES: dict[str, Callable[[str], None]] = {
     "prom/alertmanager:v0.28.1": _prometheus("prometheus-alertmanager", "alertmanager", "/alertmanager", "keeping"),
     "prom/pushgateway:v1.11.1": _prometheus("prometheus-pushgateway", "pushgateway", "/pushgateway", "passing"),
     "prom/node-exporter:v1.9.1": _prometheus("prometheus-node-exporter", "node_exporter", "/data", "passing"),
-    "prometheuscommunity/postgres-exporter:v0.17.1": _prometheus(
+    "prometheuscommunity/postgres-exporter:v0.19.1": _prometheus(
         "prometheus-postgres-exporter", "postgres_exporter", "/data", "passing"
     ),
 }
