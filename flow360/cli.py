@@ -230,8 +230,25 @@ def run(
 
 
 @app.command()
-def labs(check: Annotated[bool, typer.Option("--check", help="compare, write nothing")] = False) -> None:
-    """Write what is generated: labs/ from solutions/, and README's chapter table from course.toml."""
+def labs(as_json: Json = False) -> None:
+    """List the labs and how far you are in each."""
+    from flow360.course.progress import lab_rows, lab_table
+    from flow360.stack.console import console
+
+    if as_json:
+        _print_json(lab_rows())
+    else:
+        console.print(lab_table())
+
+
+@app.command()
+def generate(
+    check: Annotated[bool, typer.Option("--check", help="compare, write nothing")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="replace labs with answers in them, too (a copy is kept)")
+    ] = False,
+) -> None:
+    """Write what is generated: labs/ from solutions/, README's table from course.toml (a maintainer's command)."""
     from flow360.course import labs as generator
     from flow360.course.registry import render_readme
     from flow360.settings import ROOT
@@ -239,18 +256,19 @@ def labs(check: Annotated[bool, typer.Option("--check", help="compare, write not
     readme = ROOT / "README.md"
     text = readme.read_text("utf-8")
     wanted = render_readme(text)
-    if not check:
-        for path in generator.write(ROOT):
-            print(path)
+    if check:
+        problems = generator.check(ROOT)
+        if text != wanted:
+            problems.append(f"README.md: its chapter table is not what course.toml says: {generator.COMMAND}")
+    else:
         readme.write_text(wanted, "utf-8")
-        return
-    problems = generator.check(ROOT)
-    if text != wanted:
-        problems.append("README.md: its chapter table is not what course.toml says: flow360 labs")
+        said, problems = generator.write(ROOT, force)
+        for line in said:
+            print(line)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(int(Exit.FAILED))
 
 
 @app.command()

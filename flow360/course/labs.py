@@ -35,7 +35,7 @@ from flow360.errors import FlowError
 
 __all__ = ["build", "check", "digest", "normalise", "problems", "render_all", "write"]
 
-COMMAND = "flow360 labs"
+COMMAND = "flow360 generate"
 _NEAR = re.compile(r"#+\s*((begin|end)\s+)?solutions?\s*[:.!]?", re.IGNORECASE)
 _LINE, _BEGIN, _END = "# SOLUTION", "# BEGIN SOLUTION", "# END SOLUTION"
 
@@ -292,31 +292,42 @@ def check(root: Path) -> list[str]:
     return found
 
 
-def write(root: Path) -> list[str]:
-    """Make labs/ what solutions/ generates, and say in a line each what changed; [] when it was so already.
+def write(root: Path, force: bool = False) -> tuple[list[str], list[str]]:
+    """Make labs/ what solutions/ generates.
 
-    A lab that was edited by hand (someone's answers) is first copied to build/kept-labs/; nothing is lost.
+    Args:
+        root: the checkout.
+        force: replace labs that somebody has worked in, too; each is first copied to build/kept-labs/.
+
+    Returns:
+        A line for each file that changed, and one for each that was left alone because it holds somebody's work.
     """
     wanted = render_all(root)
     (root / "labs").mkdir(exist_ok=True)
-    said = []
-    for path, content in wanted.items():
-        if path.exists() and path.read_bytes() == content:
+    said, refused = [], []
+    for path in sorted({*wanted, *(root / "labs").glob("*.ipynb")}):
+        name, content = path.relative_to(root), wanted.get(path)
+        if path.exists():
+            if path.read_bytes() == content:
+                continue
+            if _edited(path):
+                if not force:
+                    refused.append(f"{name} was left alone, somebody has worked in it: {COMMAND} --force")
+                    continue
+                said.append(_keep(root, path))
+        if content is None:
+            path.unlink()
+            said.append(f"removed {name}: there is no solutions/{path.name}")
             continue
-        said += _keep(root, path)
         part = path.with_name(f".{path.name}.part")
         part.write_bytes(content)
         part.replace(path)
-        said.append(f"wrote {path.relative_to(root)}")
-    for path in sorted((root / "labs").glob("*.ipynb")):
-        if path not in wanted:
-            said += _keep(root, path)
-            path.unlink()
-            said.append(f"removed {path.relative_to(root)}: there is no solutions/{path.name}")
-    return said
+        said.append(f"wrote {name}")
+    return said, refused
 
 
 def _edited(path: Path) -> bool:
+    """Does it differ from each version that was ever generated? Each carries the digest of what it was then."""
     try:
         lab = read(path)
     except FlowError:
@@ -324,12 +335,10 @@ def _edited(path: Path) -> bool:
     return lab.metadata.get("flow360", {}).get("digest") != digest(lab)
 
 
-def _keep(root: Path, path: Path) -> list[str]:
-    if not path.exists() or not _edited(path):
-        return []
+def _keep(root: Path, path: Path) -> str:
     folder = root / "build" / "kept-labs"
     folder.mkdir(parents=True, exist_ok=True)
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     kept = folder / f"{path.stem}.{moment}.ipynb"
     kept.write_bytes(path.read_bytes())
-    return [f"kept your edited {path.relative_to(root)} as {kept.relative_to(root)}"]
+    return f"kept your {path.relative_to(root)} as {kept.relative_to(root)}"

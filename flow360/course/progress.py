@@ -162,3 +162,37 @@ def progress_table(registry: Course | None = None, path: Path | None = None) -> 
         shown = row["chapter"]
     table.caption = f"{sum(1 for r in rows if r['first_passed'])} of {len(rows)} exercises passed"
     return table
+
+
+def lab_rows(registry: Course | None = None, path: Path | None = None) -> list[dict[str, Any]]:
+    """One row for each lab, in order: chapter, title, lab (its file), exercises, passed, state."""
+    rows = progress_rows(registry, path)
+    found = []
+    for chapter in (registry or course()).chapters:
+        if chapter.written:
+            mine = [row for row in rows if row["chapter"] == chapter.stem]
+            passed = sum(1 for row in mine if row["first_passed"])
+            begun = "begun" if any(row["attempts"] for row in mine) else "-"
+            found.append(
+                {
+                    "chapter": chapter.number,
+                    "title": chapter.title,
+                    "lab": chapter.lab,
+                    "exercises": len(mine),
+                    "passed": passed,
+                    "state": "done" if passed == len(mine) else begun,
+                }
+            )
+    return found
+
+
+def lab_table(registry: Course | None = None, path: Path | None = None) -> Table:
+    """The labs as a rich table for the command line."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Lab", "Passed", "State", "Title"):
+        table.add_column(name, no_wrap=name != "Title")
+    for row in lab_rows(registry, path):
+        table.add_row(row["lab"], f"{row['passed']} of {row['exercises']}", row["state"], row["title"])
+    return table

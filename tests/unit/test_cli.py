@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 import flow360.stack
 from flow360.cli import app
 from flow360.errors import Exit, FlowError
-from flow360.settings import PORTS, settings
+from flow360.settings import PORTS, ROOT, settings
 from flow360.stack.model import model
 
-COMMANDS = ("up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "progress", "env", "jars")
+COMMANDS = (
+    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "progress", "env", "jars",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +249,36 @@ def test_progress_as_json_begins_with_nothing_done():
     assert result.exit_code == 0
     json.loads(result.stdout)
     assert flow360_("progress").exit_code == 0
+
+
+def test_labs_lists_them_and_touches_nothing(monkeypatch, tmp_path):
+    from flow360.course import progress, registry
+
+    monkeypatch.setattr(flow360.settings, "ROOT", tmp_path)
+    for exercise in registry.course().chapter("01").exercises:
+        progress.record("01_sources", exercise.name, True)
+    progress.record("02_ingestion", registry.course().chapter("02").exercises[0].name, False)
+    rows = {row["lab"]: row for row in json.loads(flow360_("labs", "--json").stdout)}
+    assert list(rows) == [chapter.lab for chapter in registry.course().chapters if chapter.written]
+    assert [rows[f"labs/{stem}.ipynb"]["state"] for stem in ("00_welcome", "01_sources", "02_ingestion")] == [
+        "-", "done", "begun",
+    ]  # fmt: skip
+    result = flow360_("labs", env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    assert re.search(r"labs/01_sources.ipynb +5 of 5 +done +Five kinds of source", result.stdout)
+    assert {path.name for path in tmp_path.iterdir()} == {"progress.json"}, "no lab, no README was written"
+
+
+def test_generate_leaves_with_an_error_when_it_left_a_lab_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(flow360.settings, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
+    for folder in ("labs", "solutions"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "labs" / "01_sources.ipynb").write_text("mine", "utf-8")
+    result = flow360_("generate")
+    assert result.exit_code == Exit.FAILED
+    assert result.stderr.startswith("labs/01_sources.ipynb was left alone")
+    assert (tmp_path / "labs" / "01_sources.ipynb").read_text("utf-8") == "mine"
 
 
 def test_the_token_is_printed_for_a_terminal_only(monkeypatch):

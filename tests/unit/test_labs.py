@@ -149,7 +149,7 @@ def course(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_what_check_wants(course: Path) -> None:
     assert labs.check(course) == []
-    assert labs.write(course) == []
+    assert labs.write(course) == ([], [])
     assert not (course / "build").exists()
 
 
@@ -160,26 +160,49 @@ def test_stale_missing_and_orphan_files_are_named(course: Path) -> None:
         "labs/01_a.ipynb is stale",
         "labs/02_b.ipynb is missing",
         "labs/03_c.ipynb is an orphan: there is no solutions/03_c.ipynb",
-        "to make labs/ again: flow360 labs",
+        "to make labs/ again: flow360 generate",
     ]
-    assert labs.write(course) == [
-        "wrote labs/01_a.ipynb",
-        "wrote labs/02_b.ipynb",
-        "removed labs/03_c.ipynb: there is no solutions/03_c.ipynb",
-    ]
+    assert labs.write(course) == (
+        [
+            "wrote labs/01_a.ipynb",
+            "wrote labs/02_b.ipynb",
+            "removed labs/03_c.ipynb: there is no solutions/03_c.ipynb",
+        ],
+        [],
+    )
     assert labs.check(course) == []
 
 
-def test_a_learners_answers_are_kept_aside(course: Path) -> None:
-    path = course / "labs" / "01_a.ipynb"
+def test_a_lab_that_somebody_has_worked_in_is_left_alone_by_name_and_kept_when_forced(course: Path) -> None:
+    path, other = course / "labs" / "01_a.ipynb", course / "labs" / "02_b.ipynb"
     mine = read(path)
     mine.cells[1].source = "x = 42"
     path.write_bytes(dumps(mine))
+    other.unlink()
     assert "edited by hand" in labs.check(course)[0]
-    said = labs.write(course)
+    left = "labs/01_a.ipynb was left alone, somebody has worked in it: flow360 generate --force"
+    assert labs.write(course) == (["wrote labs/02_b.ipynb"], [left])
+    assert path.read_bytes() == dumps(mine)
+    said, refused = labs.write(course, force=True)
+    assert refused == []
     kept = course / said[0].rpartition(" as ")[2]
     assert read(kept).cells[1].source == "x = 42"
     assert labs.check(course) == []
+
+
+def test_the_lab_of_an_older_version_is_not_worked_in(course: Path) -> None:
+    """Its own digest still fits it, whatever the generator makes today."""
+    (course / "solutions" / "01_a.ipynb").write_bytes(dumps(notebook("z = 1  # SOLUTION")))
+    assert labs.write(course) == (["wrote labs/01_a.ipynb"], [])
+
+
+@pytest.mark.parametrize("text", ["", '{"cells": [', "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> mine\n"])
+def test_an_orphan_or_a_broken_lab_may_hold_work_too(course: Path, text: str) -> None:
+    for name in ("01_a", "09_mine"):
+        (course / "labs" / f"{name}.ipynb").write_text(text, "utf-8")
+    said, refused = labs.write(course)
+    assert said == []
+    assert [line.partition(" ")[0] for line in refused] == ["labs/01_a.ipynb", "labs/09_mine.ipynb"]
 
 
 def test_a_lab_that_was_only_run_is_not_an_edited_one(course: Path) -> None:
@@ -188,7 +211,7 @@ def test_a_lab_that_was_only_run_is_not_an_edited_one(course: Path) -> None:
     run.cells[1].outputs = [nbformat.v4.new_output("stream", text="1")]
     path.write_bytes(dumps(run))
     assert labs.check(course)[0] == "labs/01_a.ipynb is stale"
-    assert labs.write(course) == ["wrote labs/01_a.ipynb"]
+    assert labs.write(course) == (["wrote labs/01_a.ipynb"], [])
 
 
 def test_labs_are_what_solutions_generate() -> None:
