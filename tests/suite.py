@@ -165,7 +165,7 @@ def lint(result: Result) -> None:
         ROOT / ".ci" / "run",
     )
     command(result, BIN / "hadolint", *sorted((ROOT / "stack" / "images").glob("*Dockerfile*")))
-    command(result, BIN / "flow360", "labs", "--check")
+    command(result, BIN / "flow360", "generate", "--check")
     for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
         found = linters.workflow(path.read_text("utf-8"))
         for line in (f"{path.name}: {len(found)} findings ({linters.judge()})", *found):
