@@ -83,15 +83,6 @@ _FILES = {
 }  # fmt: skip
 
 
-_GLOB = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """As GitHub matches: `*` stays within a folder, `**` does not."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return re.fullmatch("".join(_GLOB.get(part) or re.escape(part) for part in parts), path) is not None
-
-
 def _computed(key: str, system: str, files: dict[str, str]) -> str:
     """The key as a runner computes it: `runner.os`, and hashFiles over the files that match any of the patterns."""
 
@@ -103,7 +94,7 @@ def _computed(key: str, system: str, files: dict[str, str]) -> str:
         if not call:
             raise NotYet(f"key: ${{{{ {expression} }}}} is more than this needs: runner.os and hashFiles(…) will do")
         patterns = re.findall(r"'([^']*)'", call.group(1))
-        wanted = [path for path in sorted(files) for p in patterns if _matches(path, p)]
+        wanted = [path for path in sorted(files) for p in patterns if image_layers.matches(path, p)]
         # As GitHub has it: no file matches, and the hash is empty.
         return hashlib.sha256("".join(files[path] for path in wanted).encode()).hexdigest() if wanted else ""
 
@@ -131,14 +122,14 @@ def safe_dockerfile(dockerfile: Any) -> None:
     if found := linters.dockerfile(dockerfile):
         raise NotYet(f"dockerfile: {found[0]}")
     steps = image_layers.steps(dockerfile)
-    expect(steps and steps[0].word == "FROM", "dockerfile: expected FROM first")
-    bases = {step.stage: step.text.split()[1] for step in steps if step.word == "FROM"}
+    bases = {step.stage: step.words[0] for step in steps if step.word == "FROM"}
+    expect(bases, "dockerfile: expected FROM first")
     image = [steps[-1].stage]  # the last stage, and the stages that it stands on
     while bases[image[-1]] in bases and bases[image[-1]] not in image:
         image.append(bases[image[-1]])
     base = bases[image[-1]]
     expect(re.search(r":\d+\.\d+", base), f"dockerfile: {base} is not pinned to a version")
-    users = [step.text.split()[1] for step in steps if step.word == "USER" and step.stage in image]
+    users = [step.words[0] for step in steps if step.word == "USER" and step.stage in image]
     user = users[-1].partition(":")[0] if users else "root"
     expect(user not in ("root", "0"), "dockerfile: the program runs as root: which instruction makes it another user?")
     installs = [
@@ -161,7 +152,7 @@ def safe_dockerfile(dockerfile: Any) -> None:
 
 
 def _installs(step: image_layers.Step) -> bool:
-    return re.search(r"\bpip[\d.]* install\b", step.text) is not None
+    return re.search(r"\bpip[\d.]*( -\S+)* install\b", f"{' '.join(step.words)}\n{step.body}") is not None
 
 
 def _port(entry: Any) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from flow360.delivery.image_layers import steps
 from flow360.errors import FlowError
 from flow360.settings import settings
 
@@ -101,15 +102,18 @@ def workflow(text: str) -> list[Finding]:
 
 def dockerfile(text: str) -> list[Finding]:
     """What hadolint says of a Dockerfile."""
+    # hadolint up to 2.15 wants an empty line behind a heredoc (language-docker#115); elsewhere one does no harm.
+    ends = {step.last for step in steps(text) if step.last > step.line}
+    numbered = [(n, row) for n, line in enumerate(text.split("\n"), 1) for row in [line, ""][: 1 + (n in ends)]]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "Dockerfile")
-        path.write_text(text, "utf-8")
+        path.write_text("\n".join(row for _, row in numbered), "utf-8")
         done = _run([_tool("hadolint"), "--no-color", "--format", "json", path])
     try:
         found = json.loads(done.stdout)
     except ValueError:
         raise FlowError(f"hadolint: {(done.stderr or done.stdout).strip()[:200] or 'no answer'}") from None
-    return [Finding(one["line"], one["code"], one["message"]) for one in found]
+    return [Finding(numbered[min(one["line"], len(numbered)) - 1][0], one["code"], one["message"]) for one in found]
 
 
 # --- compose files ----------------------------------------------------------------------------------------------------

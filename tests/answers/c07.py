@@ -144,6 +144,7 @@ COPY report .
 USER 10001
 CMD ["python", "main.py"]
 """
+JSON_COPY = 'COPY ["report/requirements.txt", "requirements.txt"]'
 
 
 @right("safe_dockerfile")
@@ -170,6 +171,62 @@ CMD ["python", "/app/main.py"]
 def one_stage_on_another():
     named = DOCKERFILE.replace("bookworm", "bookworm AS packages").replace("pip install", "pip3 install")
     return named.replace("COPY report .", "FROM packages\nCOPY report .")
+
+
+@right("safe_dockerfile")
+def json_form():
+    return DOCKERFILE.replace("COPY report/requirements.txt requirements.txt", JSON_COPY).replace(
+        "COPY report .", 'COPY ["report", "."]'
+    )
+
+
+@right("safe_dockerfile")
+def heredocs_and_flags():
+    return """# syntax=docker/dockerfile:1
+ARG VERSION=3.11
+FROM python:${VERSION}-slim-bookworm
+WORKDIR /app
+COPY --chown=10001:10001 report/requirements.txt ./
+RUN <<EOF
+pip install --no-cache-dir -r requirements.txt
+EOF
+COPY <<EOF /app/version.txt
+1.0
+EOF
+COPY --link --chown=10001:10001 ./report/ \\
+     # the program
+     /app/
+ENV APP_USER=10001
+USER ${APP_USER}
+CMD ["python", "main.py"]
+"""
+
+
+@right("safe_dockerfile")
+def the_list_is_mounted():
+    return DOCKERFILE.replace("COPY report/requirements.txt requirements.txt\n", "").replace(
+        "RUN pip", "RUN --mount=type=bind,source=report/requirements.txt,target=requirements.txt pip"
+    )
+
+
+@right("safe_dockerfile")
+def a_pattern_for_the_list():
+    return DOCKERFILE.replace("report/requirements.txt requirements.txt", "rep?rt/*.txt ./")
+
+
+@near_miss("safe_dockerfile", says="installs the packages again")
+def everything_first_in_json():
+    return everything_first().replace("COPY report .", 'COPY ["report", "."]')
+
+
+@near_miss("safe_dockerfile", says="would not be installed")
+def a_star_does_not_cross_folders():
+    return DOCKERFILE.replace("report/requirements.txt requirements.txt", "*.txt ./")
+
+
+@near_miss("safe_dockerfile", says="report/main.py is not copied")
+def only_a_heredoc_is_copied():
+    return DOCKERFILE.replace("COPY report .", "COPY <<report /app/main.py\nprint('report')\nreport")
 
 
 @near_miss("safe_dockerfile", says="runs as root")
