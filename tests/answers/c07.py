@@ -196,8 +196,7 @@ EOF
 COPY --link --chown=10001:10001 ./report/ \\
      # the program
      /app/
-ENV APP_USER=10001
-USER ${APP_USER}
+USER 10001
 CMD ["python", "main.py"]
 """
 
