@@ -22,6 +22,11 @@ from flow360.stack.status import Progress
 GOTO = ROOT / "build" / "goto"
 """Where the solved labs are run, and where the learner's own files wait meanwhile."""
 
+MAKERS = ("dags", "data/seed", "dbt", "flow360", "stack")
+"""The folders whose files decide, beside the solved labs, what the services hold."""
+NOT_OURS = ("dags/lab", "dbt/lab", "dbt/logs", "dbt/target", "stack/prometheus/learner")
+"""The folders below them in which a learner or dbt writes."""
+
 
 def before(chapter: Chapter) -> list[Chapter]:
     """The chapters to have done before, in order: what course.toml names as `previous`, link by link."""
@@ -69,21 +74,22 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
 
 
 def place(stack: Stack, chapter: Chapter) -> Path:
-    """Where the snapshot after a chapter lies: another folder once a solved lab, the stack or a password changes."""
+    """Where the snapshot after a chapter lies: another folder once what made its data, or a password, changes."""
     digest = hashlib.sha256()
     files = [ROOT / one.solution for one in (*before(chapter), chapter)]
-    # What Python compiles and what a learner writes there (rules) made no data.
-    files += [
-        path
-        for folder in ("stack", "data/seed")
-        for path in sorted((ROOT / folder).rglob("*"))
-        if path.is_file() and not {"__pycache__", "learner"} & set(path.relative_to(ROOT).parts)
-    ]
+    files += [path for folder in MAKERS for path in sorted((ROOT / folder).rglob("*")) if _makes_data(path)]
     for path in files:
-        digest.update(path.read_bytes())
+        digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     for name in (*SECRETS, "COMPOSE_FILE", "NAMENODE_PORT"):
         digest.update(str(getattr(settings(), name.lower())).encode())
     return stack.host.state / "snapshots" / f"{chapter.stem}-{digest.hexdigest()[:12]}"
+
+
+def _makes_data(path: Path) -> bool:
+    """Is it a file of the course's own? What a learner writes, and what Python or dbt leaves, made no data."""
+    name = path.relative_to(ROOT)
+    hidden = any(part == "__pycache__" or part.startswith(".") for part in name.parts)
+    return path.is_file() and not hidden and not any(name.is_relative_to(folder) for folder in NOT_OURS)
 
 
 def _forget(stack: Stack, chapter: Chapter) -> None:

@@ -67,21 +67,43 @@ def test_nothing_kept_is_nothing_saved_and_a_full_disk_is_one_line(tmp_path):
     assert not (tmp_path / "again").exists()
 
 
-def test_where_the_checkout_lies_does_not_decide_what_makes_a_snapshot_stale(tmp_path, monkeypatch):
-    """A user called learner has all files below a folder of that name."""
-    stack = SimpleNamespace(host=SimpleNamespace(state=tmp_path))
+OURS = ("stack/a.conf", "dbt/models/marts/fct_orders.sql", "dags/nightly_dbt.py", "flow360/monitoring/logs/a.py")
+NOT_OURS = (
+    "stack/prometheus/learner/mine.yml", "stack/__pycache__/a.pyc", "dbt/lab/mine.sql", "dbt/target/manifest.json",
+    "dbt/logs/dbt.log", "dbt/.user.yml", "dags/lab/mine.py", "dags/__pycache__/nightly_dbt.pyc",
+    "flow360/__pycache__/cli.pyc", "notebooks/01_sources.ipynb",
+)  # fmt: skip
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A user called learner has all files below a folder of that name: that does not decide."""
     root = tmp_path / "learner" / "course"
-    first = course().chapter("00")
-    for name in (first.solution, "stack/a.conf", "stack/prometheus/learner/mine.yml", "stack/__pycache__/a.pyc"):
+    for name in (course().chapter("00").solution, *OURS, *NOT_OURS):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+        (root / name).write_text("as it was", "utf-8")
     monkeypatch.setattr(goto, "ROOT", root)
-    before = goto.place(stack, first)
-    for name in ("stack/prometheus/learner/mine.yml", "stack/__pycache__/a.pyc"):
-        (root / name).write_text("changed", "utf-8")
-    assert goto.place(stack, first) == before
-    (root / "stack/a.conf").write_text("changed", "utf-8")
-    assert goto.place(stack, first) != before
+    return root
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_snapshot_is_stale_once_what_makes_data_changes_or_moves(checkout, tmp_path, name):
+    stack = SimpleNamespace(host=SimpleNamespace(state=tmp_path))
+    before = goto.place(stack, course().chapter("00"))
+    (checkout / name).write_text("changed", "utf-8")
+    assert goto.place(stack, course().chapter("00")) != before
+    (checkout / name).write_text("as it was", "utf-8")
+    assert goto.place(stack, course().chapter("00")) == before
+    (checkout / name).rename(checkout / f"{name}.moved")
+    assert goto.place(stack, course().chapter("00")) != before
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+def test_what_a_learner_writes_or_a_tool_leaves_keeps_the_snapshot(checkout, tmp_path, name):
+    stack = SimpleNamespace(host=SimpleNamespace(state=tmp_path))
+    before = goto.place(stack, course().chapter("00"))
+    (checkout / name).write_text("changed", "utf-8")
+    assert goto.place(stack, course().chapter("00")) == before
 
 
 def test_what_a_learner_wrote_is_there_again_whatever_happens(tmp_path):
