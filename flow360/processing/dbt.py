@@ -11,6 +11,8 @@ import json
 import os
 import re
 import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,8 +148,6 @@ def _invoke(
     # A server that is down is one line of ours, not twenty of a driver.
     with clients.postgres(**(warehouse or {})) as db:
         environment = _environment(db.info, lab, at)
-    from dbt.cli.main import dbtRunner
-
     folder = target_dir(target, channel, lab)
     folder.mkdir(parents=True, exist_ok=True)
     options = [
@@ -157,7 +157,9 @@ def _invoke(
     ]  # fmt: skip
     if channel != "primeur":
         options += ["--vars", json.dumps({"channel": channel})]
-    with _alone(folder), variables(environment):
+    with _alone(folder), variables(environment), _installed_alone():
+        from dbt.cli.main import dbtRunner
+
         result = dbtRunner().invoke([*arguments, *options])
     if result.exception is not None and not getattr(result.result, "results", None):
         raise FlowError(f"dbt: {_one_line(result.exception)}")
@@ -171,6 +173,22 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         hold(file, LOCK_SECONDS, said)
         yield
+
+
+@contextlib.contextmanager
+def _installed_alone() -> Iterator[None]:
+    """Import only what is installed, in the block.
+
+    dbt imports every module whose name begins with `dbt_` as a plugin of its own, and the learner's folder comes first:
+    a `dbt_nightly.py` there that calls `build` would run inside the run that it waits for.
+    """
+    before = sys.path[:]
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    sys.path[:] = [path for path in before if any(Path(path).is_relative_to(one) for one in installed)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> dict[str, str]:

@@ -299,3 +299,13 @@ def test_a_killed_build_leaves_the_marts_whole(sandbox):
     assert killed >= 3, "the kills were to fall into the middle of a build"
     assert torn == 0
     assert (left, wrong) == (0, 0)
+
+
+# --- A learner's own file ---------------------------------------------------------------------------------------------
+
+
+def test_a_script_called_dbt_something_is_not_run_inside_its_own_run(sandbox, tmp_path) -> None:
+    """dbt imports what begins with `dbt_` as a plugin: the script would wait for the lock that it holds itself."""
+    script = "from flow360.processing import dbt\nprint(len(dbt.run('stg_stores', target='sandbox')))\n"
+    (tmp_path / "dbt_nightly.py").write_text(script, "utf-8")
+    assert lesson.run(["python", "dbt_nightly.py"], cwd=tmp_path, seconds=dbt.LOCK_SECONDS / 2) == "1\n"

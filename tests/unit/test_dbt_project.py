@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,22 @@ def test_a_learners_file_stays_in_its_folder(folder: Path, name: str) -> None:
 def test_messages_are_one_line() -> None:
     text = f"Error\n  in {dbt.PROJECT}/models/x.sql\n| a |\n| --- |\n\x1b[31mred\x1b[0m\n\n> in macro y"
     assert dbt._one_line(text) == "Error in models/x.sql | a | red"
+
+
+def test_a_learners_file_whose_name_begins_as_dbts_plugins_do_is_not_imported(tmp_path, monkeypatch):
+    """dbt would import it in the middle of a run; one that calls `build` waits for its own lock then."""
+    from dbt.plugins.manager import PluginManager, _get_dbt_modules
+
+    (tmp_path / "dbt_nightly.py").write_text("raise RuntimeError('imported')\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = list(sys.path)
+    with dbt._installed_alone():
+        _get_dbt_modules.cache_clear()
+        found = PluginManager.get_prefixed_modules()
+        assert importlib.util.find_spec("this"), "the standard library is still there"
+        assert importlib.util.find_spec("flow360.processing.landing"), "and so is our own package"
+    assert "dbt_common" in found
+    assert sys.path == before
+    _get_dbt_modules.cache_clear()
+    with pytest.raises(RuntimeError, match="imported"):
+        PluginManager.get_prefixed_modules()
