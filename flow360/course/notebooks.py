@@ -104,8 +104,8 @@ def problems(path: Path) -> list[str]:
     except in cells tagged keep_output | NB04 code cells of 25 lines at most | NB05 the first cell begins with an H1 |
     NB06 a lesson has one cell tagged `parameters` (a lab none or one) | NB07 no shell cells: `lesson.run([...])` |
     NB08 no sleep: `lesson.wait_for(...)` | NB09 kernel python3 | NB10 no stray metadata | NB11 a promised output
-    (`nbval-check-output`) is kept (`keep_output`) and there | NB12 in a solved lab each exercise of course.toml has one
-    cell tagged `check` that calls it, with its code cell right before.
+    (`nbval-check-output`) is kept (`keep_output`) and there | NB12 in a solved lab each exercise of the file beside it
+    has one cell tagged `check` that calls it, with its code cell right before.
     """
     where = f"{path.parent.name}/{path.name}"
     try:

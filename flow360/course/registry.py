@@ -1,31 +1,40 @@
-"""The registry of the course: `course.toml` as dataclasses, and the chapter table of the README made from it."""
+"""The registry of the course as dataclasses, and the chapter table of the README made from it.
+
+`course.toml` holds the chapters, `solutions/STEM.toml` a lab's exercises. An unknown key and a value of the wrong type
+are refused by file, chapter or exercise, and key.
+"""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT
 
 REGISTRY = ROOT / "course.toml"
+_CONFIG = ConfigDict(extra="forbid", strict=True)
+_Texts = Annotated[tuple[str, ...], Field(strict=False)]  # TOML knows lists; what is in one stays strict
 START, END = "<!-- chapters:start -->", "<!-- chapters:end -->"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Exercise:
     """One exercise of a lab: `name` is the check's name, `hints` go from a nudge to nearly the answer."""
 
     name: str
     title: str
-    hints: tuple[str, ...]
+    hints: _Texts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Chapter:
     """One chapter: three notebooks of the same stem and a module of checks."""
 
@@ -33,9 +42,9 @@ class Chapter:
     title: str
     layer: str
     minutes: int
-    services: tuple[str, ...]
-    previous: str | None
-    exercises: tuple[Exercise, ...]
+    services: _Texts
+    previous: str | None = None
+    exercises: tuple[Exercise, ...] = ()
     written: bool = True  # False while its notebooks are in preparation
 
     @property
@@ -56,20 +65,29 @@ class Chapter:
         return f"labs/{self.stem}.ipynb"
 
     @property
+    def hints(self) -> str:
+        """The file of its lab's exercises, in order, with their hints."""
+        return f"solutions/{self.stem}.toml"
+
+    @property
     def checks(self) -> str:
         """The module of its checks, `flow360.checks.c01_sources`."""
         return f"flow360.checks.c{self.stem}"
 
     def exercise(self, name: str) -> Exercise:
-        """The exercise of that name; FlowError when the registry has none."""
+        """The exercise of that name.
+
+        Raises:
+            FlowError: the lab has no such exercise.
+        """
         for exercise in self.exercises:
             if exercise.name == name:
                 return exercise
         known = ", ".join(e.name for e in self.exercises)
-        raise FlowError(f"course.toml: {self.stem} has no exercise {name!r} (it has: {known})", Exit.USAGE)
+        raise FlowError(f"{self.hints} has no exercise {name!r} (it has: {known})", Exit.USAGE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class Course:
     """All chapters, in the order in which they are read."""
 
@@ -92,48 +110,70 @@ class Course:
 
 
 def course(path: Path | None = None) -> Course:
-    """The course as `course.toml` (or the file at `path`) describes it; read once a process."""
+    """The course as `course.toml` (or the file at `path`) and the files of exercises describe it; read once a process.
+
+    Raises:
+        FlowError: a file is missing, or one of its keys or values is wrong.
+    """
     return _read(path or REGISTRY)
 
 
 @cache
 def _read(path: Path) -> Course:
+    chapters: list[Chapter] = []
+    for entry in _tables(path, "chapter"):
+        chapter = _made(Chapter, entry, f"{path.name}: chapter {entry.get('stem', '?')}")
+        before = [one.stem for one in chapters]
+        if chapter.stem in before:
+            raise FlowError(f"{path.name}: chapter {chapter.stem} stands there twice")
+        if chapter.previous not in (None, *before):
+            raise FlowError(f"{path.name}: chapter {chapter.stem}: previous: {chapter.previous!r} is not before it")
+        file = path.parent / chapter.hints
+        exercises = _exercises(file) if chapter.written or file.exists() else ()
+        chapters.append(replace(chapter, exercises=exercises))
+    return Course(tuple(chapters))
+
+
+def _exercises(path: Path) -> tuple[Exercise, ...]:
+    where, found = f"{path.parent.name}/{path.name}", []
+    for entry in _tables(path, "exercise"):
+        exercise = _made(Exercise, entry, f"{where}: exercise {entry.get('name', '?')}")
+        if exercise.name in [one.name for one in found]:
+            raise FlowError(f"{where}: exercise {exercise.name} stands there twice")
+        found.append(exercise)
+    return tuple(found)
+
+
+def _tables(path: Path, name: str) -> list[dict[str, Any]]:
+    """The tables `[[name]]` of a TOML file, which may hold nothing else."""
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise FlowError(f"{path} is missing: is this a complete checkout?") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise FlowError(f"{path.name}: {error}") from None
-    chapters = tuple(_chapter(entry, path.name) for entry in document.get("chapter", []))
-    stems = [chapter.stem for chapter in chapters]
-    for chapter in chapters:
-        if stems.count(chapter.stem) > 1:
-            raise FlowError(f"{path.name}: chapter {chapter.stem} stands there twice")
-        if chapter.previous and chapter.previous not in stems[: stems.index(chapter.stem)]:
-            raise FlowError(f"{path.name}: {chapter.stem}: previous = {chapter.previous!r} is no chapter before it")
-    return Course(chapters)
+    tables = document.get(name)
+    if set(document) != {name} or not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+        raise FlowError(f"{path.name}: it holds {', '.join(document) or 'nothing'}: it must be [[{name}]] tables alone")
+    return tables
 
 
-def _chapter(entry: dict[str, Any], file: str) -> Chapter:
-    stem = entry.get("stem", "?")
+def _made(kind: type, entry: dict[str, Any], where: str) -> Any:
+    """A dataclass out of a table.
+
+    Raises:
+        FlowError: a key is unknown or missing, or its value has the wrong type.
+    """
     try:
-        exercises = tuple(Exercise(e["name"], e["title"], tuple(e["hints"])) for e in entry.get("exercise", []))
-        chapter = Chapter(
-            stem=entry["stem"],
-            title=entry["title"],
-            layer=str(entry["layer"]),
-            minutes=int(entry["minutes"]),
-            services=tuple(entry["services"]),
-            previous=entry.get("previous"),
-            exercises=exercises,
-            written=bool(entry.get("written", True)),
-        )
-    except KeyError as error:
-        raise FlowError(f"{file}: chapter {stem}: {error.args[0]} is missing") from None
-    names = [e.name for e in exercises]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise FlowError(f"{file}: chapter {stem}: exercise {min(twice)} stands there twice")
-    return chapter
+        return kind(**entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "unexpected_keyword_argument":
+        raise FlowError(f"{where}: {key} is not one of its keys")
+    if first["type"].startswith("missing"):
+        raise FlowError(f"{where}: {key} is missing")
+    raise FlowError(f"{where}: {key}: {first['msg']} (found {first['input']!r})")
 
 
 def chapter_table(registry: Course | None = None) -> str:
