@@ -8,8 +8,8 @@ A check is a function whose parameters are named like the learner's variables. I
         orders = limited(fetch_all, 60)()
         expect_equal("fetch_all", found=len(orders), expected=truth(), why="is the last page missing?")
 
-`@exercise` does the rest: it finds title and hints in solutions/STEM.toml, answers "not attempted" while a parameter still
-is a hole, turns whatever the learner's own code raises into one line, and keeps the record.
+`@exercise` does the rest: it finds title and hints in solutions/STEM.toml, answers "not attempted" while a parameter
+still is a hole, turns whatever the learner's own code raises into one line, and keeps the record.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class Check:
     """A check that can be called with the learner's variables and gives hints, one more each time.
 
     Attributes:
-        name: as in solutions/STEM.toml. title: what the exercise is called. run: the bare function, for a check's own tests.
+        name: as in solutions/STEM.toml. title: what the exercise is called. run: the bare function, for its own tests.
     """
 
     def __init__(self, run: Callable[..., None], chapter: Chapter, exercise: Exercise) -> None:

@@ -112,9 +112,7 @@ def forget(*dag_ids: str) -> None:
     """Pause DAGs and delete their runs, so that each date can be started anew; what the runs wrote stays."""
     pause(*dag_ids)
     for dag_id in dag_ids:
-        for one in _api().get("/backfills", params={"dag_id": dag_id, "limit": 100}).json()["backfills"]:
-            if not one["completed_at"]:
-                _api().put(f"/backfills/{one['id']}/cancel")
+        _cancel_backfill(dag_id)
         for one in runs(dag_id):
             if one["state"] not in OVER:
                 _api().patch(path(dag_id, one["dag_run_id"]), json={"state": "failed"})
@@ -238,12 +236,32 @@ def _lines(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def backfill(dag_id: str, first: str, last: str, **options: Any) -> int:
     """Ask for one run for each interval whose logical date lies between two moments; the backfill's id.
 
+    Airflow takes one backfill of a DAG at a time, and calls one complete up to half a minute after its last run. So an
+    older one is cancelled first, and its runs that are under way are awaited: the same call may be made again at once.
+
     Args:
         options: e.g. max_active_runs=2, reprocess_behavior="completed" (none, failed or completed).
     """
     _api().patch(path(dag_id), json={"is_paused": False})
+    if older := _cancel_backfill(dag_id):
+        await_backfill(older)
     body = {"dag_id": dag_id, "from_date": first, "to_date": last, **options}
     return _api().post("/backfills", json=body).json()["id"]
+
+
+def _cancel_backfill(dag_id: str) -> int | None:
+    """Cancel the backfill of a DAG that Airflow does not call complete, if there is one; its id."""
+    newest = {"dag_id": dag_id, "order_by": "-id", "limit": 1}  # an older one is complete, or this one were not there
+    for one in _api().get("/backfills", params=newest).json()["backfills"]:
+        if one["completed_at"]:
+            continue
+        try:
+            _api().put(f"/backfills/{one['id']}/cancel")
+        except FlowError:  # unless the scheduler has completed it meanwhile
+            if not _api().get(f"/backfills/{one['id']}").json()["completed_at"]:
+                raise
+        return one["id"]
+    return None
 
 
 def await_backfill(backfill_id: int, seconds: float = 240) -> None:

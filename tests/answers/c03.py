@@ -150,6 +150,12 @@ def from_midnight_in_paris():
     return five("2026-05-03T22:00Z", "2026-05-07T22:00Z")
 
 
+@right("backfill_five_days")
+def in_a_cell_that_is_run_again_while_its_runs_are_under_way():
+    five("2026-05-03T22:00Z", "2026-05-07T22:00Z", wait=False)
+    return from_midnight_in_paris()
+
+
 @near_miss("backfill_five_days", says="2026-05-04 is missing")
 def from_midnight_in_utc():
     return five("2026-05-04T00:00Z", "2026-05-08T00:00Z")

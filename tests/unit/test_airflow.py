@@ -10,10 +10,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from flow360.errors import FlowError
+from flow360.orchestration import pipelines
 from flow360.primeur.schema import TABLES
 from flow360.settings import ROOT, settings
 from flow360.stack.model import model, read_compose, read_native
@@ -220,3 +223,54 @@ def test_what_is_told_of_a_night_says_when_all_was_well_only_if_it_was(include, 
     assert told["nightly_dbt_nodes", "fail"] == len(failed)
     assert told["nightly_orders", "2026-05-07", "warehouse"] == 403
     assert (("nightly_dbt_last_success_timestamp_seconds",) in told) == (not failed)
+
+
+# --- backfills --------------------------------------------------------------------------------------------------------
+
+
+class Backfills:
+    """Airflow's API for backfills: one that is not complete keeps out the next one, and a complete one no cancel."""
+
+    def __init__(self, completed: bool, refused: str = "") -> None:
+        self.known = {1: completed}
+        self.refused = refused  # "complete": the scheduler completes it right before the cancel; "down": nothing works
+        self.calls: list[str] = []
+
+    def get(self, url: str, params: dict | None = None):
+        rows = [{"id": number, "completed_at": "now" if over else None} for number, over in self.known.items()]
+        found = {"backfills": rows[-1:]} if params else rows[int(url.rpartition("/")[2]) - 1]
+        return SimpleNamespace(json=lambda: found)
+
+    def put(self, url: str):
+        self.calls.append(url)
+        self.known[1] = self.refused != "down"
+        if self.refused:
+            raise FlowError("airflow: 409")
+
+    def patch(self, url: str, json: dict):
+        assert json == {"is_paused": False}
+
+    def post(self, url: str, json: dict):
+        assert all(self.known.values()), "409: there is already a running backfill"
+        self.known[2] = False
+        return SimpleNamespace(json=lambda: {"id": 2})
+
+
+@pytest.mark.parametrize(
+    ("api", "awaited"),
+    [(Backfills(True), []), (Backfills(False), [1]), (Backfills(False, "complete"), [1])],
+    ids=["complete", "open", "completed meanwhile"],
+)
+def test_a_backfill_may_be_asked_for_again_at_once(monkeypatch, api, awaited):
+    waits = []
+    monkeypatch.setattr(pipelines, "_api", lambda: api)
+    monkeypatch.setattr(pipelines, "await_backfill", waits.append)
+    assert pipelines.backfill("lab_reviews", "2026-05-03T22:00Z", "2026-05-07T22:00Z") == 2
+    assert waits == awaited
+    assert api.calls == [f"/backfills/{number}/cancel" for number in awaited]
+
+
+def test_a_backfill_that_cannot_be_cancelled_is_reported(monkeypatch):
+    monkeypatch.setattr(pipelines, "_api", lambda: Backfills(False, "down"))
+    with pytest.raises(FlowError, match="409"):
+        pipelines.backfill("lab_reviews", "2026-05-03T22:00Z", "2026-05-07T22:00Z")
