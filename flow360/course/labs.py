@@ -2,13 +2,12 @@
 
 The solved lab is the only hand-written one. Two markers make the holes of the learner's version:
 
-    answer = warehouse.sum()  # SOLUTION          becomes    answer = ...
-    return pages  # SOLUTION                      becomes    return ...
-    send(topic, key=van_id)  # SOLUTION           becomes    ...
-        key=van_id,  # SOLUTION                   becomes        key=...,      (a line inside brackets)
+    expr  # SOLUTION                              becomes    ...
     # BEGIN SOLUTION                              becomes    ...               (one, at the marker's indent)
     several lines
     # END SOLUTION
+
+What stands before the expression stays: `answer = ...`, `return ...`, and `key=...,` in a call.
 
 A region at the left margin also leaves `name = ...` for each name that it binds and that later code reads, so that a
 check finds the variable. Cells tagged `solution` are dropped; cells tagged `check` or `uses-answer` get the tag
@@ -37,6 +36,7 @@ __all__ = ["build", "check", "digest", "normalise", "problems", "render_all", "w
 
 COMMAND = "flow360 generate"
 _NEAR = re.compile(r"#+\s*((begin|end)\s+)?solutions?\s*[:.!]?", re.IGNORECASE)
+_HOLE = re.compile(r"(\s*(?:return\b\s*|[^=(){}]*[\w\] ]=(?!=)\s*)?).*?(,?)\s*# SOLUTION\s*")
 _LINE, _BEGIN, _END = "# SOLUTION", "# BEGIN SOLUTION", "# END SOLUTION"
 
 
@@ -47,84 +47,22 @@ class _Bad(Exception):
 # --- One cell ---------------------------------------------------------------------------------------------------------
 
 
-def _markers(source: str) -> tuple[list[tuple[int, str, bool]], list[int]]:
-    """The markers of a cell as (line index, marker, stands alone), and the bracket depth at the start of each line."""
-    lines = source.splitlines()
-    depths, depth, found = [0] * (len(lines) + 2), 0, []
-    inside_string: set[int] = set()
+def _markers(source: str) -> dict[int, str]:
+    """The markers of a cell by the index of their line."""
+    found = {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source + "\n").readline):
-            row = token.start[0] - 1
-            if token.type == tokenize.OP:
-                depth += (token.string in "([{") - (token.string in ")]}")
-            elif token.type == tokenize.STRING and token.end[0] > token.start[0]:
-                inside_string.update(range(row, token.end[0] - 1))
-            elif token.type == tokenize.COMMENT and _NEAR.fullmatch(token.string.strip()):
-                text = token.string.strip()
+            text = token.string.strip()
+            if token.type == tokenize.COMMENT and _NEAR.fullmatch(text):
                 if text not in (_LINE, _BEGIN, _END):
-                    raise _Bad(f"line {row + 1}: {text!r} is no marker: write {_LINE}, {_BEGIN} or {_END}")
-                found.append((row, text, not lines[row][: token.start[1]].strip()))
-            if token.type in (tokenize.NL, tokenize.NEWLINE):
-                depths[row + 1] = depth
-    except (tokenize.TokenError, IndentationError, SyntaxError) as error:
+                    raise _Bad(f"line {token.start[0]}: {text!r} is not a marker: write {_LINE}, {_BEGIN} or {_END}")
+                found[token.start[0] - 1] = text
+    except (tokenize.TokenError, SyntaxError) as error:
         raise _Bad(f"it holds a marker and is not Python: {error.args[0]}") from None
-    if inside_string:
-        # a multi-line string keeps the depth of the line on which it began
-        for row in sorted(inside_string):
-            depths[row + 1] = max(depths[row], 1)
-    known = {row for row, _, _ in found}
-    for row, line in enumerate(lines):
-        if row not in known and re.search(r"#\s*(BEGIN |END )?SOLUTION\s*$", line):
+    for row, line in enumerate(source.splitlines()):
+        if row not in found and re.search(r"#\s*(BEGIN |END )?SOLUTION\s*$", line):
             raise _Bad(f"line {row + 1}: a marker inside a string is not seen by the learner's version")
-    return found, depths
-
-
-def _line_hole(line: str, depth: int) -> str:
-    """A line with its marker cut off and its expression replaced by `...`."""
-    code = line[: line.rindex(_LINE)].rstrip()
-    if code.endswith(":"):
-        raise _Bad(f"{code.strip()!r}: put a statement that has a body between {_BEGIN} and {_END}")
-    indent, code = code[: len(code) - len(code.lstrip())], code.lstrip()
-    return indent + (_entry_hole(code) if depth else _statement_hole(code))
-
-
-def _statement_hole(code: str) -> str:
-    try:
-        (statement,) = ast.parse(code).body
-    except (SyntaxError, ValueError) as error:
-        raise _Bad(f"{code!r} is not one whole statement ({error})") from None
-    if isinstance(statement, ast.Return):
-        return "return ..."
-    if isinstance(statement, ast.Assign):
-        before = _until(code, statement.targets[-1])
-    elif isinstance(statement, ast.AnnAssign):
-        before = _until(code, statement.annotation)
-    elif isinstance(statement, ast.AugAssign):
-        before = _until(code, statement.target)
-    else:
-        return "..."
-    return f"{before.rstrip()} = ..."
-
-
-def _entry_hole(code: str) -> str:
-    """A line inside brackets: an element, `name=value` of a call, or `key: value` of a dict."""
-    comma = "," if code.endswith(",") else ""
-    if keyword := re.match(r"\w+\s*=(?!=)", code):
-        return f"{keyword.group()}...{comma}"
-    try:
-        entry = ast.parse(f"{{{code}}}", mode="eval").body
-    except SyntaxError:
-        raise _Bad(f"{code!r} is not one whole element of its brackets: use {_BEGIN} and {_END}") from None
-    if not isinstance(entry, ast.Dict):
-        return f"...{comma}"
-    if entry.keys[0] is None:
-        raise _Bad(f"{code!r} cannot become one hole: use {_BEGIN} and {_END}")
-    return f"{_until('{' + code, entry.keys[0])[1:]}: ...{comma}"
-
-
-def _until(code: str, node: ast.expr) -> str:
-    """The part of one line of code that ends where the node ends (offsets of ast count bytes)."""
-    return code.encode()[: node.end_col_offset].decode()
+    return found
 
 
 def _bound(region: str) -> list[str]:
@@ -161,34 +99,25 @@ def _with_holes(source: str, later: str) -> str:
     """The source with holes for its markers; `later` is the code of the cells that follow."""
     if "solution" not in source.lower():
         return source
-    found, depths = _markers(source)
-    if not found:
+    markers = _markers(source)
+    if not markers:
         return source
     lines, out, begin = source.splitlines(), [], None
-    at = {row: (text, alone) for row, text, alone in found}
     for row, line in enumerate(lines):
-        text, alone = at.get(row, ("", False))
-        if text == _BEGIN:
-            if begin is not None:
-                raise _Bad(f"line {row + 1}: {_BEGIN} inside the region that line {begin + 1} began")
-            if not alone or depths[row]:
-                raise _Bad(f"line {row + 1}: {_BEGIN} must stand alone on its line, between statements")
+        marker = markers.get(row)
+        if marker and (line.strip() == marker) == (marker == _LINE):
+            raise _Bad(f"line {row + 1}: {_BEGIN} and {_END} stand alone on their lines, {_LINE} behind an expression")
+        if begin is not None and marker in (_BEGIN, _LINE):
+            raise _Bad(f"line {row + 1}: {marker} inside the region that line {begin + 1} began")
+        if begin is None and marker == _END:
+            raise _Bad(f"line {row + 1}: {_END} without {_BEGIN}")
+        if marker == _BEGIN:
             begin = row
-        elif text == _END:
-            if begin is None:
-                raise _Bad(f"line {row + 1}: {_END} without {_BEGIN}")
-            if not alone or depths[row]:
-                raise _Bad(f"line {row + 1}: {_END} must stand alone on its line, between statements")
+        elif marker == _END:
             out += _region(lines, begin, row, later)
             begin = None
-        elif text == _LINE:
-            if begin is not None:
-                raise _Bad(f"line {row + 1}: {_LINE} inside the region that line {begin + 1} began")
-            if alone:
-                raise _Bad(f"line {row + 1}: {_LINE} stands behind an expression; for lines use {_BEGIN} and {_END}")
-            if depths[row] != depths[row + 1]:
-                raise _Bad(f"line {row + 1}: the expression goes beyond its line: use {_BEGIN} and {_END}")
-            out.append(_line_hole(line, depths[row]))
+        elif marker == _LINE:
+            out.append(_HOLE.sub(r"\1...\2", line))
         elif begin is None:
             out.append(line)
     if begin is not None:
