@@ -81,7 +81,7 @@ def attempted(**values: Any) -> None:
 
 
 def _hole(value: Any) -> str:
-    """Where the hole is, as the end of a sentence; empty when there is none."""
+    """Say where the hole is, as the end of a sentence; empty when there is none."""
     if value is Ellipsis or (isinstance(value, str) and value.strip() == "..."):
         return "is still `...`."
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -98,15 +98,15 @@ def _hole(value: Any) -> str:
 
 
 def _hole_in_function(function: FunctionType) -> str:
-    # The bytecode of a body that is only `...` (and of `pass`, and of a docstring alone) is "return None".
-    if _is_empty(function.__code__):
-        return "has no body yet: replace the `...` in it."
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, ValueError):
-        return ""  # no source (made by exec, or a lambda inside an expression): the bytecode has to do
+        return ""  # there is no source (made by exec), or it is a lambda inside an expression: somebody wrote it
     definition = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     body = definition.body if definition else []
+    idle = [s for s in body if isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    if body and idle == body:
+        return "has no body yet: replace the `...` in it."
     for node in (inner for statement in body for inner in ast.walk(statement)):
         filled = isinstance(node, ast.Expr | ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Return)
         if filled and isinstance(node.value, ast.Constant) and node.value.value is Ellipsis:
@@ -114,28 +114,11 @@ def _hole_in_function(function: FunctionType) -> str:
     return ""
 
 
-def _is_empty(code: CodeType) -> bool:
-    import dis
-
-    ignored = {"RESUME", "NOP", "RETURN_GENERATOR", "POP_TOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"}
-    if code.co_flags & inspect.CO_GENERATOR:
-        return False
-    steps = [i for i in dis.get_instructions(code) if i.opname not in ignored]
-    if steps and steps[0].opname == "RETURN_CONST":
-        return steps[0].argval in (None, Ellipsis)
-    return (
-        len(steps) >= 2
-        and steps[0].opname == "LOAD_CONST"
-        and steps[1].opname == "RETURN_VALUE"
-        and (steps[0].argval is None or steps[0].argval is Ellipsis)
-    )
-
-
 # --- What a check is written with -----------------------------------------------------------------
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: thousands with commas, long things cut."""
+    """Write a value as a message shows it: thousands with commas, long things cut."""
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int):
@@ -148,20 +131,20 @@ def shown(value: Any) -> str:
 
 
 def expect(condition: Any, message: str) -> None:
-    """NotYet(message) unless the condition holds."""
+    """Raise NotYet(message) unless the condition holds."""
     if not condition:
         raise NotYet(message)
 
 
 def expect_equal(name: str, *, found: Any, expected: Any, why: str = "") -> None:
-    """NotYet("name: expected …, found …: why") unless the two are equal. `why` is a nudge, not the answer."""
+    """Raise NotYet("name: expected …, found …: why") unless the two are equal. `why` is a nudge, not the answer."""
     if found != expected:
         tail = f": {why}" if why else ""
         raise NotYet(f"{name}: expected {shown(expected)}, found {shown(found)}{tail}")
 
 
 def expect_type(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
-    """NotYet unless the value is of that kind (or one of those): "name: expected a list, found a dict"."""
+    """Raise NotYet unless the value is of that kind (or one of those): "name: expected a list, found a dict"."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     # A number that pandas or numpy made is a number.
     if not isinstance(value, tuple({int: numbers.Integral, float: numbers.Real}.get(k, k) for k in kinds)):
@@ -170,7 +153,7 @@ def expect_type(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
 
 
 def limited(func: Callable[..., Any], seconds: float, name: str | None = None) -> Callable[..., Any]:
-    """The learner's function with a deadline: `limited(fetch_all, 60)(url)`.
+    """Give the learner's function a deadline: `limited(fetch_all, 60)(url)`.
 
     It runs in a thread of its own, which cannot be ended by force: after the deadline it is left behind.
 
@@ -292,7 +275,7 @@ def exercise(function: Callable[..., None]) -> Check:
 
 
 def explain(error: Exception, values: dict[str, Any]) -> str:
-    """One line about an unexpected error: which variable, what was raised, and the line of the learner's cell."""
+    """Say in one line of an unexpected error which variable, what was raised, and the line of the learner's cell."""
     if isinstance(error, FlowError):
         said = str(error)
     else:
@@ -318,7 +301,7 @@ def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
 
 
 def _codes(value: Any) -> set[CodeType]:
-    """The code of a function, or of the methods of a class or an object."""
+    """Find the code of a function, or of the methods of a class or an object."""
     if isinstance(value, (list, tuple)):
         return set().union(*(_codes(v) for v in value))
     function = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else value
@@ -329,7 +312,7 @@ def _codes(value: Any) -> set[CodeType]:
 
 
 def _is_learners(code: CodeType) -> bool:
-    """Whether the code was written in a cell: not ours, not the standard library's, not an installed package's."""
+    """Say whether the code was written in a cell: not ours, not the standard library's, not an installed package's."""
     file = code.co_filename
     if file.startswith("<frozen"):
         return False

@@ -110,7 +110,6 @@ exec("def stub():\n    '''doc'''\n    ...\n", FROM_EXEC)
         hole_returned,
         Half,
         Half().open,
-        FROM_EXEC["stub"],
     ],
 )
 def test_a_hole_is_not_attempted(value) -> None:
@@ -131,9 +130,14 @@ def generator():
     yield 1
 
 
+def nothing_found():
+    return None
+
+
 @pytest.mark.parametrize(
     "value",
-    [None, 0, "", "a ... b", [], {}, slices, annotated, generator, lambda: 1, lambda x: x, int, len, Half.done, Path()],
+    [None, 0, "", "a ... b", [], {}, slices, annotated, generator, lambda: 1, lambda x: x, int, len, Half.done, Path()]
+    + [nothing_found, lambda: None, FROM_EXEC["stub"]],
 )
 def test_an_answer_is_attempted(value) -> None:
     attempted(answer=value)
