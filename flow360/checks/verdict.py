@@ -104,8 +104,8 @@ def _hole_in_function(function: FunctionType) -> str:
         return ""  # there is no source (made by exec), or it is a lambda inside an expression: somebody wrote it
     definition = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     body = definition.body if definition else []
-    idle = [s for s in body if isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-    if body and idle == body:
+    sayings = [s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)]
+    if body and all(s in sayings or isinstance(s, ast.Pass) for s in body):
         return "has no body yet: replace the `...` in it."
     for node in (inner for statement in body for inner in ast.walk(statement)):
         filled = isinstance(node, ast.Expr | ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Return)
