@@ -15,6 +15,7 @@ import yaml
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
+from flow360.waiting import wait_for
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -132,6 +133,21 @@ class Prometheus:
             if name in (None, one["labels"]["alertname"])
         ]
         return pd.DataFrame(rows, columns=["alert", "state", "since", "summary"])
+
+    def await_scrape(self, *jobs: str, seconds: float = 30) -> float:
+        """Wait until Prometheus has asked these jobs anew: a number read earlier does not know what was just done.
+
+        Returns:
+            A moment (seconds since 1970) for `at`: everything that was done before the call can be seen there.
+
+        Raises:
+            FlowError: a job did not answer within `seconds`.
+        """
+        called = time.time()
+        each = [f'min(timestamp(up{{job="{job}"}}) and up{{job="{job}"}} == 1)' for job in jobs]
+        what = f"Prometheus to ask {', '.join(jobs)}"
+        wait_for(lambda: all((self.value(one) or 0) > called for one in each), seconds, what)
+        return time.time()
 
     # --- what the learner adds
 

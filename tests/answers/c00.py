@@ -8,6 +8,8 @@ from tests.answers import near_miss, right
 
 COUNT = "select store_id, count(*) from primeur.orders group by store_id order by count(*) {} limit 1"
 
+OTHERS = "select van_id from primeur.temperatures where van_id <> 'VAN-03' group by van_id order by {} desc limit 1"
+
 
 def number(query: str) -> float:
     return lesson.sql(query).iat[0, 0]
@@ -38,6 +40,11 @@ def share():
     return float(number("select avg((delivered_at > promised_to)::int) from primeur.deliveries"))
 
 
+@right("late_share")
+def three_decimals():
+    return round(share(), 3)
+
+
 @near_miss("late_share", says="percentage")
 def percentage():
     return float(number("select 100 * avg((delivered_at > promised_to)::int) from primeur.deliveries"))
@@ -55,12 +62,17 @@ def after_the_start():
 
 @right("warmest_van")
 def highest_reading():
-    return number("select van_id from primeur.temperatures order by celsius desc limit 1")
+    return number(OTHERS.format("max(celsius)"))
 
 
-@near_miss("warmest_van", says="hides in an average")
+@near_miss("warmest_van", says="hide in one")
 def highest_average():
-    return number("select van_id from primeur.temperatures group by van_id order by avg(celsius) desc limit 1")
+    return number(OTHERS.format("avg(celsius)"))
+
+
+@near_miss("warmest_van", says="in the workshop already")
+def the_van_of_the_lesson():
+    return "VAN-03"
 
 
 @near_miss("warmest_van", says="str")

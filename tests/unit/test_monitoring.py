@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 
 import pytest
 import yaml
@@ -87,6 +88,27 @@ def test_series_are_named_by_the_labels_in_which_they_differ():
     assert metrics._names(two) == ["ia a", "ib b"]
     assert metrics._names([{"__name__": "up", "job": "a"}]) == ["up"]
     assert metrics._names([{"route": "/orders"}]) == ["/orders"]
+
+
+def test_a_number_is_read_when_prometheus_has_asked_each_job_anew(monkeypatch):
+    """A scrape from before the call does not count, and neither does one that nobody answered (an empty result)."""
+    prom, now = metrics.Prometheus(), time.time()
+    answers = {"kafka": [now - 1, None, now + 60], "kafka-exporter": [now + 60]}
+
+    def value(promql):
+        said = answers["kafka" if '"kafka"' in promql else "kafka-exporter"]
+        return said.pop(0) if len(said) > 1 else said[0]
+
+    monkeypatch.setattr(prom, "value", value)
+    assert prom.await_scrape("kafka", "kafka-exporter") >= now
+    assert answers["kafka"] == [now + 60]
+
+
+def test_a_job_that_does_not_answer_is_named(monkeypatch):
+    prom = metrics.Prometheus()
+    monkeypatch.setattr(prom, "value", lambda promql: None)
+    with pytest.raises(FlowError, match="Prometheus to ask market-api"):
+        prom.await_scrape("market-api", seconds=0.1)
 
 
 def test_the_api_counts_its_answers_by_route_and_not_by_path(tmp_path):
