@@ -35,7 +35,7 @@ class Prometheus:
     # --- questions
 
     def query(self, promql: str, at: float | None = None) -> pd.DataFrame:
-        """What an expression is worth now, or `at` a moment (seconds since 1970): one row for each series.
+        """Ask what an expression is worth now, or `at` a moment (seconds since 1970): one row for each series.
 
         Returns:
             The labels as columns, and `value`; a range such as `up[10s]` gives `time` beside it, a row a sample.
@@ -52,7 +52,7 @@ class Prometheus:
         return pd.DataFrame(rows, columns=None if rows else ["value"])
 
     def value(self, promql: str, at: float | None = None) -> float | None:
-        """The one number of an expression, or None where there is none yet.
+        """Ask for the one number of an expression; None where there is none yet.
 
         Raises:
             FlowError: as `query`; or the expression has several series.
@@ -63,7 +63,7 @@ class Prometheus:
         return None if rows.empty else float(rows["value"].iat[0])
 
     def query_range(self, promql: str, minutes: float = 5, step: float = 2, end: float | None = None) -> pd.DataFrame:
-        """An expression over the last minutes, every `step` seconds.
+        """Ask for an expression over the last minutes, every `step` seconds.
 
         Returns:
             One column for each series, named by the labels in which they differ; the index is the time (UTC).
@@ -75,7 +75,7 @@ class Prometheus:
     def series(
         self, promql: str, minutes: float = 5, step: float = 2, end: float | None = None
     ) -> list[tuple[dict[str, str], pd.Series]]:
-        """The same with all labels: (labels, values by time) for each series, as a drawing needs it."""
+        """Ask the same with all labels: (labels, values by time) for each series, as a drawing needs it."""
         end = end or time.time()
         found = self._ask("query_range", query=promql, start=end - 60 * minutes, end=end, step=step)["result"]
         return [
@@ -90,7 +90,7 @@ class Prometheus:
         ]
 
     def targets(self) -> pd.DataFrame:
-        """Whom Prometheus asks: job, address, health (up, down, unknown), how long an answer takes, the last error."""
+        """List whom Prometheus asks: job, address, health (up, down, unknown), time of an answer, last error."""
         rows = [
             {
                 "job": one["labels"]["job"],
@@ -104,7 +104,7 @@ class Prometheus:
         return pd.DataFrame(rows, columns=["job", "asked", "health", "milliseconds", "error"])
 
     def alerts(self, name: str | None = None) -> pd.DataFrame:
-        """What Prometheus finds: alert, state (pending, firing), since, value, labels; one alert's only, if named."""
+        """List what Prometheus finds: alert, state (pending, firing), since, value, labels; only the named one, if any."""
         rows = [
             {
                 "alert": one["labels"]["alertname"],
@@ -119,7 +119,7 @@ class Prometheus:
         return pd.DataFrame(rows, columns=["alert", "state", "since", "value", "labels"])
 
     def told(self, name: str | None = None) -> pd.DataFrame:
-        """What Alertmanager would tell people now: alert, state (active, suppressed), since, summary."""
+        """List what Alertmanager would report to people now: alert, state (active, suppressed), since, summary."""
         port = settings().alertmanager_port
         found = self._get(f"http://127.0.0.1:{port}/api/v2/alerts", "alertmanager").json()
         rows = [
@@ -135,7 +135,7 @@ class Prometheus:
         return pd.DataFrame(rows, columns=["alert", "state", "since", "summary"])
 
     def await_scrape(self, *jobs: str, seconds: float = 30) -> float:
-        """Wait until Prometheus has asked these jobs anew: a number read earlier does not know what was just done.
+        """Wait until Prometheus has asked these jobs again: a number read earlier does not know what was just done.
 
         Returns:
             A moment (seconds since 1970) for `at`: everything that was done before the call can be seen there.
@@ -181,7 +181,7 @@ class Prometheus:
             text: the file: `groups`, each with `rules`.
 
         Raises:
-            FlowError: it is no YAML, or Prometheus refuses an expression; the rules in force stay as they were.
+            FlowError: it is not YAML, or Prometheus refuses an expression; the rules in force stay as they were.
         """
         file = settings().rules_dir / f"{name}.yml"
         before = file.read_text("utf-8") if file.exists() else None
@@ -245,7 +245,7 @@ def _labels(metric: dict[str, str]) -> dict[str, str]:
 
 
 def _names(metrics: list[dict[str, str]]) -> list[str]:
-    """A short, different name for each series: the labels that are not the same in all of them."""
+    """Find a short, different name for each series: the labels that are not the same in all of them."""
     keys = {key for metric in metrics for key in metric}
     differing = sorted(key for key in keys if len({metric.get(key) for metric in metrics}) > 1)
     if len(metrics) == 1:
@@ -263,7 +263,7 @@ def _samples(series: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _expressions(text: str) -> Iterable[str]:
-    """The `expr` of each rule in a rule file."""
+    """List the `expr` of each rule in a rule file."""
     try:
         groups = yaml.safe_load(text)["groups"]
         found = [str(rule["expr"]) for group in groups for rule in group["rules"]]

@@ -48,7 +48,7 @@ class _Bad(Exception):
 
 
 def _markers(source: str) -> dict[int, str]:
-    """The markers of a cell by the index of their line."""
+    """Find the markers of a cell by the index of their line."""
     found = {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source + "\n").readline):
@@ -66,7 +66,7 @@ def _markers(source: str) -> dict[int, str]:
 
 
 def _bound(region: str) -> list[str]:
-    """The names that the statements of a region bind at the left margin, in order; imports do not count."""
+    """List the names that the statements of a region bind at the left margin, in order; imports do not count."""
     names: list[str] = []
     for statement in ast.parse(region).body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -87,7 +87,7 @@ def _bound(region: str) -> list[str]:
 
 
 def _read_names(source: str) -> set[str]:
-    """Every name that some code reads; a cell that is not plain Python (a magic) is read word by word."""
+    """Find every name that some code reads; a cell that is not plain Python (a magic) is read word by word."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -96,7 +96,7 @@ def _read_names(source: str) -> set[str]:
 
 
 def _with_holes(source: str, later: str) -> str:
-    """The source with holes for its markers; `later` is the code of the cells that follow."""
+    """Make holes of the markers of a cell; `later` is the code of the cells that follow."""
     if "solution" not in source.lower():
         return source
     markers = _markers(source)
@@ -150,7 +150,7 @@ def _region(lines: list[str], begin: int, end: int, later: str) -> list[str]:
 
 
 def build(solution: nbformat.NotebookNode, source: str = "solutions/") -> nbformat.NotebookNode:
-    """The learner's version of a solved lab.
+    """Build the learner's version of a solved lab.
 
     Args:
         solution: the solved lab; it is not changed.
@@ -182,7 +182,7 @@ def build(solution: nbformat.NotebookNode, source: str = "solutions/") -> nbform
 
 
 def digest(lab: nbformat.NotebookNode) -> str:
-    """A short hash of what a person could edit: types, tags and sources of the cells, not outputs."""
+    """Hash what a person could edit: types, tags and sources of the cells, not outputs."""
     cells = [[cell.get("id", ""), cell.cell_type, _tags(cell), cell.source] for cell in lab.cells]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
 
@@ -195,7 +195,7 @@ def _tags(cell: Any) -> list[str]:
 
 
 def render_all(root: Path) -> dict[Path, bytes]:
-    """Every lab that `root/solutions` generates, as {path below labs/: bytes}, rendered in memory."""
+    """Render every lab that `root/solutions` generates, as {path below labs/: bytes}, in memory."""
     return {
         root / "labs" / path.name: dumps(build(read(path), f"solutions/{path.name}"))
         for path in sorted((root / "solutions").glob("*.ipynb"))
@@ -203,7 +203,7 @@ def render_all(root: Path) -> dict[Path, bytes]:
 
 
 def check(root: Path) -> list[str]:
-    """What keeps labs/ from being what solutions/ generates: stale, edited, missing and orphan files; [] when none."""
+    """Name what keeps labs/ from being what solutions/ generates: stale, edited, missing, orphan files; [] when none."""
     wanted = render_all(root)
     found = []
     for path, content in wanted.items():

@@ -75,7 +75,7 @@ class Chapter:
         return f"flow360.checks.c{self.stem}"
 
     def exercise(self, name: str) -> Exercise:
-        """The exercise of that name.
+        """Find the exercise of that name.
 
         Raises:
             FlowError: the lab has no such exercise.
@@ -94,7 +94,7 @@ class Course:
     chapters: tuple[Chapter, ...]
 
     def chapter(self, name: str) -> Chapter:
-        """A chapter by stem (`01_sources`), number (`01`, `1`) or notebook path.
+        """Find a chapter by stem (`01_sources`), number (`01`, `1`) or notebook path.
 
         Raises:
             FlowError: no such chapter; the message names the nearest one.
@@ -110,7 +110,7 @@ class Course:
 
 
 def course(path: Path | None = None) -> Course:
-    """The course as `course.toml` (or the file at `path`) and the files of exercises describe it; read once a process.
+    """Read the course from `course.toml` (or the file at `path`) and the files of exercises, once a process.
 
     Raises:
         FlowError: a file is missing, or one of its keys or values is wrong.
@@ -145,7 +145,7 @@ def _exercises(path: Path) -> tuple[Exercise, ...]:
 
 
 def _tables(path: Path, name: str) -> list[dict[str, Any]]:
-    """The tables `[[name]]` of a TOML file, which may hold nothing else."""
+    """Read the tables `[[name]]` of a TOML file, which may hold nothing else."""
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _tables(path: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _made(kind: type, entry: dict[str, Any], where: str) -> Any:
-    """A dataclass out of a table.
+    """Make a dataclass out of a table.
 
     Raises:
         FlowError: a key is unknown or missing, or its value has the wrong type.
@@ -177,7 +177,7 @@ def _made(kind: type, entry: dict[str, Any], where: str) -> Any:
 
 
 def chapter_table(registry: Course | None = None) -> str:
-    """The chapters as a Markdown table: links to lesson and lab, layer, services, minutes, exercises."""
+    """Write the chapters as a Markdown table: links to lesson and lab, layer, services, minutes, exercises."""
     rows = [
         "| | Lesson | Layer | What it starts | Minutes | Lab |",
         "|---|---|---|---|---:|---|",
@@ -192,7 +192,7 @@ def chapter_table(registry: Course | None = None) -> str:
 
 
 def render_readme(text: str, registry: Course | None = None) -> str:
-    """`text` with the region between the two `chapters` marks replaced by the current table.
+    """Replace the region between the two `chapters` marks of a text by the current table.
 
     Raises:
         FlowError: a mark is missing, doubled, or the end stands before the start.

@@ -37,7 +37,7 @@ def _api() -> requests.Session:
 
 
 def path(dag_id: str, run_id: str = "", *more: str) -> str:
-    """The path of a DAG, or of one of its runs and what is below it."""
+    """Build the path of a DAG, or of one of its runs and what is below it."""
     parts = [f"/dags/{dag_id}", *(["dagRuns", quote(run_id, safe="")] if run_id else []), *more]
     return "/".join(parts)
 
@@ -46,7 +46,7 @@ def path(dag_id: str, run_id: str = "", *more: str) -> str:
 
 
 def import_error(file: Path) -> str | None:
-    """The last line of why the dag-processor could not read a file, or None."""
+    """Quote the last line of why the dag-processor could not read a file, or None."""
     errors = _api().get("/importErrors", params={"limit": 100}).json()["import_errors"]
     name = file.relative_to(DAGS).as_posix()
     found = next((one for one in errors if one["filename"] == name), None)
@@ -56,7 +56,7 @@ def import_error(file: Path) -> str | None:
 
 
 def loaded(dag_id: str, since: float = 0.0) -> dict[str, Any] | None:
-    """What Airflow knows of a DAG, or None while its file has not been read (after `since`, a time.time())."""
+    """Ask what Airflow knows of a DAG; None while its file has not been read (after `since`, a time.time())."""
     rows = _api().get("/dags", params={"dag_id_pattern": dag_id, "limit": 100}).json()["dags"]
     row = next((row for row in rows if row["dag_id"] == dag_id and not row["is_stale"]), None)
     return row if row and _moment(row["last_parsed_time"]) > since else None
@@ -73,7 +73,7 @@ def await_dag(file: str | Path, seconds: float = 60) -> dict[str, Any]:
         file: a path, or the file's name in dags/lab.
 
     Returns:
-        The DAG as the API tells it.
+        The DAG as the API reports it.
 
     Raises:
         FlowError: the file is missing, cannot be imported, or was not read in time.
@@ -109,7 +109,7 @@ def remove(*names: str) -> None:
 
 
 def forget(*dag_ids: str) -> None:
-    """Pause DAGs and delete their runs, so that each date can be started anew; what the runs wrote stays."""
+    """Pause DAGs and delete their runs, so that each date can be started again; what the runs wrote stays."""
     pause(*dag_ids)
     for dag_id in dag_ids:
         _cancel_backfill(dag_id)
@@ -143,7 +143,7 @@ def start(dag_id: str, logical_date: str | None = None, conf: Mapping[str, Any] 
 
 
 def rerun(dag_id: str, logical_date: str, conf: Mapping[str, Any] | None = None) -> str:
-    """The run of that date, started, or cleared if there is one (which keeps its conf); its id."""
+    """Start the run of that date, or clear it if there is one (which keeps its conf), and return its id."""
     wanted = _moment(logical_date)
     for one in runs(dag_id, order_by="-id"):
         if one["logical_date"] and _moment(one["logical_date"]) == wanted:
@@ -154,35 +154,35 @@ def rerun(dag_id: str, logical_date: str, conf: Mapping[str, Any] | None = None)
 
 
 def pause(*dag_ids: str) -> None:
-    """No new runs by themselves, and no new tasks."""
+    """Let DAGs start no new runs by themselves, and no new tasks."""
     for dag_id in dag_ids:
         _api().patch(path(dag_id), json={"is_paused": True})
 
 
 def run(dag_id: str, run_id: str) -> dict[str, Any]:
-    """One run: state, data_interval_start, run_type, conf ..."""
+    """Ask for one run: state, data_interval_start, run_type, conf ..."""
     return _api().get(path(dag_id, run_id)).json()
 
 
 def runs(dag_id: str, **filters: Any) -> list[dict[str, Any]]:
-    """The runs of a DAG (100 at most) by logical date, e.g. `state="success"`, `run_type="backfill"`."""
+    """List the runs of a DAG (100 at most) by logical date, e.g. `state="success"`, `run_type="backfill"`."""
     order = {"order_by": "logical_date", "limit": 100}
     return _api().get(path(dag_id) + "/dagRuns", params={**order, **filters}).json()["dag_runs"]
 
 
 def tasks(dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    """The task instances of a run: task_id, state, try_number, start_date, duration ..."""
+    """List the task instances of a run: task_id, state, try_number, start_date, duration ..."""
     answer = _api().get(path(dag_id, run_id, "taskInstances"), params={"limit": 100})
     return answer.json()["task_instances"]
 
 
 def states(dag_id: str, run_id: str) -> dict[str, str | None]:
-    """The state of each task of a run, by task_id."""
+    """List the state of each task of a run, by task_id."""
     return {one["task_id"]: one["state"] for one in tasks(dag_id, run_id)}
 
 
 def finish(dag_id: str, run_id: str, seconds: float = 120) -> str:
-    """Wait until a run is over; "success" or "failed"."""
+    """Wait until a run is over, and return "success" or "failed"."""
     what = f"{dag_id} {run_id} to end"
     return wait_for(lambda: (s := run(dag_id, run_id)["state"]) in OVER and s, seconds, what, every=0.3)
 
@@ -218,7 +218,7 @@ def repeat(dag_id: str, run_id: str, task_ids: Sequence[str] = (), downstream: b
 
 
 def log(dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> list[str]:
-    """The lines that one attempt of a task logged; one line stands for an exception."""
+    """Read the lines that one attempt of a task logged; one line stands for an exception."""
     url = path(dag_id, run_id, "taskInstances", task_id, "logs", str(attempt))
     content = _api().get(url, headers={"Accept": "application/json"}).json()["content"]
     return list(_lines(content))
