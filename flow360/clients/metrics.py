@@ -104,7 +104,7 @@ class Prometheus:
         return pd.DataFrame(rows, columns=["job", "asked", "health", "milliseconds", "error"])
 
     def alerts(self, name: str | None = None) -> pd.DataFrame:
-        """List what Prometheus finds: alert, state (pending, firing), since, value, labels; only the named one, if any."""
+        """List the alerts: alert, state (pending, firing), since, value, labels; those of one name, if given."""
         rows = [
             {
                 "alert": one["labels"]["alertname"],
@@ -268,7 +268,7 @@ def _expressions(text: str) -> Iterable[str]:
         groups = yaml.safe_load(text)["groups"]
         found = [str(rule["expr"]) for group in groups for rule in group["rules"]]
     except yaml.YAMLError as error:
-        raise FlowError(f"the rules are no YAML: {' '.join(str(error).split())[:200]}", Exit.USAGE) from None
+        raise FlowError(f"the rules are not YAML: {' '.join(str(error).split())[:200]}", Exit.USAGE) from None
     except (KeyError, TypeError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else "the form is another one"
         raise FlowError(f"the rules need groups: [{{name, rules: [{{alert, expr}}]}}]: {said}", Exit.USAGE) from None

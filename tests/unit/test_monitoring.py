@@ -71,7 +71,7 @@ def test_an_unknown_dashboard_and_panel_are_one_line():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: [", "no YAML"),
+        ("a: [", "not YAML"),
         ("groups: 1", "the form is another one"),
         ("rules: []", "'groups' is missing"),
         ("groups: [{name: a, rules: [{alert: X}]}]", "'expr' is missing"),
