@@ -203,7 +203,7 @@ def render_all(root: Path) -> dict[Path, bytes]:
 
 
 def check(root: Path) -> list[str]:
-    """Name what keeps labs/ from being as solutions/ generates: stale, edited, missing, orphan files; [] when none."""
+    """Name what keeps labs/ from being what solutions/ make: stale, edited, missing, orphan files; [] when none."""
     wanted = render_all(root)
     found = []
     for path, content in wanted.items():
