@@ -8,6 +8,7 @@ import pytest
 
 from flow360.course.registry import END, START, Chapter, Course, Exercise, chapter_table, course, render_readme
 from flow360.errors import FlowError
+from flow360.settings import ROOT
 from flow360.stack.model import read_compose
 
 
