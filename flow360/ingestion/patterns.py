@@ -7,13 +7,18 @@ Chapter 02 shows them, tests/faults breaks them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import reprlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from flow360 import clients
+from flow360.errors import FlowError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,10 +40,10 @@ class Fetched:
 
     Attributes:
         items: the good ones by key, each once, in the order of their first arrival.
-        rejected: (item, reason) of those that `check` refused.
+        rejected: (item, reason) of those that `check` refused, or that have no key.
         doubled: items that had come before.
         requests: how many were sent, retries included.
-        retries: how often something was tried again, by cause: "429", "500", "timeout", "cut".
+        retries: how often something was tried again, by cause: "429", "500", "timeout", "cut", "200" (no page in it).
     """
 
     items: dict[Any, Item] = field(default_factory=dict)
@@ -48,8 +53,8 @@ class Fetched:
     retries: Counter[str] = field(default_factory=Counter)
 
 
-class GaveUp(Exception):
-    """A page did not come, however often it was asked for; the message says what came instead."""
+class GaveUp(FlowError):
+    """A page did not come, however often it was asked for, or the pages do not end; the message says what came."""
 
 
 # [START fetch_all]
@@ -61,35 +66,55 @@ def fetch_all(
     check: Callable[[Item], str | None] = lambda _: None,
     attempts: int = 6,
     seconds: float = 5.0,
+    pages: int = 10_000,
 ) -> Fetched:
     """Read every page of a list.
 
     Args:
         session: `clients.api()`, or any session that joins paths to an address.
         key: the field that tells two items apart.
-        check: a reason to refuse an item, or None.
+        check: a reason to refuse an item, or None; what it raises is a reason, too.
         attempts: requests for one page at most, however they end.
         seconds: how long one answer may take, body included.
+        pages: so many at most.
 
     Raises:
-        GaveUp: one page failed `attempts` times, or the service refused the request (4xx) or wants a long wait.
+        GaveUp: one page failed `attempts` times, the service refused the request (4xx) or wants a long wait, or its
+            pages have no end: a cursor that is empty or came before, or more than `pages` of them.
     """
-    result, seen, cursor = Fetched(), set(), None
-    while True:
-        wanted = {"limit": 100, **(params or {})} | ({"cursor": cursor} if cursor else {})
+    result, seen, cursors, cursor = Fetched(), set(), set(), None
+    for _ in range(pages):
+        wanted = {"limit": 100, **(params or {})} | ({} if cursor is None else {"cursor": cursor})
         page = _page(session, path, wanted, result, attempts, seconds)
         for item in page["items"]:
-            if item.get(key) in seen:
+            number = item.get(key) if isinstance(item, dict) else None
+            if not isinstance(number, str | int | float):
+                result.rejected.append((item, f"no {key}"))
+                continue
+            if number in seen:
                 result.doubled += 1
                 continue
-            seen.add(item.get(key))
-            if reason := check(item):
+            seen.add(number)
+            if reason := _judged(check, item):
                 result.rejected.append((item, reason))
             else:
-                result.items[item[key]] = item
+                result.items[number] = item
         cursor = page["next_cursor"]
         if cursor is None:
             return result
+        if cursor == "" or not isinstance(cursor, str | int):
+            raise GaveUp(f"GET {path}: next_cursor is {reprlib.repr(cursor)}: neither a bookmark nor the end (null)")
+        if cursor in cursors:
+            raise GaveUp(f"GET {path}: next_cursor is {reprlib.repr(cursor)} once more: the walk would never end")
+        cursors.add(cursor)
+    raise GaveUp(f"GET {path}: no end after {pages:,} pages, the last next_cursor is {reprlib.repr(cursor)}")
+
+
+def _judged(check: Callable[[Item], str | None], item: Item) -> str | None:
+    try:
+        return check(item)
+    except Exception as error:  # noqa: BLE001 - an item that the check stumbles over is not a good one
+        return f"{type(error).__name__}: {error}"
 
 
 # [END fetch_all]
@@ -99,7 +124,7 @@ def fetch_all(
 def _page(
     session: requests.Session, path: str, params: Item, result: Fetched, attempts: int, seconds: float
 ) -> dict[str, Any]:
-    """One page, asked for again after 429, 500 to 599, a time-out or a cut connection."""
+    """One page, asked for again after 429, 500 to 599, a time-out, a cut connection, or a 200 that is not a page."""
     import requests
 
     cause = ""
@@ -111,22 +136,47 @@ def _page(
         pause = min(0.1 * 2**attempt, 5) * random.uniform(0.5, 1)
         try:
             with session.get(path, params=params, timeout=seconds, stream=True) as answer:
-                if answer.status_code == 200:
-                    return json.loads(_body(answer, seconds))
-                cause = f"{answer.status_code} {answer.reason}"
-                if answer.status_code == 429:
-                    pause = float(answer.headers.get("Retry-After", pause))
-                    if pause > LONGEST_PAUSE:
-                        raise GaveUp(f"GET {path}: {cause}: it asks to wait {pause:.0f} s")
-                elif answer.status_code < 500:
-                    raise GaveUp(f"GET {path}: {cause}: {answer.text[:200]}")
+                body = _body(answer, seconds)
         except requests.Timeout:
             cause = f"timeout of {seconds} s"
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            cause = "cut connection"
+        except requests.RequestException as error:
+            cause = f"cut connection ({type(error).__name__})"
+        else:
+            said = " ".join(body.decode("utf-8", "replace").split())[:200]
+            if answer.status_code == 200:
+                if page := _parsed(body):
+                    return page
+                cause = f"200 without items and next_cursor: {said or 'an empty body'}"
+            else:
+                cause = f"{answer.status_code} {answer.reason}"
+                if answer.status_code != 429 and answer.status_code < 500:
+                    raise GaveUp(f"GET {path}: {cause}: {said}")
+                pause = max(pause, _asked_to_wait(answer))
+                if pause > LONGEST_PAUSE:
+                    raise GaveUp(f"GET {path}: {cause}: it asks to wait {pause:.0f} s")
         if attempt < attempts - 1:
             time.sleep(pause)
     raise GaveUp(f"GET {path}: {attempts} attempts, the last one: {cause}")
+
+
+def _parsed(body: bytes) -> dict[str, Any] | None:
+    """The page, or None for HTML, half a body, an error with a good status, and whatever else is not a page."""
+    try:
+        page = json.loads(body)
+        return page if isinstance(page["items"], list) and "next_cursor" in page else None
+    except Exception:  # noqa: BLE001 - a parser has many ways to refuse: ValueError, TypeError, RecursionError …
+        return None
+
+
+def _asked_to_wait(answer: requests.Response) -> float:
+    """Seconds that Retry-After asks for, as a number or as a date; 0 when it says nothing that can be done."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        return Retry().parse_retry_after(answer.headers.get("Retry-After", "0"))
+    except (InvalidHeader, ValueError, OverflowError):
+        return 0.0
 
 
 def _body(answer: requests.Response, seconds: float) -> bytes:
@@ -172,14 +222,14 @@ def decode_json(record: Any, fields: Mapping[str, type | tuple[type, ...]], max_
         raise BadRecord("too large", f"{len(record.value)} bytes, {max_bytes} allowed")
     try:
         value = json.loads(record.value or b"")
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001 - not ValueError alone: brackets nested too deep are a RecursionError
         raise BadRecord("bad json", str(error)) from None
     if not isinstance(value, dict):
         raise BadRecord("wrong schema", f"a {type(value).__name__} instead of an object")
     for name, kind in fields.items():
         # In Python True is an int; in data it is not.
         if not isinstance(value.get(name), kind) or isinstance(value.get(name), bool):
-            raise BadRecord("wrong schema", f"{name} is {value.get(name)!r}")
+            raise BadRecord("wrong schema", f"{name} is {reprlib.repr(value.get(name))}")
     return value
 
 
@@ -199,32 +249,69 @@ def consume_with_dead_letters(
     handle: Callable[[Any], None],
     idle_seconds: float = 5.0,
 ) -> Consumed:
-    """Hand each record to `handle`; set aside, with the cause, what it refuses with BadRecord.
+    """Hand each record to `handle`; set aside, with the cause, what it cannot process.
 
-    A dead letter keeps key, value and headers byte for byte, and gets five headers more. Offsets are committed after a
-    batch was handled and its dead letters were acknowledged: at least once. Ends after `idle_seconds` with no record.
+    That is what it refuses with BadRecord, and whatever else it raises. An error of the outside (a network, a broker, a
+    database that is away) or a name that does not exist is not the record's fault and comes through: nothing of the
+    batch is committed then. Offsets are committed after a batch was handled and its dead letters were acknowledged: at
+    least once. Ends after `idle_seconds` with no record.
     """
-    done = Consumed()
+    from kafka.errors import KafkaError
+    from psycopg import Error as DatabaseError
+
+    done, room = Consumed(), 0
     while batches := consumer.poll(timeout_ms=int(idle_seconds * 1000)):
-        sent = []
         for record in (record for batch in batches.values() for record in batch):
             try:
                 handle(record)
                 done.delivered += 1
-            except BadRecord as bad:
-                headers = [*record.headers, *_why(record, bad)]
-                sent.append(producer.send(dead_letter_topic, key=record.key, value=record.value, headers=headers))
-                done.dead[bad.cause] += 1
-        for letter in sent:
-            letter.get(timeout=30)  # raises when the broker did not take it: then nothing is committed
+            except (OSError, FlowError, KafkaError, DatabaseError, NameError):
+                raise
+            except Exception as error:  # noqa: BLE001 - or the record would end every consumer that comes after us
+                cause = getattr(error, "cause", type(error).__name__)
+                room = room or _room(producer, dead_letter_topic)
+                letter = _letter(record, cause, str(error) or cause, room)
+                producer.send(dead_letter_topic, **letter).get(timeout=30)  # raises when the broker did not take it
+                done.dead[cause] += 1
         consumer.commit()
     return done
 
 
-def _why(record: Any, bad: BadRecord) -> list[tuple[str, bytes]]:
-    about = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    about |= {"cause": bad.cause, "message": str(bad)}
-    return [(f"error.{name}", str(value).encode()) for name, value in about.items()]
+def _letter(record: Any, cause: str, message: str, room: int) -> Item:
+    """The dead letter of a record: its key, value and headers byte for byte, and seven headers more.
+
+    Where that is more than `room` bytes, key and value are cut and the record's own headers left out: `error.bytes` and
+    `error.sha256` are those of the whole value, which still is where topic, partition and offset say.
+    """
+    value = record.value or b""
+    about = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "cause": cause}
+    about |= {"message": message, "bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+    longest = min(500, room // 8)
+    why = [(f"error.{name}", str(said)[:longest].encode("utf-8", "backslashreplace")) for name, said in about.items()]
+    # What kafka-python does not send: a header without a value, a record with neither key nor value.
+    headers = [(name, said or b"") for name, said in record.headers] + why
+    whole = {"key": record.key, "value": value if record.key is None else record.value, "headers": headers}
+    if _size(**whole) <= room:
+        return whole
+    cut = {"key": record.key and record.key[:100], "value": b"", "headers": why}
+    return {**cut, "value": value[: max(0, room - _size(**cut))]}
+
+
+def _size(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:
+    """An upper bound for what a record takes in a message of its own; the protocol's numbers have 10 bytes at most."""
+    return 150 + len(key or b"") + len(value or b"") + sum(20 + len(name.encode()) + len(v) for name, v in headers)
+
+
+def _room(producer: KafkaProducer, topic: str) -> int:
+    """The largest message, in bytes, that both the producer and the topic take.
+
+    Asked beforehand: after the broker has refused a message, an idempotent producer sends nothing any more.
+    """
+    from kafka.admin import ConfigFilterType, ConfigResource
+
+    with clients.kafka_admin() as admin:
+        found = admin.describe_configs([ConfigResource("topic", topic)], config_filter=ConfigFilterType.ALL)
+    return min(producer.config["max_request_size"], int(found["topic"][topic]["max.message.bytes"]["value"]))
 
 
 # [END dead_letters]
