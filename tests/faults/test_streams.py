@@ -128,7 +128,13 @@ def test_a_half_record_ends_a_naive_program_and_not_the_alarm(started):
         for at in range(start, start + 8 * 60_000, 60_000)
     ]
     try:
-        topics.publish(names[0], [warm[0], ("VAN-01", b'{"run": "x", "meas', start), *warm[1:]])
+        topics.publish(names[1], [("VAN-01", b'{"route_id": 7', start)])
+        half = [
+            ("VAN-01", b'{"run": "x", "meas', start),
+            ("VAN-01", b"[" * 4000, start),
+            ("VAN-01", b"\0" * 900_000, start),
+        ]
+        topics.publish(names[0], [warm[0], *half, *warm[1:]])
         until(lambda: not broken.alive, "the naive program to end", 60)
         until(lambda: topics.read(names[2]), "the alarm", 60)
         refused, told, out = (topics.read(names[index]) for index in (3, 2, 4))
@@ -136,7 +142,8 @@ def test_a_half_record_ends_a_naive_program_and_not_the_alarm(started):
                refused=len(refused))  # fmt: skip
         assert "JSONDecodeError" in broken.problem()
         assert len(told) == 1
-        assert [record.value["text"] for record in refused] == ['{"run": "x", "meas']
+        causes = sorted(record.value["text"][:16] for record in refused)
+        assert causes == sorted(["\0" * 16, "[" * 16, '{"route_id": 7', '{"run": "x", "me'])
     finally:
         alarm.stop()
         broken.kill()

@@ -96,6 +96,8 @@ def test_a_request_may_be_empty() -> None:
         (b'{"speed": true}', "speed:"),
         (b'{"speed": Infinity}', "speed:"),
         (b'{"speed": NaN}', "speed:"),
+        (b'{"speed": 1' + b"0" * 400 + b"}", "speed:"),
+        (b"[" * 4000, "not JSON"),
         (b'{"vans": ["VAN-99"]}', "vans:"),
         (b'{"vans": "VAN-01"}', "vans:"),
     ],

@@ -239,6 +239,12 @@ def reading(minute: int, celsius: float | None, unit: str = "C", run: str = "r",
         ("[1]", "malformed (TypeError)"),
         ("", "malformed (JSONDecodeError)"),
         (None, "malformed (JSONDecodeError)"),
+        ("[" * 4000, "malformed (RecursionError)"),
+        (json.dumps(reading(1, 10**400)), "malformed (OverflowError)"),
+        (json.dumps({**reading(1, 4.0), "measured_at": "0001-01-01T00:00:00+14:00"}), "malformed (OverflowError)"),
+        (json.dumps(reading(1, 4.0, run="r" * 101)), "malformed (ValueError)"),
+        (json.dumps(reading(1, 4.0, run=["r"])), "malformed (ValueError)"),
+        (json.dumps(reading(1, 4.0, unit=["C"])), "malformed (TypeError)"),
     ],
 )
 def test_a_reading_is_parsed_or_refused_with_its_cause(text, expected):
@@ -247,6 +253,13 @@ def test_a_reading_is_parsed_or_refused_with_its_cause(text, expected):
         assert found == {"cause": expected, "text": text}
     else:
         assert found == {"run": "r", "at": at(1), "celsius": expected}
+
+
+def test_a_refusal_fits_into_a_message_whatever_was_refused():
+    for text in ("\x00" * 1_000_000, "\ufffd" * 1_000_000, "\udfff" * 1_000_000):
+        found = cold_chain.parse(text)
+        assert len(json.dumps(found, ensure_ascii=False).encode("utf-8", "backslashreplace")) < 1_000_000
+        assert (found["length"], text.startswith(found["text"])) == (1_000_000, True)
 
 
 def alarms(driver, *given: dict, route: bool = True) -> list[dict]:
@@ -291,6 +304,33 @@ def test_another_replay_is_another_history(driver):
 def test_a_van_without_a_tour_is_told_all_the_same(driver):
     found = alarms(driver, *warm(*range(1, 8)), route=False)
     assert [(one["route_id"], one["city"]) for one in found] == [(None, None)]
+
+
+def test_a_tour_that_cannot_be_used_is_refused_and_a_tombstone_ends_one(driver):
+    bad = [
+        '{"route_id": 7, "ci',
+        "[" * 4000,
+        "7",
+        '{"route_id": 7, "city": ["Nice"]}',
+        '{"route_id": "x", "city": "N"}',
+    ]
+    with driver.Driver(cold_chain.topology) as running:
+        running.send("vans.routes", "VAN-01", {"route_id": 7, "half": "am", "city": "Nice"}, at=at(0))
+        running.send("vans.routes", "VAN-02", {"route_id": 8, "half": "am", "city": "Lyon"}, at=at(0))
+        running.send("vans.routes", "VAN-02", None, at=at(0))
+        for text in bad:
+            running.send("vans.routes", "VAN-01", text, at=at(0))
+        assert [one["text"] for one in running.values("vans.refused")] == bad
+        for van in ("VAN-01", "VAN-02"):
+            for one in warm(*range(1, 8)):
+                running.send("vans.readings", van, one, at=one["measured_at"])
+        told = {record.key: record.value["city"] for record in running.read("vans.alarms")}
+    assert told == {"VAN-01": "Nice", "VAN-02": None}
+
+
+def test_half_a_surrogate_pair_does_not_end_the_alarm(driver):
+    found = alarms(driver, *(reading(minute, 9.0, run="\ud83d") for minute in range(1, 8)))
+    assert [one["run"] for one in found] == ["\ud83d"]
 
 
 def test_the_known_day_gives_the_one_alarm_and_refuses_what_was_planted(driver):

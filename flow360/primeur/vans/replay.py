@@ -21,6 +21,7 @@ from flow360.primeur.vans.stream import Message, stream
 
 SPEED = 3_600.0
 """A day's ten hours in ten seconds."""
+FASTEST = 1e9
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _DEFECTS = {
     "duplicate": "doubled",
@@ -85,7 +86,7 @@ class Request:
         """
         try:
             asked = json.loads(payload or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("the message is not JSON") from None
         if not isinstance(asked, dict):
             raise ValueError("the message is not a JSON object")
@@ -98,8 +99,8 @@ class Request:
             raise ValueError("id: 1 to 64 letters, digits and . _ : -")
         if day not in days():
             raise ValueError(f"day: one of {days()[0]} to {days()[-1]}")
-        if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed < float("inf"):
-            raise ValueError("speed: a number, 0 or more")
+        if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed <= FASTEST:
+            raise ValueError(f"speed: a number from 0 to {FASTEST:,.0f}")
         known = {message.van_id for message in messages(day)}
         if not isinstance(vans, list) or not all(isinstance(van, str) and van in known for van in vans):
             raise ValueError(f"vans: a list of some of {', '.join(sorted(known))}")

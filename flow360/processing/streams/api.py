@@ -91,7 +91,8 @@ class _ToJson:
         if value is None:
             return None
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return jpype.JArray(jpype.JByte)(text.encode())
+        # Half of a surrogate pair, which JSON may hold and UTF-8 may not, becomes the escape that JSON has for it.
+        return jpype.JArray(jpype.JByte)(text.encode("utf-8", "backslashreplace"))
 
     @jpype.JOverride
     def close(self) -> None:

@@ -3,13 +3,14 @@
     vans.readings   key: van; JSON as the thermometers send it (data/README.md), timestamp: when it was measured
     vans.routes     key: van; JSON of the tour that it is on
     vans.alarms     key: van; one record for each time that a van loses its cold chain
-    vans.refused    key: van; what could not be used, with the cause
+    vans.refused    key: van; what could not be used of the two, with the cause
 
 State store `vans`: the last reading of each van, and since when it is too warm.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ PATIENCE = 300
 """Seconds above the limit."""
 POSSIBLE = (-10.0, 30.0)
 """What a cold room can have, °C: even one that is broken does not get warmer than the day outside."""
+LONGEST = 100_000
+"""Characters of a refused text that are kept: as JSON it can become six times as long, and a message has a limit."""
 NEW = {"run": None, "at": "", "celsius": None, "since": None, "alarmed": False, "alarm": False}
 
 
@@ -31,17 +34,48 @@ def parse(text: str | None) -> dict[str, Any]:
         reading = json.loads(text or "")
         value, unit = reading["value"], reading["unit"]
         if value is None:
-            return {"cause": "no value", "text": text}
+            return refusal("no value", text)
         celsius = {"C": value, "F": (value - 32) / 1.8}[unit]
         if not POSSIBLE[0] <= celsius <= POSSIBLE[1]:
-            return {"cause": "not possible", "text": text}
+            return refusal("not possible", text)
         at = datetime.fromisoformat(reading["measured_at"]).astimezone(UTC)
-        return {"run": reading.get("run"), "at": at.isoformat(), "celsius": round(celsius, 2)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return {"cause": f"malformed ({type(error).__name__})", "text": text}
+        return {"run": name(reading.get("run")), "at": at.isoformat(), "celsius": round(celsius, 2)}
+    except Exception as error:  # noqa: BLE001 - half a record, brackets without end, a day before the first: any of it
+        return refusal(f"malformed ({type(error).__name__})", text)
 
 
 # [END parse]
+
+
+def tour(text: str | None) -> dict[str, Any] | None:
+    """A van's tour, None when it has none any more, or the refusal."""
+    try:
+        if text is None:
+            return None
+        found = json.loads(text)
+        return {"route_id": int(found["route_id"]), "city": name(found["city"])}
+    except Exception as error:  # noqa: BLE001 - as in parse
+        return refusal(f"malformed ({type(error).__name__})", text)
+
+
+def name(value: Any) -> str | None:
+    """A short text, or None; anything else is refused, since it would travel on into every state and alarm."""
+    if value is not None and not (isinstance(value, str) and len(value) <= 100):
+        raise ValueError("not a name")
+    return value
+
+
+def refusal(cause: str, text: str | None) -> dict[str, Any]:
+    """What goes to the refused: the text as it came; one that is too long is cut, and its checksum tells it."""
+    if len(text or "") <= LONGEST:
+        return {"cause": cause, "text": text}
+    sha = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return {"cause": cause, "text": text[:LONGEST], "length": len(text), "sha256": sha}
+
+
+def refused(_van: str | None, value: dict[str, Any] | None) -> bool:
+    """Whether a parser has refused it."""
+    return value is not None and "cause" in value
 
 
 # [START watch]
@@ -69,11 +103,13 @@ def on(prefix: str) -> Callable[[Any], None]:
     def topology(builder: Any) -> None:
         from flow360.processing.streams.api import JSON, TEXT, Consumed, Grouped, Joined, Materialized, Produced
 
-        routes = builder.table(f"{prefix}.routes", Consumed.with_(TEXT, JSON))
+        tours = builder.stream(f"{prefix}.routes", Consumed.with_(TEXT, TEXT)).mapValues(tour)
         parsed = builder.stream(f"{prefix}.readings", Consumed.with_(TEXT, TEXT)).mapValues(parse)
-        parsed.filter(lambda van, r: "cause" in r).to(f"{prefix}.refused", Produced.with_(TEXT, JSON))
+        for source in (tours, parsed):
+            source.filter(refused).to(f"{prefix}.refused", Produced.with_(TEXT, JSON))
+        routes = tours.filterNot(refused).toTable(Materialized.with_(TEXT, JSON))
         (
-            parsed.filterNot(lambda van, r: "cause" in r)
+            parsed.filterNot(refused)
             .groupByKey(Grouped.with_(TEXT, JSON))
             .aggregate(lambda: NEW, watch, Materialized.as_("vans").withKeySerde(TEXT).withValueSerde(JSON))
             .toStream()

@@ -96,7 +96,7 @@ def parsed(text: str | None) -> Any:
     """The text as JSON, or as it is when it is none."""
     try:
         return None if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
