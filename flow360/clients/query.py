@@ -12,6 +12,8 @@ from flow360.errors import FlowError
 if TYPE_CHECKING:
     import pandas as pd
 
+_WHOLE = (20, 21, 23, 26)  # int8, int2, int4 and oid, as PostgreSQL numbers its types
+
 
 def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db: str = "warehouse") -> pd.DataFrame:
     """Run one statement and return its rows.
@@ -22,8 +24,9 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
         db: "warehouse", "source", "lake" (HiveServer2), or the records of Airflow and the metastore: "airflow", "hive".
 
     Returns:
-        The rows, with numeric as float64; for a statement without rows one line with its command tag ("INSERT 0 5",
-        "OK" on the lake).
+        The rows. Whole numbers stay exact (int64, or Int64 where one is missing), numeric is float64: cast it to text
+        where its digits matter beyond the fifteenth. For a statement without rows one line with its command tag
+        ("INSERT 0 5", "OK" on the lake).
 
     Raises:
         FlowError: the server is down, or it refused the statement: its message, and where in the text.
@@ -41,11 +44,25 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
             cursor = connection.execute(query, params)
             if cursor.description is None:
                 return pd.DataFrame({"done": [cursor.statusmessage]})
-            rows, names = cursor.fetchall(), [column.name for column in cursor.description]
+            rows, about = cursor.fetchall(), [(c.name, c.type_code in _WHOLE) for c in cursor.description]
         except psycopg.Error as error:
             connection.rollback()
             raise FlowError(_sql_error(error, query, params, db)) from None
-    return pd.DataFrame(rows, columns=names)
+    return _frame(rows, about)
+
+
+def _frame(rows: Sequence[Sequence[Any]], about: Sequence[tuple[str, bool]]) -> pd.DataFrame:
+    """The rows; `about` gives each column's name, and whether its numbers are whole.
+
+    A whole number beside a missing one is a float to pandas, and another number beyond 2**53.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame(rows, columns=[name for name, _ in about])
+    for n, (_, whole) in enumerate(about):
+        if whole and any(row[n] is None for row in rows):
+            table.isetitem(n, pd.array([row[n] for row in rows], dtype="Int64"))
+    return table
 
 
 def _sql_error(error: Any, query: str, params: Any, db: str) -> str:
@@ -70,4 +87,5 @@ def _lake_sql(query: str, params: Any) -> pd.DataFrame:
         cursor.execute(query, params)
         if cursor.description is None:
             return pd.DataFrame({"done": ["OK"]})
-        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
+        about = [(name, kind in ("TINYINT", "SMALLINT", "INT", "BIGINT")) for name, kind, *_ in cursor.description]
+        return _frame(cursor.fetchall(), about)

@@ -13,7 +13,7 @@ import random
 import reprlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 LONGEST_PAUSE = 60.0
 """Seconds that a client waits for a rate limit before it rather gives up."""
+WHOLE = ("smallint", "integer", "bigint")
 
 
 # --- REST -------------------------------------------------------------------------------------------------------------
@@ -351,43 +352,73 @@ def insert_once(db: psycopg.Connection, table: str, rows: Sequence[Mapping[str, 
 
 
 # [START merge_by_copy]
-def merge_by_copy(db: psycopg.Connection, table: str, rows: pd.DataFrame, key: str) -> dict[str, int]:
+def merge_by_copy(db: psycopg.Connection, table: str, rows: pd.DataFrame, key: str | Sequence[str]) -> dict[str, int]:
     """Bring rows into a table by COPY: new keys are inserted, changed rows replaced, equal ones left alone.
 
-    All or nothing, within the transaction of `db`.
+    All or nothing, within the transaction of `db`. What the table computes by itself is left to it.
 
     Args:
-        table: "schema.table", with a primary key or unique constraint on `key` and at least one other column.
-        rows: columns named like the table's, each key once; missing values become null.
+        table: "schema.table", partitioned or not, with a primary key or unique constraint on `key`.
+        rows: columns named like the table's, each key once; missing values become null, dicts and lists JSON.
+        key: one column, or several.
 
     Returns:
         How many were "new", "changed" and "same".
     """
     from psycopg import sql
 
-    target, columns = sql.Identifier(*table.split(".")), [sql.Identifier(name) for name in rows.columns]
-    others = [sql.Identifier(name) for name in rows.columns if name != key]
-    listed, values = sql.SQL(", ").join(columns), rows.astype(object).where(rows.notna(), None)
-    parts = {
-        "target": target,
-        "columns": listed,
-        "key": sql.Identifier(key),
-        "set": sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in others),
-        "old": sql.SQL(", ").join(sql.SQL("t.{}").format(name) for name in others),
-        "new": sql.SQL(", ").join(sql.SQL("excluded.{}").format(name) for name in others),
-    }
+    target, keys = sql.Identifier(*table.split(".")), [key] if isinstance(key, str) else list(key)
     with db.transaction(), db.cursor() as cursor:
+        about = """select attname, atttypid::regtype::text, attgenerated <> '', attidentity = 'a'
+            from pg_attribute where attrelid = %s::regclass"""
+        found = cursor.execute(about, [target.as_string(db)]).fetchall()
+        kinds = {name: kind for name, kind, _, _ in found}
+        computed = {name for name, _, computed, _ in found if computed}
+        fixed = {*keys, *(name for name, _, _, counted in found if counted)}
+        columns = [name for name in rows.columns if name not in computed]
+        others = [name for name in columns if name not in fixed]
+
+        def each(names: Iterable[str], text: str = "{}") -> sql.Composed:
+            return sql.SQL(", ").join(sql.SQL(text).format(sql.Identifier(name)) for name in names)
+
+        def values_of(row: str) -> sql.Composed:  # json has no `=`
+            parts = (each([name], f"{row}.{{}}" + "::text" * (kinds.get(name) == "json")) for name in others)
+            return sql.SQL(", ").join(parts)
+
+        replace = sql.SQL("do update set {} where ({}) is distinct from ({})")
+        parts = {
+            "target": target,
+            "columns": each(columns),
+            "key": each(keys),
+            "then": replace.format(each(others, "{0} = excluded.{0}"), values_of("t"), values_of("excluded"))
+            if others
+            else sql.SQL("do nothing"),
+            "old": each(keys[:1], "old.{}"),
+        }
         cursor.execute("drop table if exists pg_temp.incoming")
         shape = "create temp table incoming on commit drop as select {columns} from {target} with no data"
         cursor.execute(sql.SQL(shape).format(**parts))
         with cursor.copy(sql.SQL("copy incoming ({columns}) from stdin").format(**parts)) as copy:
-            for row in values.itertuples(index=False, name=None):
+            for row in _fitting(rows[columns], kinds).itertuples(index=False, name=None):
                 copy.write_row(row)
-        merge = """insert into {target} as t ({columns}) select {columns} from incoming
-            on conflict ({key}) do update set {set} where ({old}) is distinct from ({new})
-            returning xmax = 0"""  # xmax is 0 in a row that was not there before
+        merge = """insert into {target} as t ({columns}) overriding system value select {columns} from incoming
+            on conflict ({key}) {then} returning {old} is null"""  # a row that was not there before has no old one
         done = [new for (new,) in cursor.execute(sql.SQL(merge).format(**parts))]
     return {"new": sum(done), "changed": len(done) - sum(done), "same": len(rows) - len(done)}
 
 
 # [END merge_by_copy]
+
+
+def _fitting(rows: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """The rows as objects: pandas makes 3.0 of a whole number in a column with a gap, and JSON is text on its way."""
+    import pandas as pd
+
+    values = rows.astype(object).where(rows.notna(), None)
+    fit = dict.fromkeys(WHOLE, lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)
+    fit |= dict.fromkeys(("json", "jsonb"), lambda v: v if v is None or isinstance(v, str) else json.dumps(v))
+    for name in values.columns:
+        if kinds.get(name) in fit:
+            fitting = [fit[kinds[name]](value) for value in values[name]]
+            values[name] = pd.Series(fitting, values.index, object)  # else pandas would make floats again
+    return values

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
+from psycopg import DataError, sql
 
 from flow360 import clients, lesson
 from flow360.errors import FlowError
@@ -87,3 +88,70 @@ def test_a_merge_says_what_it_did_and_is_all_or_nothing(table: str) -> None:
     with pytest.raises(Exception, match="cannot affect row a second time"), clients.postgres() as db:
         merge_by_copy(db, table, pd.concat([rows.assign(total_eur=0), rows]), "order_id")
     assert lesson.sql(f"select sum(total_eur) from {table}").iat[0, 0] == 1.5 + 7 + 2.25 + 9.75
+
+
+@pytest.fixture
+def odd_table() -> Iterator[str]:
+    """A table with one of each: partitions, two keys, a gap, quotes, json, an identity, a computed column."""
+    name = 'staging.Test "merge" 100%'
+    quoted = sql.Identifier(*name.split("."))
+    with clients.postgres() as db:
+        db.execute(sql.SQL("drop table if exists {}").format(quoted))
+        db.execute(
+            sql.SQL("""create table {} (
+                day date, order_id bigint, items int, "Note {{}} ""x"" 100%" text,
+                about json, tags jsonb, price numeric,
+                nr bigint generated always as identity, twice int generated always as (items * 2) stored,
+                primary key (order_id, day)
+            ) partition by range (day)""").format(quoted)
+        )
+        db.execute(sql.SQL("create table staging.test_merge_may partition of {} default").format(quoted))
+    yield name
+    with clients.postgres() as db:
+        db.execute(sql.SQL("drop table {}").format(quoted))
+
+
+def test_a_merge_knows_every_kind_of_table(odd_table: str) -> None:
+    note = 'Note {} "x" 100%'
+    rows = pd.DataFrame(
+        {
+            "day": ["2026-05-07", "2026-05-08", "2026-05-08"],
+            "order_id": [1, 1, 2**53 + 1],
+            "items": [3, None, 4],
+            note: ["a", "b", None],
+            "about": [{"a": [1, None]}, None, '{"b" :2}'],
+            "tags": [["x"], None, {"y": 1.5}],
+            "price": [1.50, 2, None],
+        }
+    )
+    keys = ["order_id", "day"]
+    with clients.postgres() as db:
+        assert merge_by_copy(db, odd_table, rows, keys) == {"new": 3, "changed": 0, "same": 0}
+        there = pd.DataFrame(
+            db.execute(sql.SQL("select * from {}").format(sql.Identifier(*odd_table.split(".")))).fetchall(),
+            columns=["day", "order_id", "items", note, "about", "tags", "price", "nr", "twice"],
+        )
+        assert there["order_id"].tolist() == [1, 1, 2**53 + 1]
+        assert there["items"].tolist()[0] == 3
+        assert there["about"].tolist() == [{"a": [1, None]}, None, {"b": 2}]
+        # what came out goes in again, with what the table counts and computes
+        assert merge_by_copy(db, odd_table, rows, keys) == {"new": 0, "changed": 0, "same": 3}
+        rows.loc[1, "items"], rows.loc[2, "price"] = 7, 1
+        again = pd.concat([rows, rows.iloc[:1].assign(order_id=5)]).assign(nr=there["nr"].max() + 1, twice=0)
+        assert merge_by_copy(db, odd_table, again, keys) == {"new": 1, "changed": 2, "same": 1}
+        assert merge_by_copy(db, odd_table, rows[keys], keys) == {"new": 0, "changed": 0, "same": 3}
+        with pytest.raises(DataError, match="invalid input syntax for type integer"):
+            merge_by_copy(db, odd_table, rows.assign(items=[1.5, None, 2]), keys)
+
+
+def test_what_sql_answers_is_exact() -> None:
+    """Beyond 2**53 a float is another order; moments and days are the server's."""
+    found = lesson.sql("""
+        select * from (values
+            (9007199254740993::bigint, 7::smallint, date '9999-12-31', '2026-05-07 10:00+02'::timestamptz),
+            (null, null, null, null)
+        ) t(order_id, items, day, at)
+    """)
+    assert [str(value) for value in found.iloc[0]][:3] == ["9007199254740993", "7", "9999-12-31"]
+    assert found["at"].iloc[0].isoformat() == "2026-05-07T08:00:00+00:00"
+    assert found.iloc[1].isna().all()

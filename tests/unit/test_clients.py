@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from flow360 import clients
-from flow360.clients import databases, reach
+from flow360.clients import databases, query, reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, settings
 
@@ -159,3 +159,11 @@ def test_importing_is_fast() -> None:
     program = f"import sys, flow360.clients; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_whole_numbers_stay_whole_beside_missing_ones() -> None:
+    rows = [(2**53 + 1, 2**53 + 1, 1.5, None), (None, 1, None, None)]
+    table = query._frame(rows, [("gap", True), ("gap", True), ("share", False), ("none", True)])
+    assert [str(kind) for kind in table.dtypes] == ["Int64", "int64", "float64", "Int64"]
+    assert table.iat[0, 0] == table.iat[0, 1] == 2**53 + 1
+    assert query._frame([], [("gap", True)]).columns.tolist() == ["gap"]
