@@ -34,10 +34,17 @@ def answers(service: str, seconds: float = 1.0) -> bool:
         return False
 
 
-def is_down(service: str) -> FlowError:
-    """The one line about a service that does not answer: which, where, and what to type."""
+def is_down(service: str, said: object = "") -> FlowError:
+    """The one line about a service that does not answer: which, where, and what to type.
+
+    Args:
+        said: the driver's own words; they are the line when something listens on the port all the same.
+    """
     port = port_of(service)
     where = f" on 127.0.0.1:{port}" if port else ""
+    if said and answers(service):
+        why = (str(said).strip() or type(said).__name__).splitlines()[-1].strip()[:300]
+        return FlowError(f"{service} runs{where}, but: {why}: see `flow360 logs {service}`", Exit.SERVICE)
     return FlowError(f"{service} does not answer{where}: start it with `flow360 up {service}`", Exit.SERVICE)
 
 
