@@ -29,8 +29,8 @@ def _kafka(make: type, *args: Any, **cfg: Any) -> Any:
     try:
         with reach.quiet("kafka"):
             return make(*args, **{**defaults, **cfg})
-    except (KafkaTimeoutError, KafkaConnectionError):
-        raise reach.is_down("kafka") from None
+    except (KafkaTimeoutError, KafkaConnectionError) as error:
+        raise reach.is_down("kafka", error) from None
 
 
 def producer(**cfg: Any) -> KafkaProducer:
@@ -99,8 +99,8 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
         try:
             with reach.quiet("kazoo"):
                 client.start(timeout=reach.CONNECT_SECONDS)
-        except KazooTimeoutError:
-            raise reach.is_down("zookeeper") from None
+        except KazooTimeoutError as error:
+            raise reach.is_down("zookeeper", error) from None
         yield client
     finally:
         client.stop()
@@ -143,14 +143,14 @@ def mqtt(
     client.on_connect = on_connect
     try:
         client.connect("127.0.0.1", settings().mqtt_port, keepalive=keepalive)
-    except OSError:
-        raise reach.is_down("mosquitto") from None
+    except OSError as error:
+        raise reach.is_down("mosquitto", error) from None
     client.loop_start()
     if not acknowledged.wait(reach.CONNECT_SECONDS) or answer[0].is_failure:
         client.disconnect()
         client.loop_stop()
         if answer:
             raise FlowError(f"mosquitto refused the connection: {answer[0]}", Exit.SERVICE)
-        raise reach.is_down("mosquitto")
+        raise reach.is_down("mosquitto", f"no answer to CONNECT within {reach.CONNECT_SECONDS} s")
     client.on_connect = None
     return client

@@ -50,8 +50,8 @@ def spark() -> SparkSession:
     session.client._delete_ml_cache = lambda *models, **options: []
     try:
         session.conf.get("spark.app.id")  # a session is made without asking the server
-    except PySparkException:
-        raise reach.is_down("spark-connect") from None
+    except PySparkException as error:
+        raise reach.is_down("spark-connect", error) from None
     PySparkException._render_traceback_ = _spark_error
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)  # it would print the JVM's stack again
     return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
@@ -56,7 +57,8 @@ def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
             defaults (5 s to connect, 120 s a statement).
 
     Raises:
-        FlowError: the server is down, is still starting, or refuses the password of `.env`.
+        FlowError: the server is down, is still starting, refuses the password of `.env`, or cannot be talked to
+            (`PGSSLMODE=require`): the driver's reason.
     """
     import psycopg
 
@@ -80,7 +82,9 @@ def _postgres_error(service: str, text: str) -> FlowError:
         # The driver adds where it connected to, and sometimes a DETAIL: the line that matters is the server's own.
         said = next((line for line in text.splitlines() if "FATAL:" in line), text.strip().splitlines()[-1])
         return FlowError(f"{service}: {said[max(0, said.find('FATAL:')) :].strip()}", Exit.SERVICE)
-    return reach.is_down(service)
+    return reach.is_down(
+        service, re.sub(r"connection (failed|is bad): (connection to server at .*, port \d+ failed: )?", "", text)
+    )
 
 
 def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:

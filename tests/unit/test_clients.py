@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -96,6 +97,46 @@ def test_what_postgres_says_becomes_one_line(text: str, says: str) -> None:
     line = str(databases._postgres_error("postgres-dwh", text))
     assert says in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            'connection failed: connection to server at "127.0.0.1", port 5 failed: '
+            "server does not support SSL, but SSL was required\n",
+            "but: server does not support SSL, but SSL was required: see `flow360 logs postgres-dwh`",
+        ),
+        ('connection is bad: invalid sslmode value: "x"', 'but: invalid sslmode value: "x": see'),
+    ],
+)
+def test_of_a_server_that_runs_the_driver_s_reason_is_said(
+    text: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("POSTGRES_DWH_PORT", str(listening.getsockname()[1]))
+        settings.cache_clear()
+        line = str(databases._postgres_error("postgres-dwh", text))
+        assert line.startswith(f"postgres-dwh runs on 127.0.0.1:{listening.getsockname()[1]}, ")
+    assert says in line
+    assert "start it" not in line
+
+
+@pytest.mark.parametrize(
+    ("port", "call"),
+    [("KAFKA_PORT", clients.producer), ("ZOOKEEPER_PORT", use_zookeeper), ("MQTT_PORT", clients.mqtt)],
+)
+def test_a_port_on_which_somebody_listens_and_says_nothing_is_not_called_down(
+    port: str, call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv(port, str(listening.getsockname()[1]))
+        settings.cache_clear()
+        with pytest.raises(
+            FlowError, match=rf"runs on 127.0.0.1:{listening.getsockname()[1]}, but: .+: see `flow360 logs"
+        ):
+            call()
 
 
 def test_a_service_without_a_port_cannot_be_asked() -> None:
