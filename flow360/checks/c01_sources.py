@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import threading
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,11 @@ from flow360.waiting import wait_for
 
 # --- 1 · REST ---------------------------------------------------------------------------------------------------------
 
-ROUGH = {"errors": 0.3, "slow": 0.15, "trickle": 0, "delay": 1.5, "rate": 2, "burst": 2}
-"""How market-api behaves while a client is checked: 429, 500 and slow answers are sure to be met."""
+ROUGH = {"errors": 0.3, "slow": 0.15, "trickle": 0, "delay": 1.5, "rate": 2, "burst": 4, "patience": 2}
+"""How market-api behaves while a client is checked: 429, 500 and slow answers are sure to be met.
+
+Retry-After is 2: one who waits a second at each 429, whatever it says, does not read it.
+"""
 PATIENCE = 0.7  # seconds that the session waits for an answer: less than a slow one takes
 DAYS = ("2026-05-07", "2026-05-08")
 DELIVERIES = """
@@ -63,14 +69,18 @@ def _fetches(fetch_deliveries: Any, day: str) -> None:
         whole = all({"order_id", "status", "celsius_at_door"} <= set(item) for item in found)
         expect(whole, f"{called}: expected each delivery with all its fields, as the service sent it")
         # No request counts against a client here but its own: what the service answered it, it asked for.
-        answers = Counter(
-            {int(k): n for k, n in clients.api().get("/usage", headers=session.headers).json()["answers"].items()}
-        )
+        usage = clients.api().get("/usage", headers=session.headers).json()
+        answers = Counter({int(k): n for k, n in usage["answers"].items()})
         others = answers.total() - answers[429]
         expect(
             answers[429] <= others,
             f"{called}: the service had to say 429 {answers[429]} times in {answers.total()} answers: "
             "wait as long as Retry-After says before you ask again",
+        )
+        expect(
+            not usage["early"],
+            f"{called}: {usage['early']} requests came too soon after a 429: wait as long as Retry-After says, "
+            "whatever your own pause would be",
         )
 
 
@@ -88,22 +98,44 @@ def sensor_subscriber(subscribe: Any) -> None:
     # A client that the broker remembers: what comes while its link is down is kept, if it was subscribed with QoS 1.
     client = clients.mqtt(run, clean_session=False)
     try:
-        limited(subscribe, 10)(client, run, readings)
-        client.message_callback_add(f"check/{run}", lambda *_: end.append(True))
-        client.subscribe(f"check/{run}", qos=1)
-        _replay(f"other-{run}", day, ["VAN-01"])  # so that there surely is something of another run on the wire
-        _leave(client)
-        _replay(run, day, [])
-        client.reconnect()
-        client.loop_start()
-        client.publish(f"check/{run}", "end", qos=1)
-        # The broker keeps the order, so the end comes last; without it (a broken on_message) the rest says why.
-        with contextlib.suppress(FlowError):
-            wait_for(lambda: end, deadline=10)
+        with _raised_in_callbacks() as raised:
+            limited(subscribe, 10)(client, run, readings)
+            client.message_callback_add(f"check/{run}", lambda *_: end.append(True))
+            client.subscribe(f"check/{run}", qos=1)
+            _replay(f"other-{run}", day, ["VAN-01"])  # so that there surely is something of another run on the wire
+            _leave(client)
+            _replay(run, day, [])
+            client.reconnect()
+            client.loop_start()
+            client.publish(f"check/{run}", "end", qos=1)
+            # The broker keeps the order, so the end comes last; without it (a broken on_message) the rest says why.
+            with contextlib.suppress(FlowError):
+                wait_for(lambda: end or raised, deadline=10)
     finally:
         _leave(client)
         _leave(clients.mqtt(run, clean_session=True))  # the broker forgets it
+    if raised:
+        raise raised[0]
     _compare_readings(list(readings), run, manifest().keys("reading_id", channel="mqtt", kind="bad_row"), day)
+
+
+@contextmanager
+def _raised_in_callbacks() -> Iterator[list[BaseException]]:
+    """What a callback of the learner's raises: it ends paho's thread, whose traceback would be all that is said."""
+    raised: list[BaseException] = []
+    usual = threading.excepthook
+
+    def keep(about: threading.ExceptHookArgs) -> None:
+        if about.thread and about.thread.name.startswith("paho-mqtt-client-"):
+            raised.append(about.exc_value)
+        else:
+            usual(about)
+
+    threading.excepthook = keep
+    try:
+        yield raised
+    finally:
+        threading.excepthook = usual
 
 
 def _leave(client: Any) -> None:

@@ -120,6 +120,50 @@ def asks_again_at_once():
     return fetch_deliveries
 
 
+def waiting(pause):
+    """A client that waits after a refusal, but as long as it likes: `pause(attempt)` seconds."""
+
+    def fetch_deliveries(session, day):
+        found, cursor, attempt = {}, None, 0
+        while True:
+            try:
+                answer = session.get("/deliveries", params={"day": day, "limit": 50, "cursor": cursor})
+            except requests.Timeout:
+                continue
+            if answer.status_code != 200:
+                time.sleep(pause(attempt))
+                attempt += 1
+                continue
+            found |= {item["delivery_id"]: item for item in answer.json()["items"]}
+            cursor, attempt = answer.json()["next_cursor"], 0
+            if cursor is None:
+                return list(found.values())
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="as long as Retry-After says")
+def twice_as_long_each_time_whatever_was_asked():
+    return waiting(lambda attempt: 0.3 * 2**attempt)
+
+
+@near_miss("paged_client", says="as long as Retry-After says")
+def a_second_each_time_whatever_was_asked():
+    return waiting(lambda attempt: 1.0)
+
+
+@near_miss("paged_client", says="as long as Retry-After says")
+def an_adapter_told_not_to_read_the_header():
+    def fetch_deliveries(session, day):
+        rules = Retry(
+            total=20, status_forcelist=[429, 500], backoff_factor=0.3, backoff_max=1, respect_retry_after_header=False
+        )
+        session.mount("http://", HTTPAdapter(max_retries=rules))
+        return list({item["delivery_id"]: item for item in walk(session, day)}.values())
+
+    return fetch_deliveries
+
+
 @near_miss("paged_client", says="it raised")
 def no_second_try():
     return lambda session, day: list({item["delivery_id"]: item for item in walk(session, day)}.values())
@@ -218,6 +262,20 @@ def at_most_once():
         client.subscribe("primeur/vans/+/temperature", qos=0)
 
     return with_qos_0
+
+
+@near_miss("sensor_subscriber", says="on_message: it raised JSONDecodeError")
+def raises_at_a_cut_message():
+    def subscribe(client, run, readings):
+        def on_message(client, userdata, message):
+            reading = json.loads(message.payload)
+            if reading["run"] == run and reading not in readings:
+                readings.append(reading)
+
+        client.on_message = on_message
+        client.subscribe("primeur/vans/+/temperature", qos=1)
+
+    return subscribe
 
 
 @near_miss("sensor_subscriber", says="does a cut message end your on_message")

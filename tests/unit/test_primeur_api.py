@@ -188,8 +188,21 @@ def test_the_service_tells_a_client_what_it_was_answered(tmp_path: Path) -> None
             client.get("/stores")
         client.get("/health")
         # errors=1 hits the first two attempts, the third is answered well, and then the bucket is empty
-        assert client.get("/usage").json() == {"client": "testclient", "answers": {"200": 1, "429": 2, "500": 2}}
-        assert client.get("/usage", headers={"X-Client-Id": "other"}).json() == {"client": "other", "answers": {}}
+        answers = {"200": 1, "429": 2, "500": 2}  # and who was refused came at once again
+        assert client.get("/usage").json() == {"client": "testclient", "answers": answers, "early": 1}
+        other = client.get("/usage", headers={"X-Client-Id": "other"}).json()
+        assert other == {"client": "other", "answers": {}, "early": 0}
+
+
+def test_the_service_knows_who_came_back_sooner_than_retry_after_said(tmp_path: Path) -> None:
+    clock = Clock()
+    chaos = Chaos(CALM.model_copy(update={"rate": 2, "burst": 1, "patience": 3}), clock)
+    with TestClient(server.create_app(tmp_path, chaos)) as client:
+        assert [client.get("/stores").status_code for _ in range(2)] == [200, 429]
+        for seconds, early in ((2.9, 1), (0.1, 1)):  # there is a token, but it was told to wait three seconds
+            clock.now += seconds
+            assert client.get("/stores").status_code in (200, 429)
+            assert client.get("/usage").json()["early"] == early
 
 
 def test_slow_and_trickling_answers_are_whole(tmp_path: Path) -> None:

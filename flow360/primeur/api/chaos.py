@@ -17,6 +17,8 @@ from enum import Enum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ROUNDING = 0.05
+"""Seconds by which two clocks of one machine may differ."""
 FORGET_AFTER = 15.0
 """Seconds after which a request that was not tried again counts as new."""
 CLIENTS = 10_000
@@ -35,6 +37,7 @@ class ChaosSettings(BaseModel):
     delay: float = Field(2.0, ge=0, le=60, description="seconds that a late or trickling answer takes")
     rate: float = Field(8.0, gt=0, le=100_000, description="requests a second that a client may send for long")
     burst: int = Field(10, ge=1, le=100_000, description="requests that a client may send at once")
+    patience: int = Field(1, ge=1, le=3600, description="seconds that a 429 asks to wait at least (Retry-After)")
 
 
 class Fault(Enum):
@@ -51,6 +54,7 @@ class Fault(Enum):
 class _Bucket:
     tokens: float
     at: float
+    until: float = 0.0  # the moment that the last 429 named
 
 
 @dataclass
@@ -61,17 +65,21 @@ class _Tries:
 
 @dataclass(frozen=True)
 class Allowance:
-    """The state of a client's bucket: `wait` is 0 when the request may pass, else seconds until the next one may."""
+    """The state of a client's bucket: `wait` is 0 when the request may pass, else whole seconds until the next one may.
+
+    `early` says that the request came sooner than the last 429 had asked for.
+    """
 
     limit: int
     remaining: int
-    wait: float
+    wait: int
+    early: bool
 
     @property
     def headers(self) -> dict[str, str]:
         found = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(self.remaining)}
         if self.wait:
-            found["Retry-After"] = str(max(1, math.ceil(self.wait)))
+            found["Retry-After"] = str(self.wait)
         return found
 
 
@@ -98,11 +106,13 @@ class Chaos:
         if len(self._buckets) > CLIENTS:
             self._buckets.popitem(last=False)
         bucket.tokens = min(s.burst, bucket.tokens + (now - bucket.at) * s.rate)
-        bucket.at = now
+        bucket.at, early = now, now < bucket.until - ROUNDING
         if bucket.tokens < 1:
-            return Allowance(s.burst, 0, (1 - bucket.tokens) / s.rate)
+            wait = max(s.patience, math.ceil((1 - bucket.tokens) / s.rate))
+            bucket.until = now + wait
+            return Allowance(s.burst, 0, wait, early)
         bucket.tokens -= 1
-        return Allowance(s.burst, int(bucket.tokens), 0)
+        return Allowance(s.burst, int(bucket.tokens), 0, early)
 
     def next_fault(self, client: str, request: str) -> Fault:
         """Count an attempt of this request and say what happens to it; a good answer ends the row of attempts.

@@ -24,7 +24,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flow360.primeur.api.chaos import Chaos, ChaosSettings, Fault
+from flow360.primeur.api.chaos import Allowance, Chaos, ChaosSettings, Fault
 from flow360.primeur.api.market import Market
 from flow360.primeur.api.metrics import Measure, metrics
 from flow360.primeur.api.paging import BadCursor, body, etag, matches, page
@@ -115,13 +115,15 @@ def _guard(app: FastAPI, chaos: Chaos, usage: Usage) -> None:
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.path.startswith(CALM):
             return await call_next(request)
-        response = await misbehave(request, call_next)
-        usage.count(_client(request), response.status_code)
+        allowance = chaos.admit(_client(request))
+        response = await misbehave(request, allowance, call_next)
+        usage.count(_client(request), response.status_code, allowance.early)
         return response
 
-    async def misbehave(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def misbehave(
+        request: Request, allowance: Allowance, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         client = _client(request)
-        allowance = chaos.admit(client)
         if allowance.wait:
             problem = {"detail": "too many requests: wait as long as Retry-After says"}
             return JSONResponse(problem, 429, headers=allowance.headers)
@@ -229,9 +231,10 @@ def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage) -> None:
     def health() -> dict[str, Any]:
         return {"status": "ok", "orders": len(market.orders)}
 
-    @app.get("/usage", tags=["service"], summary="Your own answers so far, by status")
+    @app.get("/usage", tags=["service"], summary="Your own answers so far, by status, and what came too early")
     def used(request: Request) -> dict[str, Any]:
-        return {"client": _client(request), "answers": usage.of(_client(request))}
+        client = _client(request)
+        return {"client": client, "answers": usage.of(client), "early": usage.early(client)}
 
     @app.get("/metrics", tags=["service"], summary="What Prometheus asks for")
     def show_metrics() -> Response:
