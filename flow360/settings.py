@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -17,9 +18,10 @@ import string
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, ValidationError, create_model, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from dotenv import dotenv_values
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator
 
 from flow360.errors import Exit, FlowError
 
@@ -55,6 +57,14 @@ def _described() -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
 
 PUBLISHED, SECRETS = _described()
 PORTS = {variable: number for ports in PUBLISHED.values() for variable, number in ports.items()}
+# A line of `.env` that python-dotenv and Docker Compose read alike. Where they differ (`KEY: v`, an open quote, what
+# stands behind a closed one, backslashes and `$` outside '…', a comment behind a tab), services would get one value and
+# clients another.
+PAIR = re.compile(
+    r"""[ \t]*(?:\#[^\r]*|(?:export[ ]+)?(?!export\b)[A-Za-z_][A-Za-z0-9_]*[ \t]*=[ \t]*
+    (?:(?:'[^'\\\r]*'|"[^"\\$\r]*"|(?![\s'"\#])(?:[^\s$\0]|[ ])*?[^\s$\0])(?:[ ]+\#[^\r]*)?)?[ \t]*)?\r?""",
+    re.VERBOSE,
+)
 SPLIT = "stack/layers/split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
 # HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
 SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
@@ -80,6 +90,41 @@ def env_file() -> Path:
     return Path(os.environ.get("FLOW360_ENV_FILE", ROOT / ".env"))
 
 
+def env_values(path: Path | None = None) -> dict[str, str]:
+    """Read `.env` (or another such file), the one reader of it; nothing where there is no file.
+
+    Raises:
+        FlowError: it is not UTF-8, or has a line that Docker Compose would read in another way.
+    """
+    path = path or env_file()
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # Windows' editors begin a file with a mark; Compose skips it, too
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FlowError(f"{path}, line {line}: this is not UTF-8: save the file as UTF-8", Exit.USAGE) from None
+    found: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        match = PAIR.fullmatch(line)
+        if not match:
+            said = "this is not NAME=value, or its value can be read in two ways: put the value in '…' on one line"
+            raise FlowError(f"{path}, line {number}: {said}", Exit.USAGE)
+        for name, value in dotenv_values(stream=io.StringIO(line), interpolate=False).items():
+            before, earlier = found.get(name, (0, ""))
+            if earlier not in ("", value):
+                said = f"{name} has another value than in line {before}: remove one of the two"
+                raise FlowError(f"{path}, line {number}: {said}", Exit.USAGE)
+            found[name] = number, value or ""
+    return {name: value for name, (_, value) in found.items()}
+
+
+def in_force() -> dict[str, str]:
+    """The variables of `.env`, with the environment's on top; an empty one is none."""
+    ours = env_values()
+    return {name: value for name in ours | os.environ if (value := os.environ.get(name) or ours.get(name))}
+
+
 def is_split(compose_file: str | None) -> bool:
     """Have Airflow and Hive PostgreSQL servers of their own? They have where COMPOSE_FILE names split.yaml."""
     return any(name.endswith(SPLIT) for name in (compose_file or "").split(":"))
@@ -93,7 +138,6 @@ def new_secret(length: int = 24) -> str:
 # A field for each port and each secret of the layers' files: `kafka_port`, `postgres_dwh_password`.
 _Described = create_model(
     "_Described",
-    __base__=BaseSettings,
     **{name.lower(): (int, number) for name, number in PORTS.items()},
     **{name.lower(): (str, Field("", repr=False)) for name in SECRETS},
 )
@@ -101,8 +145,6 @@ _Described = create_model(
 
 class Settings(_Described):
     """Everything that a client needs to reach a service. Ports are on 127.0.0.1."""
-
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
     postgres_source_user: str = "shop"
     postgres_source_db: str = "shop"
@@ -120,6 +162,15 @@ class Settings(_Described):
     flow360_progress: Path | None = None
     flow360_dbt: Path | None = None
     flow360_rules: Path | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_port(cls, value: Any, field: ValidationInfo) -> Any:
+        """Compose takes no `19_092` and no port beyond the last one; neither do we."""
+        port = str(field.field_name).endswith("_port")
+        if port and not (re.fullmatch("[1-9][0-9]{0,4}", str(value)) and int(value) < 65536):
+            raise ValueError("this is not a port number")
+        return value
 
     @field_validator("flow360_state", "flow360_cache", "flow360_progress", "flow360_dbt", "flow360_rules")
     @classmethod
@@ -203,11 +254,16 @@ class Settings(_Described):
 def settings() -> Settings:
     """The settings in force, read once a process."""
     try:
-        return Settings(_env_file=env_file())
+        found = in_force()
+        return Settings.model_validate({n: found[n.upper()] for n in Settings.model_fields if n.upper() in found})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
-        raise FlowError(f"{env_file()}: {name}: {first['msg']} (found {first['input']!r})") from None
+        said = f"{first['msg'].removeprefix('Value error, ')} (found {first['input']!r})"
+        if os.environ.get(name):
+            # Kubernetes sets such variables for services of the same name.
+            raise FlowError(f"{name} in the environment, not in .env: {said}: unset {name}", Exit.USAGE) from None
+        raise FlowError(f"{env_file()}: {name}: {said}", Exit.USAGE) from None
 
 
 def ensure_env() -> Path:
@@ -247,10 +303,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _complete(path: Path) -> bool:
     """Write what is missing; False when nothing is."""
-    old = path.read_text("utf-8") if path.exists() else ""
-    pairs = [line.partition("=") for line in old.splitlines() if "=" in line and not line.startswith("#")]
-    names = {name.strip().removeprefix("export ").strip(): value.strip() for name, _, value in pairs}
+    names = env_values(path)
     known = {name for name, value in names.items() if value or name not in SECRETS}  # an empty password is none
+    old = path.read_text("utf-8-sig") if path.exists() else ""
     lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
     if "COMPOSE_PATH_SEPARATOR" not in known:
         lines.append("COMPOSE_PATH_SEPARATOR=:")  # in COMPOSE_FILE, on Windows too

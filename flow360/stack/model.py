@@ -6,7 +6,6 @@ A layer's .yaml, which compose.yaml includes, is the home of names, dependencies
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dotenv import dotenv_values
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, SPLIT, env_file, is_split
+from flow360.settings import ROOT, SPLIT, env_file, in_force, is_split, settings
 
 STACK = ROOT / "stack"
 LAYERS = STACK / "layers"
@@ -362,7 +360,8 @@ def read_model(compose: Path = COMPOSE, native: Path = LAYERS, env: Mapping[str,
         env: the variables of `.env`; by default the file in force, with the process's environment on top.
     """
     if env is None:
-        env = {**dotenv_values(env_file()), **os.environ} if env_file().exists() else dict(os.environ)
+        settings()  # a port that is none is told there, with its variable
+        env = in_force()
     split = is_split(env.get("COMPOSE_FILE"))
     raw = read_compose(compose, split)["services"]
     tables = read_native(native, split)
