@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, env_file, settings
+from flow360.settings import ROOT, env_file, in_force, settings
 from flow360.stack.native import debian, jars, java
 
 if TYPE_CHECKING:
@@ -197,9 +197,7 @@ def _holder(port: int) -> str:
 
 
 def _variable(port: int) -> str:
-    from dotenv import dotenv_values
-
-    for name, value in dotenv_values(env_file()).items():
+    for name, value in in_force().items():
         if name.endswith("_PORT") and value == str(port):
             return name
     return "its NAME_PORT"

@@ -13,7 +13,18 @@ import pytest
 
 from flow360 import settings as module
 from flow360.errors import Exit, FlowError
-from flow360.settings import PORTS, ROOT, SECRET_LENGTHS, SECRETS, Settings, ensure_env, new_secret, settings
+from flow360.settings import (
+    PORTS,
+    ROOT,
+    SECRET_LENGTHS,
+    SECRETS,
+    Settings,
+    ensure_env,
+    env_values,
+    new_secret,
+    settings,
+)
+from flow360.stack.model import read_model
 
 
 @pytest.fixture
@@ -105,6 +116,81 @@ def test_a_value_that_is_none_is_one_line_with_file_and_name(env):
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("given", ["tcp://10.0.0.1:9092", "70000", "0", "-1", "19_092", "19092.0"])
+def test_a_bad_port_of_the_environment_is_said_to_stand_there(env, monkeypatch, given):
+    ensure_env()
+    monkeypatch.setenv("KAFKA_PORT", given)
+    settings.cache_clear()
+    with pytest.raises(
+        FlowError, match=r"KAFKA_PORT in the environment, not in \.env: .*: unset KAFKA_PORT$"
+    ) as caught:
+        settings()
+    assert given in caught.value.message
+    with pytest.raises(FlowError, match="KAFKA_PORT in the environment"):
+        read_model()
+
+
+def test_a_variable_set_to_nothing_hides_nothing_from_either_reader(env, monkeypatch):
+    env.parent.mkdir()
+    env.write_text("KAFKA_PORT=31501\n")
+    ensure_env()
+    monkeypatch.setenv("KAFKA_PORT", "")
+    assert (settings().kafka_port, read_model()["kafka"].port) == (31501, 31501)
+
+
+READ = {
+    "a byte order mark": (b"\xef\xbb\xbfKAFKA_PORT=31501\n", "31501"),
+    "Windows' line ends": (b"# a\r\nKAFKA_PORT=31501\r\n", "31501"),
+    "blanks, export and a comment": (b"  export KAFKA_PORT = 31501 # mine\n", "31501"),
+    "quotes": (b"KAFKA_PORT='31501'\n", "31501"),
+    "a dollar in single quotes": (b"KAFKA_PORT='a$b' # mine\n", "a$b"),
+    "an accent": ("# réglages\nKAFKA_PORT=é\n".encode(), "é"),
+    "a hash inside": (b"KAFKA_PORT=a#b\n", "a#b"),
+    "an empty one and then another": (b"KAFKA_PORT=\nKAFKA_PORT=31501\n", "31501"),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_compose_reads_is_read_alike(env, case):
+    """The second values are what compose-go 2.12 was seen to read."""
+    text, value = READ[case]
+    env.parent.mkdir()
+    env.write_bytes(text)
+    assert env_values(env)["KAFKA_PORT"] == value
+    ensure_env()
+    assert env_values(env)["KAFKA_PORT"] == value, "what is appended changes nothing that stands there"
+    assert env.read_text().count("KAFKA_PORT=3") == text.count(b"KAFKA_PORT=3")
+
+
+REFUSED = {
+    "Latin-1": ("# a\n# r\xe9glages\n".encode("latin-1"), "line 2: this is not UTF-8"),
+    "UTF-16": ("KAFKA_PORT=31501\n".encode("utf-16"), "line 1: this is not UTF-8"),
+    "an open quote": (b'A=1\nKAFKA_PORT="31501\nB=2\nC="x"\n', "line 2: this is not NAME=value"),
+    "a colon": (b"KAFKA_PORT: 31501\n", "line 1: this is not NAME=value"),
+    "a name alone": (b"KAFKA_PORT\n", "line 1: this is not NAME=value"),
+    "something behind a quote": (b"KAFKA_PORT='31501'0\n", "line 1: this is not NAME=value"),
+    "a variable": (b"A=1\nKAFKA_PORT=3150$A\n", "line 2: this is not NAME=value, or .* in '…'"),
+    "a backslash in double quotes": (b'KAFKA_PORT="a\\nb"\n', "line 1: "),
+    "a comment in the place of a value": (b"KAFKA_PORT= # mine\n", "line 1: "),
+    "a comment behind a tab": (b"KAFKA_PORT=31501\t# mine\n", "line 1: "),
+    "a lonely carriage return": (b"# a\rKAFKA_PORT=31501\n", "line 1: "),
+    "two values": (b"KAFKA_PORT=1\nA=2\nKAFKA_PORT=31501\n", "line 3: KAFKA_PORT has another value than in line 1"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_compose_would_read_otherwise_is_one_line(env, case):
+    text, said = REFUSED[case]
+    env.parent.mkdir()
+    env.write_bytes(text)
+    for reader in (settings, ensure_env, read_model):
+        with pytest.raises(FlowError, match=f"^{re.escape(str(env))}, {said}") as caught:
+            reader()
+        assert "\n" not in caught.value.message
+        assert "31501" not in caught.value.message, "a password could stand there"
+    assert env.read_bytes() == text
+
+
 def test_a_file_that_cannot_be_written_is_one_line(env, monkeypatch):
     (env.parent).write_text("a file where the folder should be")
     with pytest.raises(FlowError, match="cannot be written") as caught:
@@ -119,7 +205,7 @@ def test_a_file_that_cannot_be_read_is_one_line(env, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(module.Path, "read_text", refuse)
+    monkeypatch.setattr(module.Path, "read_bytes", refuse)
     monkeypatch.setattr(module.os, "access", lambda *_: False)
     with pytest.raises(FlowError, match=r"cannot be read by this user: sudo chown \$USER"):
         ensure_env()

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-
 from flow360.errors import Exit, FlowError
-from flow360.settings import GENERATED, SPLIT, env_file, is_split, settings
+from flow360.settings import GENERATED, SPLIT, env_file, in_force, is_split, settings
 from flow360.stack.model import COMPOSE, read_compose
 
 MINIMUM = (2, 24, 4)  # the first one with all that the two files use: `!override`
@@ -45,8 +43,7 @@ class Compose:
         self.file = file
         self.split = is_split(settings().compose_file)
         self.description: Mapping[str, Any] = read_compose(file, self.split)
-        in_file = dotenv_values(env_file()).get("COMPOSE_PROJECT_NAME") if env_file().exists() else None
-        named = os.environ.get("COMPOSE_PROJECT_NAME") or in_file or self.description["name"]
+        named = in_force().get("COMPOSE_PROJECT_NAME") or self.description["name"]
         self.project = os.environ.get("FLOW360_COMPOSE_PROJECT") or named
 
     def command(self, *arguments: str) -> list[str]:
@@ -277,10 +274,11 @@ def error_of(what: str, said: Sequence[str]) -> FlowError:
 
 
 def _environment() -> dict[str, str]:
-    # A learner's own COMPOSE_FILE or COMPOSE_PROFILES is for the commands that the learner types.
+    # A learner's own COMPOSE_FILE or COMPOSE_PROFILES is for the commands that the learner types; and a variable that
+    # is set to nothing would hide the one in `.env` from Compose.
     hidden = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES")
     return {
-        **{key: value for key, value in os.environ.items() if key not in hidden},
+        **{key: value for key, value in os.environ.items() if value and key not in hidden},
         "DOCKER_CLI_HINTS": "false",
         "FLOW360_DATA": str(GENERATED),
     }
