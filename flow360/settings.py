@@ -23,6 +23,7 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator
 
+from flow360 import environment
 from flow360.errors import Exit, FlowError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,8 @@ def _described() -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
 
 PUBLISHED, SECRETS = _described()
 PORTS = {variable: number for ports in PUBLISHED.values() for variable, number in ports.items()}
+OURS = frozenset([*PORTS, *SECRETS])
+environment.drop(os.environ, OURS)
 # A line of `.env` that python-dotenv and Docker Compose read alike. Where they differ (`KEY: v`, an open quote, what
 # stands behind a closed one, backslashes and `$` outside '…', a comment behind a tab), services would get one value and
 # clients another.
