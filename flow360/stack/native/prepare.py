@@ -5,12 +5,12 @@ Each step gets the service, its data folder, and the command that starts it (to 
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from flow360 import environment
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.stack.model import Service
@@ -20,10 +20,10 @@ from flow360.stack.native import postgres
 def spark_home() -> Path:
     """Spark's own folder in the pyspark wheel: `jars/` below it."""
     # Found, not imported: that would take half a second.
-    spec = importlib.util.find_spec("pyspark")
-    if spec is None or spec.origin is None:
+    home = environment.package("pyspark")
+    if home is None:
         raise FlowError("pyspark is not installed: run ./scripts/setup", Exit.SERVICE)
-    return Path(spec.origin).parent
+    return home
 
 
 def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:

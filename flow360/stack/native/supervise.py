@@ -25,13 +25,10 @@ from pathlib import Path
 
 import psutil
 
+from flow360.environment import MARK, clean
 from flow360.errors import Exit, FlowError
-from flow360.settings import settings
+from flow360.settings import OURS, settings
 from flow360.stack import probes
-
-MARK = (
-    "FLOW360_SERVICE"  # in the environment of every program, so that orphans can be told from other people's processes
-)
 
 RESTART = 10  # seconds in which supervisord starts again what has crashed
 ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
@@ -79,8 +76,7 @@ class Program:
 
 def inherited() -> dict[str, str]:
     """What of this process's environment a service gets: all, but for what would break it on some machines."""
-    # With the ban on compiled files, which many container images set, Airflow compiles 1,500 modules at each start.
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    kept = clean(os.environ, OURS)
     # httpx (JupyterLab, Airflow's tasks) does not start with a SOCKS proxy, reads no_proxy before NO_PROXY, and knows
     # no networks in it such as 127.0.0.0/8.
     kept = {k: v for k, v in kept.items() if not (k.lower().endswith("_proxy") and v.startswith("socks"))}
@@ -91,7 +87,7 @@ def inherited() -> dict[str, str]:
         # Kafka Streams and Spark unpack native code, which there may not run.
         place = settings().cache_dir / "tmp"
         place.mkdir(parents=True, exist_ok=True)
-        kept["JAVA_TOOL_OPTIONS"] = f'{kept.get("JAVA_TOOL_OPTIONS", "")} "-Djava.io.tmpdir={place}"'.strip()
+        kept["JAVA_TOOL_OPTIONS"] = f'"-Djava.io.tmpdir={place}"'
     return kept
 
 
