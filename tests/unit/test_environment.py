@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flow360 import environment, process
-from flow360.clients import databases
 from flow360.settings import OURS, ROOT, Settings
 from flow360.stack import doctor
 from flow360.stack.native import postgres, prepare
@@ -124,9 +123,3 @@ def test_doctor_names_what_it_found(monkeypatch, given, level, said):
     (finding,) = doctor.foreign(None, ())
     assert finding.level == level
     assert said in finding.message
-
-
-def test_a_server_that_runs_and_refuses_is_said_in_the_driver_s_words(monkeypatch):
-    monkeypatch.setattr(databases.reach, "answers", lambda _service: True)
-    error = databases._postgres_error("postgres-dwh", "connection failed: server does not support SSL")
-    assert error.message == "postgres-dwh: connection failed: server does not support SSL"
