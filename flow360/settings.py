@@ -1,6 +1,6 @@
 """Ports, credentials and paths: one typed object, read from the environment and `.env`.
 
-`.env` is the only file that both engines read (Docker Compose reads it by itself). It is written by `flow360 up`
+`.env` is the only file that both engines read (Docker Compose reads it by itself). It is written by `scripts/env`
 with generated passwords and mode 0600; a variable in the environment wins over it.
 """
 
@@ -13,8 +13,7 @@ import hashlib
 import io
 import os
 import re
-import secrets
-import string
+import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -69,8 +68,6 @@ PAIR = re.compile(
     re.VERBOSE,
 )
 SPLIT = "stack/layers/split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
-# HS512 wants 64 bytes; a Fernet key is 32 bytes in base64, which are 43 characters and a `=`.
-SECRET_LENGTHS = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}
 
 
 @contextlib.contextmanager
@@ -131,11 +128,6 @@ def in_force() -> dict[str, str]:
 def is_split(compose_file: str | None) -> bool:
     """Have Airflow and Hive PostgreSQL servers of their own? They have where COMPOSE_FILE names split.yaml."""
     return any(name.endswith(SPLIT) for name in (compose_file or "").split(":"))
-
-
-def new_secret(length: int = 24) -> str:
-    """A random password of letters and digits only (some images rewrite `@`, `$` and `%` in their variables)."""
-    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
 
 
 # A field for each port and each secret of the layers' files: `kafka_port`, `postgres_dwh_password`.
@@ -305,27 +297,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _complete(path: Path) -> bool:
-    """Write what is missing; False when nothing is."""
-    names = env_values(path)
-    known = {name for name, value in names.items() if value or name not in SECRETS}  # an empty password is none
-    old = path.read_text("utf-8-sig") if path.exists() else ""
-    lines = [] if old else ["# Made by `flow360 up`: ports and passwords of this checkout. Never commit it."]
-    if "COMPOSE_PATH_SEPARATOR" not in known:
-        lines.append("COMPOSE_PATH_SEPARATOR=:")  # in COMPOSE_FILE, on Windows too
-    if "COMPOSE_PROFILES" not in known:
-        # Without it `docker compose down` and `ps` would overlook what was started by name.
-        lines.append("COMPOSE_PROFILES=*")
-    if "FLOW360_DATA" not in known:
-        # What containers share with notebooks (data/generated) keeps its path and its owner; nothing in them is root.
-        lines += [f"FLOW360_DATA={GENERATED}", f"FLOW360_UID={os.geteuid() or 10001}"]
-    lines += [f"{name}={port}" for name, port in PORTS.items() if name not in known]
-    lines += [f"{name}={new_secret(SECRET_LENGTHS.get(name, 24))}" for name in SECRETS if name not in known]
-    if not lines:
+    """Let scripts/env write what is missing; False when nothing is."""
+    found = env_values(path)
+    if all(
+        found.get(name) for name in ("COMPOSE_PATH_SEPARATOR", "COMPOSE_PROFILES", "FLOW360_DATA", *PORTS, *SECRETS)
+    ):
         return False
-    text = old + ("\n" if old and not old.endswith("\n") else "") + "\n".join(lines) + "\n"
-    part = path.with_name(path.name + ".part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(path)
+    command = [ROOT / "scripts" / "env", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"})
+    if done.returncode:
+        raise OSError(errno.ENOSPC if "No space left" in done.stderr else errno.EACCES, done.stderr.strip()[-200:])
     return True
