@@ -248,18 +248,20 @@ def generate(
         bool, typer.Option("--force", help="replace labs with answers in them, too (a copy is kept)")
     ] = False,
 ) -> None:
-    """Write what is generated: labs/ from solutions/, README's table from course.toml (a maintainer's command)."""
+    """Write what is generated: labs/ from solutions/, README's tables (a maintainer's command)."""
     from flow360.course import labs as generator
-    from flow360.course.registry import render_readme
+    from flow360.course.readme import render
     from flow360.settings import ROOT
 
     readme = ROOT / "README.md"
     text = readme.read_text("utf-8")
-    wanted = render_readme(text)
+    wanted = render(text)
     if check:
         problems = generator.check(ROOT)
         if text != wanted:
-            problems.append(f"README.md: its chapter table is not what course.toml says: {generator.COMMAND}")
+            problems.append(
+                f"README.md: a table of it is not what course.toml and stack/layers say: {generator.COMMAND}"
+            )
     else:
         readme.write_text(wanted, "utf-8")
         said, problems = generator.write(ROOT, force)

@@ -1,4 +1,4 @@
-"""The registry of the course as dataclasses, and the chapter table of the README made from it.
+"""The registry of the course as dataclasses.
 
 `course.toml` holds the chapters, `solutions/STEM.toml` a lab's exercises. An unknown key and a value of the wrong type
 are refused by file, chapter or exercise, and key.
@@ -22,7 +22,6 @@ from flow360.settings import ROOT
 REGISTRY = ROOT / "course.toml"
 _CONFIG = ConfigDict(extra="forbid", strict=True)
 _Texts = Annotated[tuple[str, ...], Field(strict=False)]  # TOML knows lists; what is in one stays strict
-START, END = "<!-- chapters:start -->", "<!-- chapters:end -->"
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -174,31 +173,3 @@ def _made(kind: type, entry: dict[str, Any], where: str) -> Any:
     if first["type"].startswith("missing"):
         raise FlowError(f"{where}: {key} is missing")
     raise FlowError(f"{where}: {key}: {first['msg']} (found {first['input']!r})")
-
-
-def chapter_table(registry: Course | None = None) -> str:
-    """Write the chapters as a Markdown table: links to lesson and lab, layer, services, minutes, exercises."""
-    rows = [
-        "| | Lesson | Layer | What it starts | Minutes | Lab |",
-        "|---|---|---|---|---:|---|",
-    ]
-    for chapter in (registry or course()).chapters:
-        services = ", ".join(f"`{name}`" for name in chapter.services)
-        count = len(chapter.exercises)
-        lab = f"[{count} exercise{'s' * (count != 1)}]({chapter.lab})" if chapter.written else "in preparation"
-        title = f"[{chapter.title}]({chapter.lesson})" if chapter.written else chapter.title
-        rows.append(f"| {chapter.number} | {title} | {chapter.layer} | {services} | {chapter.minutes} | {lab} |")
-    return "\n".join(rows)
-
-
-def render_readme(text: str, registry: Course | None = None) -> str:
-    """Replace the region between the two `chapters` marks of a text by the current table.
-
-    Raises:
-        FlowError: a mark is missing, doubled, or the end stands before the start.
-    """
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise FlowError(f"README.md: it needs one {START} and, after it, one {END}")
-    head, _, rest = text.partition(START)
-    _, _, tail = rest.partition(END)
-    return f"{head}{START}\n{chapter_table(registry)}\n{END}{tail}"

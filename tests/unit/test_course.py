@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flow360.course.registry import END, START, Chapter, Course, Exercise, chapter_table, course, render_readme
+from flow360.course.registry import Exercise, course
 from flow360.errors import FlowError
 from flow360.settings import ROOT
 from flow360.stack.model import read_compose
@@ -132,29 +132,3 @@ def test_wrong_exercises_are_one_line(tmp_path: Path, text: str, says: str) -> N
 def test_a_missing_registry_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FlowError, match="missing"):
         course(tmp_path / "course.toml")
-
-
-SMALL = Course(
-    (Chapter("04a_streams", "Streams", "4", 90, ("kafka",), None, (Exercise("a", "A", ("h",)),)),),
-)
-
-
-def test_the_table_links_lesson_and_lab() -> None:
-    row = chapter_table(SMALL).splitlines()[-1]
-    assert row == (
-        "| 04a | [Streams](notebooks/04a_streams.ipynb) | 4 | `kafka` | 90 | [1 exercises](labs/04a_streams.ipynb) |"
-    ).replace("1 exercises", "1 exercise")
-
-
-def test_the_readme_keeps_everything_else() -> None:
-    text = f"before\n{START}\nold\n{END}\nafter\n"
-    once = render_readme(text, SMALL)
-    assert once.startswith(f"before\n{START}\n|")
-    assert once.endswith(f"|\n{END}\nafter\n")
-    assert render_readme(once, SMALL) == once
-
-
-@pytest.mark.parametrize("text", ["none", f"{END}{START}", f"{START}{START}{END}"])
-def test_a_readme_without_its_marks_is_refused(text: str) -> None:
-    with pytest.raises(FlowError, match="README.md"):
-        render_readme(text, SMALL)

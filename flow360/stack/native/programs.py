@@ -59,6 +59,7 @@ class Programs:
             "root": ROOT,
             "dbt": settings().dbt_dir,
             "python": sys.executable,
+            "bin": Path(sys.executable).parent,
             "debian": debian.root_of(service.name),
             "unpacked": _Unpacked(),
             "triplet": debian.TRIPLET,
