@@ -20,8 +20,15 @@ from flow360.stack.status import Event
 class Keeper:
     """A supervisor without processes: `told` is the order in which services were started and stopped."""
 
-    def __init__(self, running: tuple[str, ...] = ()) -> None:
+    def __init__(self, running: tuple[str, ...] = (), inside: str | None = None) -> None:
+        self.inside = inside
         self.running, self.told, self.lock = running, [], Lock()
+
+    def around(self) -> str | None:
+        return self.inside
+
+    def shutdown(self) -> None:
+        self.start("supervisord")
 
     def end_orphans(self) -> list[str]:
         return []
@@ -52,7 +59,7 @@ def engine_of(folder: Path, keeper: Keeper, **env: str) -> NativeEngine:
     engine = NativeEngine(read_model(env=env), folder)
     engine.supervisor = keeper
     engine.fetch = lambda *_: None  # what a service is made of comes over the network
-    (folder / "run").mkdir()
+    (folder / "run").mkdir(parents=True)
     return engine
 
 
@@ -63,6 +70,25 @@ def test_a_database_is_stopped_after_those_that_need_it_by_way_of_a_job(tmp_path
     engine_of(tmp_path, keeper, COMPOSE_FILE=SPLIT).down([server, "airflow-init"], lambda _: None)
     assert keeper.told[-1] == server
     assert set(keeper.told) == {server, *users}
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (None, ["kafka", "zookeeper", "supervisord"]),
+        (["jupyterlab", "zookeeper"], ["kafka", "zookeeper", "jupyterlab"]),
+    ],
+)
+def test_a_down_typed_inside_of_jupyterlab_stops_that_last(tmp_path, names, told):
+    """Its terminal, and with it the command, ends with JupyterLab: with all asked for, supervisord does the rest."""
+    keeper = Keeper(("jupyterlab", "kafka", "zookeeper"), "jupyterlab")
+    events: list[Event] = []
+    engine_of(tmp_path, keeper).down(names, events.append)
+    assert keeper.told == told
+    assert (events[-1].service, events[-1].detail) == ("jupyterlab", "last, with this terminal")
+    keeper.told.clear()
+    engine_of(tmp_path / "b", keeper).down(["kafka"], events.append)
+    assert keeper.told == ["kafka"], "nobody asked for JupyterLab"
 
 
 def test_what_ctrl_c_cuts_off_is_not_gone_on_with(tmp_path, monkeypatch):

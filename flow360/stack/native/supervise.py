@@ -303,6 +303,11 @@ class Supervisor:
 
     # --- what a killed supervisord left behind
 
+    def around(self) -> str | None:
+        """The service in which this very process runs, as in a terminal of JupyterLab; None outside of them."""
+        owner, _, name = os.environ.get(MARK, "").rpartition(":")
+        return name if owner == str(self.state) else None
+
     def orphans(self) -> list[psutil.Process]:
         """Living processes that a supervisord of this state folder started, while none is alive.
 
