@@ -6,11 +6,14 @@ standard error and an exit code (flow360.errors.Exit).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,23 +71,34 @@ Json = Annotated[bool, typer.Option("--json", help="for programs")]
 def up(names: Names = None, engine: Engine = None) -> None:
     """Start services and wait until each answers. Without a name: JupyterLab and Primeur's databases."""
     from flow360.course.services import resolve
-    from flow360.settings import settings
     from flow360.stack import open_stack
     from flow360.stack.console import Reporter, console
 
     stack = open_stack(engine)
-    with Reporter() as reporter:
-        stack.up(resolve(names or ["jupyterlab", "primeur-load"]), reporter, names)
-    if not names or "jupyterlab" in names:
-        # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
-        token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
-        console.print(f"\nThe course is open: [bold]{settings().jupyter_url}{token}[/]", soft_wrap=True)
-        if not token:
-            console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)
+    wanted = resolve(names or ["jupyterlab", "primeur-load"])
+    if any(_course().find(name) for name in names or ()):
+        wanted = list(dict.fromkeys(["jupyterlab", *wanted]))  # a chapter is read at the desk
+    reporter = Reporter()
+    try:
+        with reporter:
+            stack.up(wanted, reporter, names)
+    finally:  # also when something else could not be started
+        if "jupyterlab" in reporter.running:
+            _say_address(console)
     if not names:
         with Reporter() as reporter:
             stack.fetch([s for c in _course().chapters for s in c.services], reporter)
         console.print("Everything that the chapters need is on this machine. `flow360 down` stops it all.")
+
+
+def _say_address(console: Any) -> None:
+    from flow360.settings import settings
+
+    # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
+    token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
+    console.print(f"\nThe course is open: [bold]{settings().jupyter_url}{token}[/]", soft_wrap=True)
+    if not token:
+        console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)
 
 
 @app.command()
@@ -94,8 +108,18 @@ def down(names: Names = None, engine: Engine = None) -> None:
     from flow360.stack import open_stack
     from flow360.stack.console import Reporter
 
-    with Reporter() as reporter:
+    with _deaf_to_hangup(), Reporter() as reporter:
         open_stack(engine).down(resolve(names) if names else None, reporter)
+
+
+@contextlib.contextmanager
+def _deaf_to_hangup() -> Iterator[None]:
+    """A terminal that closes meanwhile, as one of JupyterLab does when that is stopped, leaves nothing half-done."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @app.command()

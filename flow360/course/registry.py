@@ -92,18 +92,24 @@ class Course:
 
     chapters: tuple[Chapter, ...]
 
+    def find(self, name: str) -> Chapter | None:
+        """The chapter of that stem, number or notebook path, in capital letters too; None when there is none."""
+        wanted = Path(str(name)).stem.lower()
+        for chapter in self.chapters:
+            if wanted in (chapter.stem, chapter.number, chapter.number.lstrip("0") or "0"):
+                return chapter
+        return None
+
     def chapter(self, name: str) -> Chapter:
         """Find a chapter by stem (`01_sources`), number (`01`, `1`) or notebook path.
 
         Raises:
             FlowError: no such chapter; the message names the nearest one.
         """
-        wanted = Path(str(name)).stem.lower()
-        for chapter in self.chapters:
-            if wanted in (chapter.stem, chapter.number, chapter.number.lstrip("0") or "0"):
-                return chapter
+        if found := self.find(name):
+            return found
         stems = [c.stem for c in self.chapters]
-        near = difflib.get_close_matches(wanted, stems, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(Path(str(name)).stem.lower(), stems, n=1, cutoff=0.4)
         tip = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(stems)
         raise FlowError(f"there is no chapter {name!r}: {tip}", Exit.USAGE)
 

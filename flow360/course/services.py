@@ -16,13 +16,12 @@ def resolve(names: Iterable[str]) -> list[str]:
         FlowError: a name that is none of these.
     """
     found: list[str] = []
-    chapters = {key: chapter for chapter in course().chapters for key in (chapter.stem, chapter.number)}
     for name in names:
-        if name in model().services:
-            found.append(name)
-        elif name in chapters:
-            found += chapters[name].services
-        elif profile := model().profile(name):
+        if name.lower() in model().services:
+            found.append(name.lower())
+        elif chapter := course().find(name):
+            found += chapter.services
+        elif profile := model().profile(name.lower()):
             found += profile
         else:
             raise FlowError(

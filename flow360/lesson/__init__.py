@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flow360.clients.query import sql
 from flow360.course.services import resolve
 from flow360.errors import Exit, FlowError
+from flow360.lesson import stopping
 from flow360.lesson.showing import display_table, mermaid, show
 from flow360.process import run
 from flow360.waiting import wait_for
@@ -63,25 +64,28 @@ def _progress() -> Callable[[Any], None]:
 def start(*names: str) -> None:
     """Start what a chapter needs and show it: `lesson.start("01_sources")` or `lesson.start("kafka")`.
 
-    Nothing happens to a service that runs already. Each step that is waited for is printed.
+    What `stop` stopped in this notebook because it needs one of them is started, too. Nothing happens to a service that
+    runs already. Each step that is waited for is printed.
 
     Raises:
         FlowError: a service did not become ready; the line says which and why.
     """
-    wanted = resolve(names)
+    wanted = stopping.with_users(resolve(names))
     if not wanted:
         raise FlowError('name a chapter or a service: lesson.start("01_sources")', Exit.USAGE)
     stack = _stack()
-    running = {s.name for s in stack.status() if s.state in UP}
+    rows = stack.status()
+    running = {s.name for s in rows if s.state in UP}
     if missing := [name for name in wanted if name not in running]:
         stack.up(missing, progress=_progress())
-    table = status_table(stack)
-    rows = table[table["service"].isin(wanted)]
-    display_table(rows[["service", "state", "runs", "port"]], index=False)
+        rows = stack.status()
+    stopping.started(wanted)
+    table = _table([row for row in rows if row.name in wanted])
+    display_table(table[["service", "state", "runs", "port"]], index=False)
 
 
 def stop(*names: str) -> None:
-    """Stop services; what they stored stays. `lesson.start(...)` brings them back.
+    """Stop services and what needs them; what they stored stays. `lesson.start(...)` of the same brings all back.
 
     Raises:
         FlowError: no such service.
@@ -89,8 +93,7 @@ def stop(*names: str) -> None:
     wanted = resolve(names)
     if not wanted:
         raise FlowError('name a service: lesson.stop("kafka")', Exit.USAGE)
-    _stack().down(wanted)
-    print(f"stopped: {', '.join(wanted)}")
+    print(f"stopped: {', '.join(stopping.stop(_stack(), wanted)) or 'none of them was running'}")
 
 
 def kill(name: str) -> None:
@@ -105,11 +108,15 @@ def kill(name: str) -> None:
     print(f"killed: {name}")
 
 
-def status_table(stack: Any = None) -> pd.DataFrame:
+def status_table() -> pd.DataFrame:
     """One row for each service.
 
     Columns: service, layer, state, runs (real, stand-in or compose only), what, port, memory_mb (PSS), link.
     """
+    return _table(_stack().status())
+
+
+def _table(services: list[Any]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
@@ -123,7 +130,7 @@ def status_table(stack: Any = None) -> pd.DataFrame:
             "memory_mb": s.pss_mb,
             "link": s.link or "",
         }
-        for s in (stack or _stack()).status()
+        for s in services
     ]
     columns = ["service", "layer", "state", "runs", "what", "port", "memory_mb", "link"]
     return pd.DataFrame(rows, columns=columns).astype({"port": "Int64", "memory_mb": "Float64"})

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from flow360.errors import FlowError
+from flow360.lesson import stopping
 
 _MARK = {"running": "●", "done": "●", "starting": "◐", "stopped": "○", "failed": "✕"}
 _COLUMNS = (
@@ -79,13 +80,15 @@ class Panel(widgets.VBox):
         self.say(f"{verb} {name} …")
         try:
             if verb == "Start":
-                self._stack.up([name], progress=lambda e: self.say(f"{e.service}: {e.state} {e.detail}"))
+                names = stopping.with_users([name])
+                self._stack.up(names, progress=lambda e: self.say(f"{e.service}: {e.state} {e.detail}"))
+                stopping.started(names)
             else:
-                self._stack.down([name])
+                names = stopping.stop(self._stack, [name])
         except FlowError as error:
             self.say(str(error))
         else:
-            self.say(f"{name}: {'started' if verb == 'Start' else 'stopped'}")
+            self.say(f"{', '.join(names)}: {'started' if verb == 'Start' else 'stopped'}")
         finally:
             self.refresh()
 

@@ -26,12 +26,13 @@ class Reporter:
                 SpinnerColumn(finished_text="[green]✓"),
                 TextColumn("{task.fields[name]:<16}"),
                 BarColumn(bar_width=20),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=console,
             )
             if console.is_terminal
             else None
         )
+        self.running: set[str] = set()  # what has been heard to run
         self._tasks: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
 
@@ -45,6 +46,8 @@ class Reporter:
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
+        if event.state == "running":
+            self.running.add(event.service)
         text = f"{event.state} {event.detail}".strip()
         if event.state in ENDED and event.seconds >= 0.05:
             text += f" ({event.seconds:.1f} s)"
@@ -60,7 +63,11 @@ class Reporter:
         ended = event.state in ENDED
         share = 1.0 if ended else event.share
         self._live.update(
-            self._tasks[event.service], description=text, total=1 if share is not None else None, completed=share or 0
+            self._tasks[event.service],
+            description=text,
+            total=1 if share is not None else None,
+            completed=share or 0,
+            refresh=ended,  # whoever ends with the event shall have been read
         )
 
     def _tenth(self, event: Event) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import shutil
 import socket
 import sys
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 NOTEBOOK_MB = 800  # a kernel with pandas and matplotlib, and JupyterLab
 FREE_DISK_MB = 1000  # logs, data and a day of topics; artifacts come on top
 ARTIFACT_MB = 1.5  # a jar, on the average, rounded up
+LISTENS = "0A"  # a socket's state in /proc/net/tcp
 
 
 Together = Mapping[str, Iterable[str]]
@@ -38,13 +40,17 @@ Together = Mapping[str, Iterable[str]]
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer of one check. `fix` is what a person should do, empty when all is well."""
+    """The answer of one check. `fix` is what a person should do, empty when all is well.
+
+    `service` is the only one that a blocker concerns; empty when it concerns all that was asked for.
+    """
 
     check: str
     level: Literal["ok", "warning", "blocker"]
     message: str
     fix: str = ""
     code: Exit = Exit.OK
+    service: str = ""
 
 
 def examine(
@@ -66,11 +72,20 @@ def examine(
     return [finding for check in checks for finding in check(stack, order)]
 
 
-def require(stack: Stack, names: Iterable[str]) -> None:
-    """Raise the first blocker as an error with its own exit code."""
-    for finding in examine(stack, names, curious=False):
-        if finding.level == "blocker":
-            raise FlowError(f"{finding.message}: {finding.fix}", finding.code)
+def require(stack: Stack, names: Iterable[str]) -> dict[str, FlowError]:
+    """Raise the first blocker as an error with its own exit code.
+
+    Returns:
+        The services that something holds back which does not concern the others, each with its error.
+    """
+    blockers = [finding for finding in examine(stack, names, curious=False) if finding.level == "blocker"]
+    held: dict[str, FlowError] = {}
+    for finding in blockers:
+        error = FlowError(f"{finding.message}: {finding.fix}", finding.code)
+        if not finding.service:
+            raise error
+        held.setdefault(finding.service, error)
+    return held
 
 
 def python(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
@@ -144,7 +159,8 @@ def docker(stack: Stack, _names: Sequence[str]) -> list[Finding]:
         return [Finding("docker", "ok", f"a docker daemon answers (engine in use: {stack.engine.name})")]
     if chosen:
         return [Finding("docker", "blocker", reason, "start Docker, or take --engine native", Exit.DOCKER)]
-    return [Finding("docker", "ok", f"{reason}; the native engine runs the stack")]
+    fix = "start Docker if you want that engine"
+    return [Finding("docker", "warning", f"{reason}; the native engine runs the stack without it", fix, Exit.DOCKER)]
 
 
 def java_version(stack: Stack, names: Sequence[str]) -> list[Finding]:
@@ -165,7 +181,7 @@ def java_version(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 def ports(stack: Stack, names: Sequence[str]) -> list[Finding]:
     """A port that somebody else holds. Ports of services that run already are theirs."""
-    running = {row.name for row in stack.status() if row.state in ("running", "starting")}
+    running = {row.name for row in stack.status(ask=False) if row.state in ("running", "starting")}
     found = []
     owners: dict[int, str] = {}
     for name, service in stack.model.services.items():
@@ -179,11 +195,11 @@ def ports(stack: Stack, names: Sequence[str]) -> list[Finding]:
         for port in stack.model[name].ports:
             if name in running or _free(port):
                 continue
-            holder = _holder(port)
-            variable = _variable(port)
-            fix = f"end that program, or set {variable} to another port in {env_file().name}"
-            message = f"port {port} of {name} is taken{f' by {holder}' if holder else ''}"
-            found.append(Finding("ports", "blocker", message, fix, Exit.PORT))
+            holder, ours = _holder(port)
+            fix = f"set {_variable(port)} to another port in {env_file().name}"
+            fix = f"end that program, or {fix}" if ours else fix
+            message = f"port {port} of {name} is taken by {holder}"
+            found.append(Finding("ports", "blocker", message, fix, Exit.PORT, name))
     return found or [Finding("ports", "ok", "the ports are free or ours")]
 
 
@@ -198,15 +214,29 @@ def _free(port: int) -> bool:
     return True
 
 
-def _holder(port: int) -> str:
-    try:
+def _holder(port: int) -> tuple[str, bool]:
+    """Who listens there, for people, and whether we may end it."""
+    with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
                 process = psutil.Process(connection.pid)
-                return f"{process.name()} (pid {process.pid})"
-    except (psutil.Error, OSError):
-        return ""
-    return ""
+                if process.uids().real == os.geteuid():
+                    return f"{process.name()} (pid {process.pid})", True
+                return f"{process.name()} (pid {process.pid}) of user {process.username()}", os.geteuid() == 0
+    # Whose process it is, an ordinary user cannot ask of another's; the kernel's list of sockets says so to everybody.
+    for family in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for row in map(str.split, Path("/proc/net", family).read_text().splitlines()[1:]):
+                if row[3] == LISTENS and int(row[1].rpartition(":")[2], 16) == port and int(row[7]) != os.geteuid():
+                    return f"a program of user {_user(int(row[7]))}", False
+    return "another program", True
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _variable(port: int) -> str:
@@ -218,7 +248,7 @@ def _variable(port: int) -> str:
 
 def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
     need = _need(stack, names)
-    running = sum(row.pss_mb for row in stack.status() if row.name in names)
+    running = sum(row.pss_mb for row in stack.status(ask=False) if row.name in names)
     free = _available_memory_mb() + running
     if need <= free:
         return [Finding("memory", "ok", f"{need} MB needed, {free:.0f} MB there")]
@@ -228,7 +258,7 @@ def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 def profile(together: Together, stack: Stack, _names: Sequence[str]) -> list[Finding]:
     """Which part of the stack this machine can hold at once, notebooks included."""
-    running = sum(row.pss_mb for row in stack.status())
+    running = sum(row.pss_mb for row in stack.status(ask=False))
     free = _available_memory_mb() + running
     needs = {what: _need(stack, services) for what, services in together.items()}
     largest = max(needs, key=lambda what: needs[what])

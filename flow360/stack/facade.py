@@ -53,7 +53,8 @@ class Stack:
                 an error; of the others (a profile's, a chapter's) it is left out with a word.
 
         Raises:
-            FlowError: `doctor` found a blocker, and nothing was started; or a service did not become ready.
+            FlowError: `doctor` found a blocker, and nothing was started (a taken port: nothing that needs it); or a
+                service did not become ready.
         """
         from flow360.stack import doctor
 
@@ -61,10 +62,18 @@ class Stack:
         with self._lock():
             for name in self.host.supervisor.end_orphans():
                 progress(Event(name, "stopped", "left over by a killed run"))
-            doctor.require(self, wanted)
-            _note_engine(self._state, self.engine.name)
-            for engine, part in self._split(wanted):
+            held = doctor.require(self, wanted)
+            left = [name for name in wanted if held.keys() & set(self.model.closure([name]))]
+            ready = [name for name in wanted if name not in left]
+            if ready:
+                _note_engine(self._state, self.engine.name)
+            for engine, part in self._split(ready) if ready else []:
                 engine.up(part, progress)
+        if held:
+            lines = [error.message for error in held.values()]
+            if left := [name for name in left if name not in held]:
+                lines.append(f"so these were not started, which need it: {', '.join(left)}")
+            raise FlowError("\n".join(lines), next(iter(held.values())).code)
 
     def _possible(self, names: list[str], progress: Progress, asked: Container[str] | None) -> list[str]:
         """The services without those that this engine cannot run and nobody asked for by name."""
@@ -86,8 +95,11 @@ class Stack:
         """Stop services and what depends on them; None stops all. Data stays."""
         wanted = None if names is None else list(names)
         with self._lock():
-            # The host first: where docker does not answer, JupyterLab is stopped all the same.
-            for engine, part in reversed(self._split(wanted)):
+            parts = self._split(wanted)
+            if self.host.supervisor.around() is None:
+                # The host first: where docker does not answer, JupyterLab is stopped all the same.
+                parts.reverse()
+            for engine, part in parts:
                 engine.down(part, progress)
             if wanted is None:
                 (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose anew
@@ -106,11 +118,15 @@ class Stack:
             for engine, part in self._split(wanted):
                 engine.reset(part, progress)
 
-    def status(self) -> list[ServiceStatus]:
-        """What is really there, in the order of the layers."""
-        rows = self.engine.status()
+    def status(self, ask: bool = True) -> list[ServiceStatus]:
+        """What is really there, in the order of the layers.
+
+        Args:
+            ask: whether each service is asked for an answer; if not, what has a process counts as running.
+        """
+        rows = self.engine.status(ask)
         if self.engine is not self.host:
-            rows += [row for row in self.host.status() if self.model[row.name].host]
+            rows += [row for row in self.host.status(ask) if self.model[row.name].host]
         return sorted(rows, key=lambda row: row.layer)
 
     def logs(self, name: str, lines: int = 20) -> str:

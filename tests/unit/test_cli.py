@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from flow360.cli import app
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, settings
 from flow360.stack.model import model
+from flow360.stack.status import Event
 
 COMMANDS = (
     "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "progress", "env", "jars",
@@ -281,9 +283,55 @@ def test_generate_leaves_with_an_error_when_it_left_a_lab_alone(monkeypatch, tmp
     assert (tmp_path / "labs" / "01_sources.ipynb").read_text("utf-8") == "mine"
 
 
+def started(names, progress, _asked):
+    """As Stack.up with services that start at once."""
+    for name in names:
+        progress(Event(name, "running"))
+
+
+@pytest.mark.parametrize("name", ["00", "00_welcome", "0", "notebooks/00_welcome.ipynb", "00_WELCOME"])
+def test_up_of_a_chapter_brings_the_desk_and_prints_its_address(monkeypatch, name):
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
+    result = flow360_("up", name)
+    assert result.stdout.splitlines()[0].split() == ["jupyterlab", "running"]
+    assert f"The course is open: {settings().jupyter_url}" in result.stdout
+
+
+def test_up_of_services_alone_says_nothing_of_the_desk(monkeypatch):
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
+    assert flow360_("up", "KAFKA", "minimal").stdout.split()[:2] == ["kafka", "running"]
+    assert "The course is open" not in flow360_("up", "kafka").stdout
+
+
+def test_a_desk_that_came_up_is_told_although_something_else_did_not(monkeypatch):
+    def held(names, progress, asked):
+        started(names, progress, asked)
+        raise FlowError("port 1 of kafka is taken by java (pid 2)", Exit.PORT)
+
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=held))
+    result = flow360_("up", "02")
+    assert settings().jupyter_url in result.stdout
+    one_line(result, Exit.PORT)
+
+
+def test_down_hears_no_hangup_while_it_works(monkeypatch):
+    """A terminal that closes, as JupyterLab's does when that is stopped, leaves no down half-done."""
+    seen = []
+
+    def down(_names, _progress):
+        os.kill(os.getpid(), signal.SIGHUP)
+        seen.append("still here")
+
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(down=down))
+    before = signal.getsignal(signal.SIGHUP)
+    assert flow360_("down").exit_code == 0
+    assert seen == ["still here"]
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
 def test_the_token_is_printed_for_a_terminal_only(monkeypatch):
     """A pipe may be a log file: it gets the address alone."""
-    stack = SimpleNamespace(up=lambda *_: None, fetch=lambda *_: None)
+    stack = SimpleNamespace(up=started, fetch=lambda *_: None)
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: stack)
     monkeypatch.setenv("JUPYTER_TOKEN", "SecretOfThisTest")
     settings.cache_clear()

@@ -15,6 +15,7 @@ from flow360 import lesson
 from flow360.clients import query
 from flow360.errors import FlowError
 from flow360.settings import ROOT
+from flow360.stack.model import model
 from flow360.stack.status import Event, ServiceStatus
 
 
@@ -22,12 +23,15 @@ class FakeStack:
     """Remembers what was asked of it; a service named in `bad` cannot be started."""
 
     def __init__(self, *running: str, bad: str = "") -> None:
-        self.names = ("postgres-dwh", "kafka", "primeur-load", "jupyterlab")
+        self.names = ("postgres-dwh", "hive-metastore", "hive-server", "kafka", "primeur-load", "jupyterlab")
+        self.model = model()
+        self.asked = 0  # how often for the status
         self.running = set(running)
         self.bad = bad
         self.calls: list[tuple] = []
 
     def status(self) -> list[ServiceStatus]:
+        self.asked += 1
         return [
             ServiceStatus(
                 name=name,
@@ -52,9 +56,12 @@ class FakeStack:
             progress(Event(name, "running"))
             self.running.add(name)
 
-    def down(self, names) -> None:
+    def down(self, names, progress) -> None:
         self.calls.append(("down", list(names)))
-        self.running -= set(names)
+        for name in self.model.dependants(names):
+            if name in self.running and not self.model[name].job:
+                self.running.remove(name)
+                progress(Event(name, "stopped"))
 
     def logs(self, name: str, lines: int) -> str:
         return f"{lines} lines of {name}"
@@ -62,6 +69,7 @@ class FakeStack:
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
+    monkeypatch.setattr("flow360.lesson.stopping._users", {})
     fake = FakeStack("postgres-dwh")
     monkeypatch.setattr("flow360.stack.open_stack", lambda: fake)
     return fake
@@ -83,6 +91,12 @@ def test_start_does_nothing_when_all_runs(stack: FakeStack, capsys) -> None:
     lesson.start("postgres-dwh")
     assert stack.calls == []
     assert "running" in capsys.readouterr().out
+    assert stack.asked == 1
+
+
+def test_start_asks_each_service_before_and_after_and_not_in_between(stack: FakeStack) -> None:
+    lesson.start("kafka")
+    assert stack.asked == 2
 
 
 def test_start_passes_the_failure_on(stack: FakeStack) -> None:
@@ -111,6 +125,24 @@ def test_stop_and_logs(stack: FakeStack, capsys) -> None:
     assert capsys.readouterr().out.splitlines() == ["stopped: postgres-dwh", "3 lines of kafka"]
 
 
+def test_stop_names_all_that_it_stopped_and_start_brings_all_of_it_back(stack: FakeStack, capsys) -> None:
+    stack.running |= {"hive-metastore", "hive-server", "kafka"}
+    lesson.stop("postgres-dwh", "kafka")
+    assert capsys.readouterr().out == "stopped: hive-server, hive-metastore, kafka, postgres-dwh\n"
+    lesson.stop("postgres-dwh")
+    assert capsys.readouterr().out == "stopped: none of them was running\n"
+    stack.bad = "hive-server"
+    with pytest.raises(FlowError, match="hive-server did not become ready"):
+        lesson.start("postgres-dwh")
+    stack.bad = ""
+    lesson.start("postgres-dwh")
+    assert stack.running == {"postgres-dwh", "hive-metastore", "hive-server"}, "kafka was not stopped with it"
+    assert "hive-server" in capsys.readouterr().out
+    stack.running -= {"hive-server"}
+    lesson.start("postgres-dwh")
+    assert "hive-server" not in stack.running, "what came back is forgotten"
+
+
 def test_status_table(stack: FakeStack) -> None:
     table = lesson.status_table().set_index("service")
     assert table.loc["postgres-dwh", "port"] == 19092
@@ -123,17 +155,21 @@ def test_the_panel_starts_stops_and_has_a_text_twin(stack: FakeStack) -> None:
     assert "kafka" in repr(panel)
     assert panel._repr_mimebundle_()["text/plain"] == repr(panel)
     buttons = {row.children[-1].tooltip: row.children[-1] for row in panel._rows.children if len(row.children) == 8}
-    assert set(buttons) == {"Stop postgres-dwh", "Start kafka", "Start primeur-load"}
-    buttons["Start kafka"].click()
+    names = ("hive-metastore", "hive-server", "kafka", "primeur-load")
+    assert set(buttons) == {"Stop postgres-dwh", *(f"Start {name}" for name in names)}
+    buttons["Start hive-server"].click()
     buttons["Stop postgres-dwh"].click()
-    assert stack.calls == [("up", ["kafka"]), ("down", ["postgres-dwh"])]
-    assert "postgres-dwh: stopped" in panel._message.value
+    assert stack.calls == [("up", ["hive-server"]), ("down", ["postgres-dwh"])]
+    assert "hive-server, postgres-dwh: stopped" in panel._message.value
+    panel._act("postgres-dwh", "Start", buttons["Start kafka"])
+    assert stack.calls[-1] == ("up", ["postgres-dwh", "hive-server"])
+    assert "postgres-dwh, hive-server: started" in panel._message.value
 
 
 def test_the_panel_says_what_failed(stack: FakeStack) -> None:
     stack.bad = "kafka"
     panel = lesson.status()
-    panel._act("kafka", "Start", panel._rows.children[2].children[-1])
+    panel._act("kafka", "Start", panel._rows.children[4].children[-1])
     assert "kafka did not become ready" in panel._message.value
 
 

@@ -16,6 +16,7 @@ from flow360.course.registry import course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
 from flow360.stack import doctor
+from flow360.stack.facade import Stack
 from flow360.stack.model import model
 from flow360.stack.native import jars, java
 from flow360.stack.native.supervise import Program, Supervisor
@@ -28,7 +29,7 @@ def stack(supervisor: Supervisor | None = None, engine: str = "native", rows: tu
     host = SimpleNamespace(
         supervisor=supervisor or SimpleNamespace(orphans=list, alive=lambda: False, pidfile=Path("/x"))
     )
-    return SimpleNamespace(model=model(), host=host, engine=SimpleNamespace(name=engine), status=lambda: list(rows))
+    return SimpleNamespace(model=model(), host=host, engine=SimpleNamespace(name=engine), status=lambda ask: list(rows))
 
 
 def row(name: str, state: str = "running", pss_mb: float = 0) -> SimpleNamespace:
@@ -119,8 +120,23 @@ def test_a_port_that_somebody_has_names_who_and_the_variable(taken, tmp_path, us
     assert f"(pid {doctor.os.getpid()})" in found.message
     assert "KAFKA_PORT" in found.fix
     assert "some.env" in found.fix
-    busy.status = lambda: [row("kafka")]
+    busy.status = lambda ask: [row("kafka")]
     assert one(doctor.ports(busy, ["kafka"])).level == "ok", "what runs already holds its own port"
+
+
+def test_a_port_of_another_users_program_names_the_user_and_does_not_say_to_end_it(taken, monkeypatch):
+    """Whose process it is, the system tells root alone; whose socket, it tells everybody."""
+    me = doctor.os.geteuid()
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: me + 1)
+    process = doctor.psutil.Process()
+    user = process.username()
+    assert doctor._holder(taken) == (f"{process.name()} (pid {process.pid}) of user {user}", False)
+    monkeypatch.setattr(doctor.psutil, "net_connections", lambda _kind: [])
+    assert doctor._holder(taken) == (f"a program of user {user}", False)
+    monkeypatch.setattr(doctor, "_free", lambda _port: False)
+    found = doctor.ports(stack(), ["kafka"])[0]
+    assert found.service == "kafka"
+    assert "set KAFKA_PORT" in found.fix
 
 
 def _with_port(service, port):
@@ -314,7 +330,9 @@ def test_docker_that_does_not_answer(monkeypatch):
     found = one(doctor.docker(stack(engine="docker"), []))
     assert (found.level, found.code) == ("blocker", Exit.DOCKER)
     assert "--engine native" in found.fix
-    assert one(doctor.docker(stack(), [])).level == "ok"
+    found = one(doctor.docker(stack(), []))
+    assert found.level == "warning", "the native engine does not need it, but it is not well"
+    assert "native engine runs the stack" in found.message
     monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
     assert "needs none" in one(doctor.docker(stack(), [])).message
 
@@ -329,6 +347,25 @@ def test_the_first_blocker_is_the_error_of_up(monkeypatch):
         doctor.require(stack(), ["postgres-dwh"])
     assert caught.value.code is Exit.MEMORY
     assert "\n" not in caught.value.message
+
+
+def test_a_taken_port_holds_back_what_needs_it_and_nothing_else(monkeypatch, tmp_path):
+    taken = doctor.Finding("ports", "blocker", "port 1 of kafka is taken by x", "end that program", Exit.PORT, "kafka")
+    monkeypatch.setattr(doctor, "examine", lambda *_, **__: [taken])
+    course_stack, asked = Stack("native", model(), tmp_path), []
+    monkeypatch.setattr(course_stack.host, "up", lambda names, _progress: asked.append(names))
+    with pytest.raises(FlowError) as caught:
+        course_stack.up(["mosquitto", "kafka-streams", "zookeeper", "kafka"])
+    assert asked == [["mosquitto", "zookeeper"]]
+    assert caught.value.code is Exit.PORT
+    assert caught.value.message.splitlines() == [
+        "port 1 of kafka is taken by x: end that program",
+        "so these were not started, which need it: kafka-streams",
+    ]
+    asked.clear()
+    with pytest.raises(FlowError, match=r"^port 1 of kafka is taken by x: end that program$"):
+        course_stack.up(["kafka"])
+    assert asked == []
 
 
 def test_every_check_answers_here():

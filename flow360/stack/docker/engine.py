@@ -262,8 +262,11 @@ class DockerEngine:
 
     # --- status
 
-    def status(self) -> list[ServiceStatus]:
-        """What is really there, asked now; probes run side by side. Without a daemon everything is stopped."""
+    def status(self, ask: bool = True) -> list[ServiceStatus]:
+        """What is really there, asked now; probes run side by side. Without a daemon everything is stopped.
+
+        Not asked, what has a container that runs counts as running.
+        """
         services = self._services(self.model.services)
         if self.answers() is not None:
             return [self._row(service, "stopped", {}, 0.0) for service in services]
@@ -271,7 +274,7 @@ class DockerEngine:
         present = self.compose.images(str(service.image) for service in services)
         with ThreadPoolExecutor(8) as pool:
             memory = pool.submit(self._memory, containers)
-            states = list(pool.map(lambda service: self._state(service, containers.get(service.name)), services))
+            states = list(pool.map(lambda service: self._state(service, containers.get(service.name), ask), services))
         rows = []
         for service, state in zip(services, states, strict=True):
             container = containers.get(service.name)
@@ -294,7 +297,7 @@ class DockerEngine:
             service.title,
         )
 
-    def _state(self, service: Service, container: Mapping | None) -> State:
+    def _state(self, service: Service, container: Mapping | None, ask: bool = True) -> State:
         if service.job:
             if container and container["State"]["Running"]:
                 return "starting"
@@ -305,7 +308,7 @@ class DockerEngine:
             return "stopped"
         state = container["State"]
         if state["Status"] == "running" and state.get("Health", {}).get("Status") != "unhealthy":
-            return "running" if self._unready(service, container) is None else "starting"
+            return "running" if not ask or self._unready(service, container) is None else "starting"
         if state["Status"] == "created":
             return "stopped"
         # 137 and 143 are SIGKILL and SIGTERM: somebody stopped it.

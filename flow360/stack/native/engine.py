@@ -161,7 +161,11 @@ class NativeEngine:
     # --- down, reset, logs
 
     def down(self, names: Iterable[str] | None, progress: Progress) -> None:
-        """Stop services and what depends on them (None: all, and supervisord). Data stays."""
+        """Stop services and what depends on them (None: all, and supervisord). Data stays.
+
+        The service in which this very process runs is the last one: its end may be that of this process, and what is
+        left to do then is supervisord's.
+        """
         ended = self.supervisor.end_orphans()
         for name in ended:
             progress(Event(name, "stopped", "left over by a killed run"))
@@ -170,15 +174,20 @@ class NativeEngine:
             return
         rows = self.supervisor.processes()
         running = {name for name, row in rows.items() if row["pid"] or row["statename"] == "EXITED"}  # crashed just now
+        around = self.supervisor.around()
         with ThreadPoolExecutor(8) as pool:
             futures: dict[str, Future] = {}
             for name in order:
-                if name in running:
+                if name in running and name != around:
                     # Also those that need it by way of a job, which does not run any more.
                     users = [futures[other] for other in futures if name in self.model.closure([other])]
                     futures[name] = pool.submit(self._stop, self.model[name], users, progress)
         for future in futures.values():
             future.result()
+        if around in running and around in order:
+            progress(Event(around, "stopped", "last, with this terminal"))
+            if names is not None:
+                self.supervisor.stop(around)
         if names is None:
             self.supervisor.shutdown()
 
@@ -242,23 +251,23 @@ class NativeEngine:
 
     # --- status
 
-    def status(self) -> list[ServiceStatus]:
-        """What is really there, asked now; probes run side by side."""
+    def status(self, ask: bool = True) -> list[ServiceStatus]:
+        """What is really there, asked now; probes run side by side. Not asked, what has a process counts as running."""
         rows = self.supervisor.processes()
         with ThreadPoolExecutor(8) as pool:
             return list(
                 pool.map(
-                    lambda service: self._status(service, rows.get(service.name)),
+                    lambda service: self._status(service, rows.get(service.name), ask),
                     self.model.services.values(),
                 )
             )
 
-    def _status(self, service: Service, row: Mapping | None) -> ServiceStatus:
+    def _status(self, service: Service, row: Mapping | None, ask: bool) -> ServiceStatus:
         pss = 0.0
         if service.job:
             state: State = "done" if self.programs.is_done(service) else "stopped"
         elif row and row["pid"]:
-            state = "running" if self._probe(service)() is None else "starting"
+            state = "running" if not ask or self._probe(service)() is None else "starting"
             pss = pss_mb([row["pid"]])
         elif row and row["statename"] in ("FATAL", "BACKOFF"):
             state = "failed"
