@@ -13,6 +13,7 @@ import pandas as pd
 import requests
 import yaml
 
+from flow360.clients import direct
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 from flow360.waiting import wait_for
@@ -29,8 +30,7 @@ class Prometheus:
     def __init__(self) -> None:
         s = settings()
         self.url = f"http://127.0.0.1:{s.prometheus_port}"
-        self._http = requests.Session()
-        self._http.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
+        self._http = direct.Session()
 
     # --- questions
 

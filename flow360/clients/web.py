@@ -67,7 +67,9 @@ def _session(service: str, base: str, seconds: float) -> Any:
     """A requests session whose paths begin at `base` and whose requests have a time-out."""
     import requests
 
-    class Session(requests.Session):
+    from flow360.clients import direct
+
+    class Session(direct.Session):
         def request(self, method: str, url: str, **kw: Any) -> requests.Response:  # type: ignore[override]
             if url.startswith("/"):
                 url = self.base + url
@@ -82,7 +84,6 @@ def _session(service: str, base: str, seconds: float) -> Any:
 
     session = Session()
     session.base = base
-    session.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
     return session
 
 

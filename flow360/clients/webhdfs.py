@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from fsspec.implementations.webhdfs import WebHDFS
 
-from flow360.clients import reach
+from flow360.clients import direct, reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 
@@ -22,14 +22,13 @@ USER = "primeur"
 DATANODES = ("datanode", "datanode-2", "datanode-3")
 
 
-class _Session(requests.Session):
+class _Session(direct.Session):
     """Every request with a time-out; what goes wrong on the way becomes one line."""
 
     def __init__(self, seconds: float, address: Callable[[str], str]) -> None:
         super().__init__()
         self.seconds = seconds
         self.address = address
-        self.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)

@@ -160,13 +160,14 @@ def rest(session: SparkSession, path: str) -> Any:
     """GET below `/api/v1/applications/ID/` of the server's web page, e.g. "executors"."""
     import requests
 
+    from flow360.clients.direct import Session
+
     address = f"http://127.0.0.1:{settings().spark_ui_port}/api/v1/applications/{session.conf.get('spark.app.id')}"
-    with requests.Session() as http:
-        http.trust_env = False  # a proxy in the environment must not be asked for 127.0.0.1
+    with Session() as http:
         try:
             answer = http.get(f"{address}/{path}", timeout=10)
-        except requests.RequestException:
-            raise is_down("spark-connect") from None
+        except requests.RequestException as error:
+            raise is_down("spark-connect", f"its page gives no answer ({type(error).__name__})") from None
     if answer.status_code != 200:
         raise FlowError(f"Spark's page answers {answer.status_code} for {path}")
     return answer.json()

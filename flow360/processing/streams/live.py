@@ -223,12 +223,13 @@ class Live:
     def _get(self, path: str, also: tuple[int, ...] = ()) -> Any:
         import requests
 
+        from flow360.clients.direct import Session
+
         if not self.alive:
             raise FlowError(f"{self.application} is not running: start() it")
-        session = requests.Session()
-        session.trust_env = False  # a proxy must not be asked for 127.0.0.1
         try:
-            answer = session.get(self.url + path, timeout=10)
+            with Session() as session:
+                answer = session.get(self.url + path, timeout=10)
         except requests.RequestException as error:
             raise FlowError(f"{self.application}: GET {path}: {type(error).__name__}") from None
         if answer.status_code not in (200, *also):
