@@ -176,10 +176,9 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
 
 
 def _get(port: int, path: str) -> requests.Response:
-    import requests
+    from flow360.clients.direct import Session
 
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy knows nothing of this machine's 127.0.0.1
+    with Session() as session:
         return session.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT)
 
 
