@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import time
 from typing import IO
 
 from flow360.errors import FlowError
+from flow360.waiting import rounds
 
 
 def hold(file: IO[str], deadline: float, said: str) -> None:
@@ -15,12 +16,8 @@ def hold(file: IO[str], deadline: float, said: str) -> None:
     Raises:
         FlowError: somebody else has held it for `deadline` seconds; `said` is the line.
     """
-    end = time.monotonic() + deadline
-    while True:
-        try:
+    for _ in rounds(deadline):
+        with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise FlowError(said) from None
-            time.sleep(0.2)
+    raise FlowError(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from flow360.errors import FlowError
@@ -26,9 +26,7 @@ def wait_for(condition: Callable[[], T], deadline: float = 30, what: str = "the 
     Raises:
         FlowError: the deadline passed; the line says what was seen last.
     """
-    end = time.monotonic() + deadline
-    pause = threading.Event()
-    while True:
+    for _ in rounds(deadline, every):
         try:
             value = condition()
         except (FlowError, OSError) as error:
@@ -37,10 +35,24 @@ def wait_for(condition: Callable[[], T], deadline: float = 30, what: str = "the 
             if value is not None and _truth(value):
                 return value
             seen = repr(value)
-        if time.monotonic() >= end:
-            seen = seen if len(seen) <= 160 else seen[:159] + "…"
-            raise FlowError(f"waited {deadline:g} s for {what}, in vain; last seen: {seen}")
-        pause.wait(min(every, max(0.0, end - time.monotonic())))
+    seen = seen if len(seen) <= 160 else seen[:159] + "…"
+    raise FlowError(f"waited {deadline:g} s for {what}, in vain; last seen: {seen}")
+
+
+def rounds(seconds: float, every: float = 0.2) -> Iterator[None]:
+    """Rounds of a loop that must end: `for _ in rounds(20): if ready(): return`, and what follows it says so.
+
+    Args:
+        seconds: how long; there is one round at least, and one at the end.
+        every: seconds between two rounds.
+    """
+    end = time.monotonic() + seconds
+    pause = threading.Event()
+    while True:
+        yield
+        if (left := end - time.monotonic()) <= 0:
+            return
+        pause.wait(min(every, left))
 
 
 def _truth(value: Any) -> bool:

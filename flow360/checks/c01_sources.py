@@ -21,7 +21,7 @@ from flow360.waiting import wait_for
 
 # --- 1 · REST ---------------------------------------------------------------------------------------------------------
 
-ROUGH = {"errors": 0.3, "slow": 0.15, "trickle": 0, "delay": 1.5, "rate": 2, "burst": 4, "patience": 2}
+ROUGH = {"errors": 0.3, "slow": 0.15, "trickle": 0, "delay": 1.5, "rate": 2, "burst": 2, "patience": 2}
 """How market-api behaves while a client is checked: 429, 500 and slow answers are sure to be met.
 
 Retry-After is 2: one who waits a second at each 429, whatever it says, does not read it.

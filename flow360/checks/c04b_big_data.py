@@ -16,6 +16,7 @@ from flow360 import clients, lesson
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
 from flow360.processing.spark import configured, plan, run, shuffles, watch
 from flow360.settings import GENERATED
+from flow360.waiting import rounds
 
 LAKE = GENERATED / "04b-lab"
 GUEST = 1001
@@ -167,7 +168,7 @@ def exact_stream(copy: Callable[..., Any]) -> None:
             admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
         _send(topic, range(ROWS // 2))
         query = _start(copy, topic, target, checkpoint)
-        _until(lambda: _commits(checkpoint) > 0 or not query.isActive, 90)
+        any(_commits(checkpoint) > 0 or not query.isActive for _ in rounds(90, every=0.3))
         if not _commits(checkpoint):
             told = _failure(query)
             raise NotYet(f"copy: no batch was noted below {checkpoint.name!r} ({told}): does it use the checkpoint?")
@@ -177,7 +178,7 @@ def exact_stream(copy: Callable[..., Any]) -> None:
             lesson.start("spark-connect")
         _send(topic, range(ROWS // 2, ROWS))
         query = _start(copy, topic, target, checkpoint)
-        _until(lambda: _rows(target)[1] >= ROWS or not query.isActive, 90)
+        any(_rows(target)[1] >= ROWS or not query.isActive for _ in rounds(90, every=0.3))
         rows, different = _rows(target)
         if different < ROWS:
             raise NotYet(
@@ -196,12 +197,6 @@ def _start(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path)
     if not hasattr(query, "isActive"):
         raise NotYet(f"copy: expected the running query (what .start() returns), found {type(query).__name__}")
     return query
-
-
-def _until(condition: Callable[[], Any], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.3)
 
 
 def _commits(checkpoint: Path) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
-from flow360.waiting import wait_for
+from flow360.errors import Exit, FlowError
+from flow360.waiting import rounds, wait_for
 
 if TYPE_CHECKING:
     from kafka import TopicPartition
-    from kafka.consumer.fetcher import ConsumerRecord
 
 
 # [START fresh_topic]
@@ -74,32 +75,63 @@ def ends(topic: str) -> dict[int, tuple[int, int]]:
     return {p.partition: (first[p], last[p]) for p in parts}
 
 
-def read_all(topic: str, seconds: float = 30, **cfg: Any) -> list[ConsumerRecord]:
+@dataclass(frozen=True)
+class Record:
+    """A record as the broker keeps it; `timestamp` in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+class NoSuchTopic(FlowError):
+    """The broker has no topic of that name."""
+
+
+def read_all(topic: str, seconds: float = 30, isolation_level: str = "read_uncommitted") -> list[Record]:
     """Every record from the beginning of the topic to its end as it is now, partition by partition.
 
     Args:
         topic: what to read; no group is involved, nothing is committed.
         seconds: how long it may take.
-        cfg: for the consumer, e.g. isolation_level="read_committed" (then the end is that of the last closed
-            transaction).
+        isolation_level: "read_committed" leaves out what belongs to a transaction that was aborted or is still open.
 
     Raises:
-        FlowError: the end was not reached in time.
+        NoSuchTopic: there is none of that name.
+        FlowError: the broker is down, or the end was not reached in time.
     """
-    parts = partitions_of(topic)
-    reader = clients.consumer(**{"enable_auto_commit": False, **cfg})
-    found: list[ConsumerRecord] = []
+    from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+    config = {"group.id": "read-all", "enable.auto.commit": False, "enable.partition.eof": True}
+    reader = Consumer(clients.confluent() | config | {"isolation.level": isolation_level})
+    found: list[Record] = []
     try:
-        reader.assign(parts)
-        reader.seek_to_beginning()
-        last = reader.end_offsets(parts)
-
-        def at_end() -> bool:
-            for batch in reader.poll(timeout_ms=200).values():
-                found.extend(batch)
-            return all(reader.position(p) >= last[p] for p in parts)
-
-        wait_for(at_end, seconds, f"the end of {topic}", every=0)
+        about = reader.list_topics(topic, timeout=10).topics[topic]
+        if about.error:
+            raise NoSuchTopic(f"{topic}: {about.error.str()}")
+        left = set(about.partitions)
+        reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
+        for _ in rounds(seconds, every=0):
+            for message in reader.consume(1000, timeout=0.2):
+                if message.error() is None:
+                    found.append(_record(message))
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                else:
+                    raise KafkaException(message.error())
+            if not left:
+                return sorted(found, key=lambda record: (record.partition, record.offset))
+    except KafkaException as error:
+        raise FlowError(f"{topic}: {error.args[0].str()}", Exit.SERVICE) from None
     finally:
         reader.close()
-    return sorted((r for r in found if r.offset < last[parts[r.partition]]), key=lambda r: (r.partition, r.offset))
+    raise FlowError(f"{topic}: its end was not reached in {seconds:g} s, after {len(found):,} records", Exit.SERVICE)
+
+
+def _record(message: Any) -> Record:
+    place = (message.topic(), message.partition(), message.offset(), message.timestamp()[1])
+    return Record(*place, message.key(), message.value(), message.headers() or [])

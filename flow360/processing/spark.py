@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from flow360.clients import is_down
 from flow360.errors import FlowError
 from flow360.settings import settings
+from flow360.waiting import rounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,12 +116,12 @@ def watch(session: SparkSession) -> Iterator[Work]:
 
 def _settled(session: SparkSession, before: set[int]) -> list[dict[str, Any]]:
     """The jobs of the block, once none of them is shown as running."""
-    end = time.monotonic() + _SETTLED
-    while True:
+    for _ in rounds(_SETTLED, every=0.1):
         jobs = [job for job in _jobs(session) if job["jobId"] not in before]
-        if all(job["status"] != "RUNNING" for job in jobs) or time.monotonic() > end:
+        running = sum(job["status"] == "RUNNING" for job in jobs)
+        if not running:
             return jobs
-        time.sleep(0.1)
+    raise FlowError(f"spark: {running} jobs of this block still run on its page after {_SETTLED} s: nothing is counted")
 
 
 def _jobs(session: SparkSession) -> list[dict[str, Any]]:

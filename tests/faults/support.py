@@ -1,4 +1,4 @@
-"""What the fault tests share: the line of counts, waiting, killing, and reading a topic to its end."""
+"""What the fault tests share: the line of counts, waiting, and killing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
-from flow360.clients import confluent
 
 SEED = 360
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,38 +55,6 @@ def recovered(stack: Any, name: str, since: float, deadline: float = 90.0) -> fl
     """Wait until the supervisor has brought it back; seconds since the kill."""
     until(lambda: ready(stack, name), f"{name} to answer again", deadline)
     return time.monotonic() - since
-
-
-def everything(topic: str, **config: Any) -> list[Any]:
-    """All records of a topic up to its end as it is now, read by the broker's own offsets.
-
-    With isolation.level=read_committed (librdkafka's default), those of aborted transactions are not among them.
-    """
-    from confluent_kafka import Consumer, KafkaError, TopicPartition
-
-    consumer = Consumer(
-        confluent(group_id=f"read-{time.monotonic_ns()}", enable_auto_commit="false", enable_partition_eof="true")
-        | {"auto.offset.reset": "earliest"}
-        | config
-    )
-    try:
-        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        left, records, end = set(partitions), [], time.monotonic() + 120
-        while left:
-            assert time.monotonic() < end, f"{topic}: no end of partitions {left} after {len(records)} records"
-            message = consumer.poll(1.0)
-            if message is None:
-                continue
-            if message.error() is None:
-                records.append(message)
-            elif message.error().code() == KafkaError._PARTITION_EOF:
-                left.discard(message.partition())
-            else:
-                raise AssertionError(message.error())
-        return records
-    finally:
-        consumer.close()
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from flow360 import clients
-from tests.faults.support import SEED, child, everything, kill, line, recovered, report, until
+from flow360.ingestion.topics import read_all
+from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
 RECORDS = 10_000
 
@@ -34,8 +35,8 @@ class History:
 
     def counts(self, topic: str) -> dict[str, int]:
         """Compare with what the broker holds."""
-        records = everything(topic)
-        seen = Counter(int(record.value()) for record in records)
+        records = read_all(topic, 120, "read_committed")
+        seen = Counter(int(record.value) for record in records)
         assert seen.keys() <= set(range(RECORDS)), "the broker holds what nobody sent"
         return {
             "sent": RECORDS,
@@ -52,8 +53,8 @@ def out_of_order(records: list) -> int:
     highest: dict[int, int] = {}
     wrong = 0
     for record in records:
-        wrong += int(record.value()) < highest.get(record.partition(), -1)
-        highest[record.partition()] = max(highest.get(record.partition(), -1), int(record.value()))
+        wrong += int(record.value) < highest.get(record.partition, -1)
+        highest[record.partition] = max(highest.get(record.partition, -1), int(record.value))
     return wrong
 
 
@@ -170,7 +171,7 @@ def test_producer_killed_in_a_transaction(topics):
         process.wait(10)
     killed = time.monotonic()
     # While nobody has ended the transaction, a reader of committed records waits before it; its successor ends it.
-    before = Counter(r.value().split()[0] for r in everything(topic, **{"isolation.level": "read_committed"}))
+    before = Counter(r.value.split()[0] for r in read_all(topic, 120, "read_committed"))
     successor = Producer(clients.confluent() | {"transactional.id": name})
     successor.init_transactions(60)
     fenced = time.monotonic() - killed
@@ -178,8 +179,8 @@ def test_producer_killed_in_a_transaction(topics):
     for number in range(50):
         successor.produce(topic, f"after {number}".encode())
     successor.commit_transaction(30)
-    committed = Counter(r.value().split()[0] for r in everything(topic, **{"isolation.level": "read_committed"}))
-    raw = Counter(r.value().split()[0] for r in everything(topic, **{"isolation.level": "read_uncommitted"}))
+    committed = Counter(r.value.split()[0] for r in read_all(topic, 120, "read_committed"))
+    raw = Counter(r.value.split()[0] for r in read_all(topic, 120))
     report(
         "3 producer killed in a transaction",
         committed=100,
@@ -228,7 +229,7 @@ def test_zookeeper_killed(stack, topics):
     recovery = recovered(stack, "zookeeper", killed)
     after = until(registration, f"{BROKER} again", 60)
     back = time.monotonic() - killed
-    held = {int(record.value()) for record in everything(topic)}
+    held = {int(record.value) for record in read_all(topic, 120, "read_committed")}
     report(
         "8 ZooKeeper killed",
         sent=1000,

@@ -11,7 +11,8 @@ import pytest
 
 from flow360 import clients
 from flow360.ingestion.patterns import consume_with_dead_letters, decode_json
-from tests.faults.support import child, everything, line, report
+from flow360.ingestion.topics import read_all
+from tests.faults.support import child, line, report
 
 ORDERS = 1000
 
@@ -131,17 +132,17 @@ def test_poison_messages(topics, limit):
         again = consume_with_dead_letters(consumer, producer, dead, handle, idle_seconds=1)
     consumer.close()
     whole, cut = 0, 0
-    for letter in everything(dead):
-        about = {name.removeprefix("error."): value.decode() for name, value in letter.headers() if name != "source"}
+    for letter in read_all(dead):
+        about = {name.removeprefix("error."): value.decode() for name, value in letter.headers if name != "source"}
         cause, key, value, source = planted.pop((int(about["partition"]), int(about["offset"])))
         assert (about["topic"], about["cause"]) == (topic, cause)
         assert (int(about["bytes"]), about["sha256"]) == (len(value or b""), hashlib.sha256(value or b"").hexdigest())
         assert about["message"]
-        if dict(letter.headers()).get("source") == (source or b"") and letter.key() == key:
-            whole += letter.value() == (b"" if key is None and value is None else value)
+        if dict(letter.headers).get("source") == (source or b"") and letter.key == key:
+            whole += letter.value == (b"" if key is None and value is None else value)
         else:
-            assert (value or b"").startswith(letter.value())
-            assert (key or b"").startswith(letter.key() or b"")
+            assert (value or b"").startswith(letter.value)
+            assert (key or b"").startswith(letter.key or b"")
             cut += 1
     good = 1000 - len(POISON)
     report(
@@ -178,4 +179,4 @@ def test_an_error_of_the_outside_is_not_the_record_s_fault(topics):
             with pytest.raises(type(error)):
                 consume_with_dead_letters(consumer, producer, dead, handle)
             consumer.close()
-    assert everything(dead) == []
+    assert read_all(dead) == []

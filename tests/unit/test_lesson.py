@@ -17,6 +17,7 @@ from flow360.errors import FlowError
 from flow360.settings import ROOT
 from flow360.stack.model import model
 from flow360.stack.status import Event, ServiceStatus
+from flow360.waiting import rounds
 
 
 class FakeStack:
@@ -201,6 +202,13 @@ def test_wait_for_says_what_was_seen_last() -> None:
     with pytest.raises(FlowError, match=r"waited 0.1 s for the topic, in vain; last seen: \[\]"):
         lesson.wait_for(list, deadline=0.1, what="the topic", every=0.02)
     assert time.monotonic() - began < 1
+
+
+def test_rounds_end_and_one_comes_at_the_end() -> None:
+    began = time.monotonic()
+    assert len(list(rounds(0))) == 1
+    assert len(list(rounds(0.2, every=10))) == 2
+    assert time.monotonic() - began < 2
 
 
 def test_wait_for_lets_a_mistake_through() -> None:

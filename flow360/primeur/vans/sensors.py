@@ -15,7 +15,6 @@ import itertools
 import json
 import queue
 import signal
-import time
 from datetime import UTC, datetime
 from threading import Condition, Event, Thread
 from typing import Annotated, Any
@@ -93,10 +92,8 @@ class Sensors:
 
     def _settled(self, waiting: int, deadline: float) -> bool:
         """Wait until at most so many messages are not acknowledged. False when the deadline passed or `stop` came."""
-        until = time.monotonic() + deadline
         with self._acks:
-            while self._sent - self._acked > waiting and not self._stop.is_set() and time.monotonic() < until:
-                self._acks.wait(0.5)
+            self._acks.wait_for(lambda: self._sent - self._acked <= waiting or self._stop.is_set(), deadline)
             return self._sent - self._acked <= waiting
 
     def _reading(self, topic: str, payload: bytes) -> None:
@@ -146,6 +143,8 @@ class Sensors:
     def stop(self) -> None:
         """End `run` soon; from any thread, but not from a signal handler, which could find a lock taken by itself."""
         self._stop.set()
+        with self._acks:
+            self._acks.notify_all()
         self._asked.put(None)
 
 

@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from flow360 import clients
 from flow360.clients import reach
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
+from flow360.waiting import rounds
 
 DEADLINE = 60.0
 """Seconds until a topology is RUNNING, its state restored."""
@@ -201,8 +201,8 @@ class Live:
         return str(path)
 
     def _until_running(self, seconds: float) -> None:
-        end, state = time.monotonic() + seconds, "starting"
-        while time.monotonic() < end:
+        state = "starting"
+        for _ in rounds(seconds, every=0.1):
             if not self.alive:
                 raise FlowError(f"{self.application} ended while it started. Its log ends:\n{self._last_words()}")
             found = re.search(r"^queries: (http\S+)", self.log(200), re.MULTILINE)
@@ -211,7 +211,6 @@ class Live:
                 state = self.state
                 if state == "RUNNING":
                     return
-            time.sleep(0.1)
         raise FlowError(
             f"{self.application}: not RUNNING after {seconds:.0f} s ({state}). Its log ends:\n{self._last_words()}"
         )
@@ -315,11 +314,8 @@ def _delete_group(admin: Any, application: str) -> None:
 
 
 def _wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise FlowError(otherwise, Exit.SERVICE)
-        time.sleep(0.2)
+    if not any(condition() for _ in rounds(seconds)):
+        raise FlowError(otherwise, Exit.SERVICE)
 
 
 def _pickled(function: Callable[[Any], None]) -> bytes:

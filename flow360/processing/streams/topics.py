@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 from flow360 import clients
 from flow360.errors import FlowError
+from flow360.ingestion.topics import NoSuchTopic, read_all
 
 
 @dataclass(frozen=True)
@@ -62,30 +62,11 @@ def read(topic: str, isolation: str = "read_committed", seconds: float = 60) -> 
     Raises:
         FlowError: the broker is down, or the end was not reached in time.
     """
-    from confluent_kafka import Consumer, KafkaError, TopicPartition
-
-    config = {"group.id": "read", "enable.auto.commit": False, "enable.partition.eof": True}
-    consumer = Consumer(clients.confluent() | config | {"isolation.level": isolation})
-    found: list[Any] = []
     try:
-        about = consumer.list_topics(topic, timeout=10).topics[topic]
-        left = set() if about.error else set(about.partitions)
-        consumer.assign([TopicPartition(topic, number, 0) for number in left])
-        end = time.monotonic() + seconds
-        while left:
-            if time.monotonic() > end:
-                raise FlowError(f"{topic}: its end was not reached in {seconds:g} s, after {len(found)} records")
-            for message in consumer.consume(1000, timeout=0.2):
-                if message.error() is None:
-                    found.append(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                else:
-                    raise FlowError(f"{topic}: {message.error().str()}")
-    finally:
-        consumer.close()
-    found.sort(key=lambda message: (message.partition(), message.offset()))
-    return [Record(_text(m.key()), parsed(_text(m.value())), iso(m.timestamp()[1])) for m in found]
+        found = read_all(topic, seconds, isolation)
+    except NoSuchTopic:
+        return []
+    return [Record(_text(r.key), parsed(_text(r.value)), iso(r.timestamp)) for r in found]
 
 
 def _text(data: bytes | None) -> str | None:
