@@ -280,6 +280,13 @@ def dead_letters(sort_readings: Any) -> None:
 
 LOAD_TABLE = "staging.lab02_load"
 LOAD_COLUMNS = "order_id bigint primary key, status text not null, total_eur numeric(10,2) not null"
+LEFT_OPEN = """
+    with idle as materialized (
+        select pid from pg_stat_activity join pg_locks using (pid)
+        where relation = to_regclass(%s) and state = 'idle in transaction' group by pid
+    )
+    select pg_terminate_backend(pid, 5000) from idle
+"""
 
 
 @exercise
@@ -293,9 +300,21 @@ def idempotent_load(load_orders: Any) -> None:
     corrected = first.iloc[:10].assign(status="refunded", total_eur=1.25)
     second = pd.concat([corrected, later], ignore_index=True)
     final = pd.concat([second, first.iloc[10:]], ignore_index=True)
+    _left_open()
     sql(f"drop table if exists {LOAD_TABLE}")
     sql(f"create table {LOAD_TABLE} ({LOAD_COLUMNS})")
-    load = limited(load_orders, SECONDS)
+
+    def load(path: Path) -> None:
+        try:
+            limited(load_orders, SECONDS, "load_orders")(path)
+        finally:
+            left_open = _left_open()  # also before a refusal: its locks would hold up whatever comes next
+        expect(
+            not left_open,
+            "load_orders: when it returned, its transaction was still open: nobody else sees its rows, and its locks "
+            "hold others up. Who commits? (The check has ended that session.)",
+        )
+
     with tempfile.TemporaryDirectory() as folder:
         for number, (frame, truth, what) in enumerate(
             (
@@ -325,6 +344,11 @@ def idempotent_load(load_orders: Any) -> None:
     expect(refused, "load_orders: a file whose last line is cut was taken without an error, and nothing of it is there")
     _expect_rows(final, "the cut file")
     sql(f"drop table {LOAD_TABLE}")
+
+
+def _left_open() -> int:
+    """End the sessions that hold a lock on the table and do nothing; how many there were."""
+    return len(sql(LEFT_OPEN, [LOAD_TABLE]))
 
 
 def _expect_rows(truth: Any, what: str) -> None:

@@ -363,6 +363,29 @@ def every_row_is_its_own_transaction():
     return load_orders
 
 
+@near_miss("idempotent_load", says="Who commits?")
+def leaves_its_transaction_open():
+    db = postgres()
+
+    def load_orders(path):
+        with path.open() as file:
+            db.cursor().executemany(MERGE, list(csv.DictReader(file)))
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="UniqueViolation")
+def commits_the_first_file_only():
+    left = []
+
+    def load_orders(path):
+        left.append(postgres())  # and after an error nobody takes it back
+        left[-1].cursor().executemany(MERGE.split("on conflict")[0], list(csv.DictReader(path.open())))
+        left[-1].commit()
+
+    return load_orders
+
+
 @near_miss("idempotent_load", says="without an error")
 def bad_lines_end_the_load_in_silence():
     def load_orders(path):
