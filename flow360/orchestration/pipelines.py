@@ -20,7 +20,7 @@ from flow360 import clients
 from flow360.clients.query import sql
 from flow360.errors import FlowError
 from flow360.settings import ROOT
-from flow360.waiting import wait_for
+from flow360.waiting import rounds, wait_for
 
 if TYPE_CHECKING:
     import requests
@@ -117,9 +117,13 @@ def forget(*dag_ids: str) -> None:
             if one["state"] not in OVER:
                 _api().patch(path(dag_id, one["dag_run_id"]), json={"state": "failed"})
         wait_for(lambda dag_id=dag_id: not _busy(dag_id), 60, f"the last task of {dag_id} to end")
-        while rows := runs(dag_id):
+        for _ in rounds(60, every=0):
+            if not (rows := runs(dag_id)):
+                break
             for one in rows:
                 _api().delete(path(dag_id, one["dag_run_id"]))
+        else:
+            raise FlowError(f"airflow: {dag_id} still has {len(rows)} runs or more after a minute of deleting them")
 
 
 def _busy(dag_id: str) -> bool:
