@@ -252,24 +252,25 @@ def consume_with_dead_letters(
 ) -> Consumed:
     """Hand each record to `handle`; set aside, with the cause, what it cannot process.
 
-    That is what it refuses with BadRecord, and whatever else it raises. An error of the outside (a network, a broker, a
-    database that is away) or a name that does not exist is not the record's fault and comes through: nothing of the
-    batch is committed then. Offsets are committed after a batch was handled and its dead letters were acknowledged: at
-    least once. Ends after `idle_seconds` with no record.
+    That is what it refuses with BadRecord, and whatever else it raises, such as a value that a table does not take. An
+    error of the outside (a network, a broker, a database that is away) or a name that does not exist is not the
+    record's fault and comes through: nothing of the batch is committed then. Offsets are committed after a batch was
+    handled and its dead letters were acknowledged: at least once. Ends after `idle_seconds` with no record.
     """
+    import psycopg
     from kafka.errors import KafkaError
-    from psycopg import Error as DatabaseError
 
+    outside = (OSError, FlowError, KafkaError, psycopg.Error, NameError)
     done, room = Consumed(), 0
     while batches := consumer.poll(timeout_ms=int(idle_seconds * 1000)):
         for record in (record for batch in batches.values() for record in batch):
             try:
                 handle(record)
                 done.delivered += 1
-            except (OSError, FlowError, KafkaError, DatabaseError, NameError):
-                raise
-            except Exception as error:  # noqa: BLE001 - or the record would end every consumer that comes after us
-                cause = getattr(error, "cause", type(error).__name__)
+            except Exception as error:  # or the record would end every consumer that comes after us
+                if isinstance(error, outside) and not isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+                    raise
+                cause = error.cause if isinstance(error, BadRecord) else type(error).__name__
                 room = room or _room(producer, dead_letter_topic)
                 letter = _letter(record, cause, str(error) or cause, room)
                 producer.send(dead_letter_topic, **letter).get(timeout=30)  # raises when the broker did not take it

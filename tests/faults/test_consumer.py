@@ -165,8 +165,9 @@ def test_poison_messages(topics, limit):
 
 
 @pytest.mark.timeout(60)
-def test_an_error_of_the_outside_is_not_the_record_s_fault(topics):
+def test_an_error_of_the_outside_is_not_the_record_s_fault(topics, started):
     """A database that is away must not empty a topic into the dead letters: the batch comes again."""
+    started("postgres-dwh")
     topic, dead = topics("orders", partitions=1), topics("orders-dead", partitions=1)
     with clients.producer() as producer:
         producer.send(topic, GOOD, b"k").get(30)
@@ -179,4 +180,14 @@ def test_an_error_of_the_outside_is_not_the_record_s_fault(topics):
             with pytest.raises(type(error)):
                 consume_with_dead_letters(consumer, producer, dead, handle)
             consumer.close()
-    assert read_all(dead) == []
+        assert read_all(dead) == []
+        consumer = clients.consumer(topic, group_id=f"orders-{topic}", enable_auto_commit=False)
+        with clients.postgres(autocommit=True) as db:  # a value that the table does not take is the record's fault
+
+            def store(record):
+                db.execute("select %s::int2", (10**6,))
+
+            done = consume_with_dead_letters(consumer, producer, dead, store, idle_seconds=3)
+        consumer.close()
+    assert [dict(letter.headers)["error.cause"] for letter in read_all(dead)] == [b"NumericValueOutOfRange"]
+    assert done.delivered == 0
