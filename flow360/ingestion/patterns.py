@@ -367,9 +367,10 @@ def merge_by_copy(db: psycopg.Connection, table: str, rows: pd.DataFrame, key: s
         How many were "new", "changed" and "same".
     """
     from psycopg import sql
+    from psycopg.rows import tuple_row
 
     target, keys = sql.Identifier(*table.split(".")), [key] if isinstance(key, str) else list(key)
-    with db.transaction(), db.cursor() as cursor:
+    with db.transaction(), db.cursor(row_factory=tuple_row) as cursor:
         about = """select attname, atttypid::regtype::text, attgenerated <> '', attidentity = 'a'
             from pg_attribute where attrelid = %s::regclass"""
         found = cursor.execute(about, [target.as_string(db)]).fetchall()
@@ -382,20 +383,15 @@ def merge_by_copy(db: psycopg.Connection, table: str, rows: pd.DataFrame, key: s
         def each(names: Iterable[str], text: str = "{}") -> sql.Composed:
             return sql.SQL(", ").join(sql.SQL(text).format(sql.Identifier(name)) for name in names)
 
-        def values_of(row: str) -> sql.Composed:  # json has no `=`
-            parts = (each([name], f"{row}.{{}}" + "::text" * (kinds.get(name) == "json")) for name in others)
-            return sql.SQL(", ").join(parts)
+        def values_of(row: str) -> sql.Composed:
+            cast = {"json": "::text"}  # it has no `=`
+            return sql.SQL(", ").join(each([n], f"{row}.{{}}{cast.get(kinds.get(n), '')}") for n in others)
 
-        replace = sql.SQL("do update set {} where ({}) is distinct from ({})")
-        parts = {
-            "target": target,
-            "columns": each(columns),
-            "key": each(keys),
-            "then": replace.format(each(others, "{0} = excluded.{0}"), values_of("t"), values_of("excluded"))
-            if others
-            else sql.SQL("do nothing"),
-            "old": each(keys[:1], "old.{}"),
-        }
+        replace = sql.SQL("do update set {} where ({}) is distinct from ({})").format(
+            each(others, "{0} = excluded.{0}"), values_of("t"), values_of("excluded")
+        )
+        parts = {"target": target, "columns": each(columns), "key": each(keys), "old": each(keys[:1], "old.{}")}
+        parts["then"] = replace if others else sql.SQL("do nothing")
         cursor.execute("drop table if exists pg_temp.incoming")
         shape = "create temp table incoming on commit drop as select {columns} from {target} with no data"
         cursor.execute(sql.SQL(shape).format(**parts))

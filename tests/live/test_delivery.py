@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 from psycopg import DataError, sql
+from psycopg.rows import dict_row
 
 from flow360 import clients, lesson
 from flow360.errors import FlowError
@@ -139,6 +140,7 @@ def test_a_merge_knows_every_kind_of_table(odd_table: str) -> None:
         rows.loc[1, "items"], rows.loc[2, "price"] = 7, 1
         again = pd.concat([rows, rows.iloc[:1].assign(order_id=5)]).assign(nr=there["nr"].max() + 1, twice=0)
         assert merge_by_copy(db, odd_table, again, keys) == {"new": 1, "changed": 2, "same": 1}
+        db.row_factory = dict_row
         assert merge_by_copy(db, odd_table, rows[keys], keys) == {"new": 0, "changed": 0, "same": 3}
         with pytest.raises(DataError, match="invalid input syntax for type integer"):
             merge_by_copy(db, odd_table, rows.assign(items=[1.5, None, 2]), keys)
