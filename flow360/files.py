@@ -1,9 +1,12 @@
-"""A lock between processes that gives up in time."""
+"""Locks between processes: one that gives up in time, and one for the writer of a small file."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from flow360.errors import FlowError
@@ -21,3 +24,25 @@ def hold(file: IO[str], deadline: float, said: str) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
     raise FlowError(said)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One writer of a file at a time; the folder is made when it is missing.
+
+    The lock is on the folder, so no lock file is left. On NFS only what is open for writing can be locked, which a
+    folder never is: there a file beside it is. Some network file systems know no locks at all: then there is none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path.parent, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError:
+            os.close(fd)
+            fd = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

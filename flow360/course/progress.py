@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow360.course.registry import Course, course
 from flow360.errors import FlowError
+from flow360.files import locked
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) 
     path = path or settings().progress_file
     note = None
     try:
-        with _locked(path):
+        with locked(path):  # two kernels may run checks at once
             try:
                 entries = load(path)
             except FlowError:
@@ -81,18 +79,6 @@ def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) 
             f"{path} was not written ({error.strerror}): your answer counts, but `flow360 progress` will not show it."
         )
     return note
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time: two kernels may run checks at once. The lock is on the folder, so no lock file is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _aside(path: Path) -> Path:

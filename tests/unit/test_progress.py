@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,26 @@ def test_two_kernels_do_not_lose_an_attempt(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: progress.record("01_sources", "paged_client", False, path), range(40)))
     assert progress.load(path)["01_sources/paged_client"]["attempts"] == 40
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["NFS", "a file system without locks"])
+def test_it_is_written_where_a_folder_cannot_be_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """NFS locks only what is open for writing."""
+    flock = fcntl.flock
+
+    def as_there(fd: int, operation: int) -> None:
+        if not locks or fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", as_there)
+    path = tmp_path / "progress.json"
+    with ThreadPoolExecutor(8) as pool:
+        notes = list(pool.map(lambda _: progress.record("01_sources", "x", False, path), range(24 if locks else 1)))
+    assert notes == [None] * len(notes)
+    assert progress.load(path)["01_sources/x"]["attempts"] == len(notes)
 
 
 def test_a_folder_that_cannot_be_written_does_not_spoil_the_verdict(tmp_path: Path) -> None:
