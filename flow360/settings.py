@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -24,6 +23,7 @@ from pydantic import Field, ValidationError, ValidationInfo, create_model, field
 
 from flow360 import environment
 from flow360.errors import Exit, FlowError
+from flow360.files import locked
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds README.md."""
@@ -269,8 +269,7 @@ def ensure_env() -> Path:
     """
     path = env_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent):
+        with locked(path):  # two `up` at once must end with the same passwords
             changed = _complete(path)
     except OSError as error:
         if path.exists() and not os.access(path, os.R_OK):
@@ -282,18 +281,6 @@ def ensure_env() -> Path:
     if changed:
         settings.cache_clear()
     return path
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two `up` at once must end with the same passwords: one writes the file, the other finds it written."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems know no locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _complete(path: Path) -> bool:
