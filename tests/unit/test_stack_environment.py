@@ -118,7 +118,15 @@ def test_the_workflow_reads_only_and_ends(workflow):
     for name, job in workflow["jobs"].items():
         assert 0 < job["timeout-minutes"] <= 90, name
         for step in job["steps"]:
-            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/x@v1")), step
+            assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step.get("uses", f"actions/x@{'0' * 40}")), step
+
+
+def test_uv_is_pinned_where_pip_brings_it():
+    text = (ROOT / "requirements-uv.lock").read_text("utf-8")
+    assert re.findall(r"^(\S+?)==", text, re.MULTILINE) == ["uv"]
+    assert text.count("--hash=sha256:") > 10
+    assert "--index-url" not in text
+    assert "--require-hashes --requirement requirements-uv.lock" in (ROOT / "scripts" / "setup").read_text("utf-8")
 
 
 def test_the_workflow_runs_the_scripts_of_the_repository(workflow):
