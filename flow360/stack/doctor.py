@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ ARTIFACT_MB = 1.5  # a jar, on the average, rounded up
 LISTENS = "0A"  # a socket's state in /proc/net/tcp
 
 
+MOUNTED = ("stack", "dags", "dbt", "data/seed", "flow360")  # what containers see of the checkout
 Together = Mapping[str, Iterable[str]]
 """Services that are started at once, by the name of what starts them."""
 
@@ -66,7 +68,7 @@ def examine(
     """
     order = stack.model.closure(stack.model.services if names is None else names)
     room = partial(profile, together or {}) if names is None else memory
-    checks = [python, foreign, folders, line_ends, leftovers, java_version, ports, room, disk, network]
+    checks = [python, foreign, folders, line_ends, readable, leftovers, java_version, ports, room, disk, network]
     if curious or stack.engine.name == "docker":
         checks.append(docker)
     return [finding for check in checks for finding in check(stack, order)]
@@ -133,6 +135,20 @@ def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
             name = path.relative_to(ROOT)
             return [Finding("line ends", "blocker", f"{name} has Windows line ends", fix, Exit.LINE_ENDS)]
     return [Finding("line ends", "ok", "no Windows line ends")]
+
+
+def readable(stack: Stack, _names: Sequence[str]) -> list[Finding]:
+    """Containers read mounted files as users of their own: a clone that was made with umask 077 is closed to them."""
+    if stack.engine.name != "docker":
+        return [Finding("readable", "ok", "the services are this user's own processes")]
+    for folder in MOUNTED:
+        for path in [ROOT / folder, *(ROOT / folder).rglob("*")]:
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and not mode & stat.S_IROTH or stat.S_ISDIR(mode) and not mode & stat.S_IXOTH:
+                said = f"{path.relative_to(ROOT)} cannot be read by other users, such as those in the containers"
+                fix = f"cd '{ROOT}' && chmod -R go+rX {' '.join(MOUNTED)}"
+                return [Finding("readable", "blocker", said, fix, Exit.PERMISSION)]
+    return [Finding("readable", "ok", "containers can read what is mounted")]
 
 
 def leftovers(stack: Stack, _names: Sequence[str]) -> list[Finding]:

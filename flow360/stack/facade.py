@@ -112,8 +112,10 @@ class Stack:
     def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Stop services and remove their data."""
         wanted = list(names)
-        if "zookeeper" in wanted and "kafka" not in wanted:
-            raise FlowError("one id of the cluster stands in both: flow360 reset zookeeper kafka", Exit.USAGE)
+        for name in wanted:
+            together = [name, *self.model[name].native.reset_with]
+            if not set(together) <= set(wanted):
+                raise FlowError(f"what they keep belongs together: flow360 reset {' '.join(together)}", Exit.USAGE)
         with self._lock():
             for engine, part in self._split(wanted):
                 engine.reset(part, progress)

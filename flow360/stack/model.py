@@ -88,6 +88,7 @@ class Native:
     ready: Mapping[str, Any] | None = None
     ordinary_user: bool = False
     stop_seconds: int = 20
+    reset_with: tuple[str, ...] = ()
     tools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -254,7 +255,7 @@ def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any], versio
     if "config" in values:
         given = values["config"]
         values["config"] = tuple(Config(**one) for one in ([given] if isinstance(given, dict) else given))
-    for key in ("command", "args", "debian", "archives"):
+    for key in ("command", "args", "debian", "archives", "reset_with"):
         if key in values:
             values[key] = tuple(values[key])
     values["what"] = _at(values["what"], versions)

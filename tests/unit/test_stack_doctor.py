@@ -169,6 +169,22 @@ def test_a_port_in_time_wait_is_free(tmp_path):
     assert doctor._free(port)
 
 
+def test_a_clone_that_containers_cannot_read_is_named_with_its_mend(monkeypatch, tmp_path):
+    (tmp_path / "stack" / "kafka").mkdir(parents=True)
+    file = tmp_path / "stack" / "kafka" / "server.properties"
+    file.write_text("x")
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setattr(doctor, "MOUNTED", ("stack",))
+    assert one(doctor.readable(stack(engine="docker"), [])).level == "ok"
+    file.chmod(0o600)
+    assert one(doctor.readable(stack(), [])).level == "ok", "natively they are the learner's own processes"
+    found = one(doctor.readable(stack(engine="docker"), []))
+    assert (found.level, found.fix.endswith("chmod -R go+rX stack")) == ("blocker", True)
+    file.chmod(0o644)
+    file.parent.chmod(0o700)
+    assert one(doctor.readable(stack(engine="docker"), [])).level == "blocker"
+
+
 # --- memory, disk, network --------------------------------------------------------------------------------------------
 
 
@@ -376,6 +392,7 @@ def test_every_check_answers_here():
         "variables",
         "folders",
         "line ends",
+        "readable",
         "leftovers",
         "docker",
         "java",
