@@ -218,11 +218,13 @@ class Prometheus:
         answer = self._get(f"{self.url}/api/v1/{path}", "prometheus", parameters)
         try:
             body = answer.json()
-        except ValueError:
-            raise FlowError(f"prometheus: {answer.status_code} {answer.text[:200].strip()}", Exit.SERVICE) from None
-        if body["status"] != "success":
-            raise FlowError(f"prometheus: {' '.join(body['error'].split())}", Exit.USAGE)
-        return body["data"]
+            if body["status"] == "success":
+                return body["data"]
+            said = body["error"]
+        except (ValueError, KeyError, TypeError):
+            text = " ".join(answer.text.split())[:200] or "an empty body"
+            raise FlowError(f"prometheus: {answer.status_code} {text}", Exit.SERVICE) from None
+        raise FlowError(f"prometheus: {' '.join(said.split())}", Exit.USAGE)
 
     def _get(self, url: str, service: str, parameters: dict[str, Any] | None = None) -> requests.Response:
         try:

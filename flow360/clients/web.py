@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
-from flow360.errors import FlowError
+from flow360.errors import Exit, FlowError
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -38,8 +38,14 @@ def airflow(seconds: float = 30.0) -> requests.Session:
     session = _session("airflow-webserver", s.airflow_url, seconds)
     session.hooks["response"].append(_refusal)
     login = {"username": "primeur", "password": s.airflow_password}
-    token = session.post("/auth/token", json=login).json()["access_token"]
-    session.headers["Authorization"] = f"Bearer {token}"
+    answer = session.post("/auth/token", json=login)
+    try:
+        session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    except (ValueError, KeyError, TypeError):
+        said = " ".join(answer.text.split())[:200] or "an empty body"
+        raise FlowError(
+            f"airflow: POST /auth/token: {answer.status_code} without a token: {said}", Exit.SERVICE
+        ) from None
     session.base += "/api/v2"
     return session
 

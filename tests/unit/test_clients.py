@@ -195,6 +195,31 @@ def test_the_api_session_leaves_http_to_the_caller(server: None, monkeypatch: py
         session.get("/slow")
 
 
+@pytest.mark.parametrize("body", ["<html>\nlog in</html>", "", '{"error": "later"}', "[]", "null", '{"status": '])
+def test_a_good_status_with_something_else_in_it_is_one_line(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(Answer):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET
+
+    http = HTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+    for port in ("PROMETHEUS_PORT", "AIRFLOW_PORT"):
+        monkeypatch.setenv(port, str(http.server_port))
+    settings.cache_clear()
+    try:
+        for service, ask in (("prometheus", lambda: clients.prometheus().query("up")), ("airflow", clients.airflow)):
+            with pytest.raises(FlowError, match=rf"^{service}: .*200") as error:
+                ask()
+            assert "\n" not in str(error.value)
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
 def test_importing_is_fast() -> None:
     heavy = ["kafka", "psycopg", "sqlalchemy", "kazoo", "paho", "requests", "pandas", "confluent_kafka"]
     program = f"import sys, flow360.clients; print([m for m in {heavy} if m in sys.modules])"
