@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from flow360.errors import FlowError
-from flow360.waiting import rounds
 
 
 def hold(file: IO[str], deadline: float, said: str) -> None:
@@ -19,11 +19,15 @@ def hold(file: IO[str], deadline: float, said: str) -> None:
     Raises:
         FlowError: somebody else has held it for `deadline` seconds; `said` is the line.
     """
-    for _ in rounds(deadline):
-        with contextlib.suppress(BlockingIOError):
+    end = time.monotonic() + deadline
+    while True:
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-    raise FlowError(said)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise FlowError(said) from None
+            time.sleep(0.2)
 
 
 @contextlib.contextmanager
