@@ -130,6 +130,32 @@ def test_a_damaged_file_of_the_same_size_is_found_by_its_hash():
     assert not one.present()
 
 
+def test_one_that_was_altered_after_its_check_is_found_though_size_and_times_say_nothing():
+    one = jar()
+    put(one)
+    assert one.verify()
+    before = one.path.stat()
+    with one.path.open("r+b") as file:
+        file.write(b"X")
+    os.utime(one.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert one.path.stat().st_size == before.st_size
+    assert not one.present()
+
+
+def test_each_boot_hashes_anew_and_once(monkeypatch):
+    one = jar()
+    put(one)
+    hashed = []
+    monkeypatch.setattr(jars, "sha256", lambda path: hashed.append(path) or one.sha256)
+    assert one.verify()
+    assert one.present()
+    assert len(hashed) == 1
+    monkeypatch.setattr(jars, "_boot", lambda: "the next one")
+    assert one.present()
+    assert one.present()
+    assert len(hashed) == 2
+
+
 def test_a_file_of_another_lock_does_not_count():
     one = jar()
     put(one)

@@ -6,6 +6,7 @@ A fetch that was broken off goes on where it stopped; a second one fetches nothi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,21 +61,37 @@ class Jar:
         return self.path.with_name(self.path.name + ".sha256")
 
     def present(self) -> bool:
-        """Is it here and whole? The whole file is hashed once; later its size and the noted hash are compared."""
+        """Is it here and whole? It is hashed once in each boot of the machine, and when it was touched since."""
         try:
-            note = self._checked.read_text("utf-8").split()
-            return note == [self.sha256, str(self.path.stat().st_size)]
+            return self._checked.read_text("utf-8") == self._note() or self.verify()
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def verify(self) -> bool:
         """Hash the file; note the result beside it when it is right."""
-        if not self.path.exists():
+        try:
+            note = self._note()  # before the hash: what is changed meanwhile has another note
+            if sha256(self.path) != self.sha256:
+                return False
+        except (FileNotFoundError, NotADirectoryError):
             return False
-        if sha256(self.path) != self.sha256:
-            return False
-        self._checked.write_text(f"{self.sha256} {self.path.stat().st_size}\n", "utf-8")
+        with contextlib.suppress(OSError):  # a cache that may only be read: it is hashed each time
+            self._checked.write_text(note, "utf-8")
         return True
+
+    def _note(self) -> str:
+        """What no change of the file leaves as it is: the time of the last change cannot be set, as mtime can."""
+        stat = self.path.stat()
+        return f"{self.sha256} {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns} {_boot()}\n"
+
+
+@cache
+def _boot() -> str:
+    """The present run of the machine: it may have been another system that wrote to the disk before."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
 
 
 def repository() -> Path:
@@ -101,7 +119,9 @@ def paths(group: str) -> list[Path]:
 def missing(groups: Iterable[str]) -> list[Jar]:
     """What still has to be fetched."""
     lock = read_lock()
-    return [jar for jar in dict.fromkeys(jar for group in groups for jar in lock[group]) if not jar.present()]
+    wanted = list(dict.fromkeys(jar for group in groups for jar in lock[group]))
+    with ThreadPoolExecutor(THREADS) as pool:  # after a boot, all are hashed
+        return [jar for jar, here in zip(wanted, pool.map(Jar.present, wanted), strict=True) if not here]
 
 
 def fetch(wanted: Sequence[Jar], progress: Progress | None = None) -> None:
