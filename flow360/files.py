@@ -1,16 +1,42 @@
-"""Locks between processes: one that gives up in time, and one for the writer of a small file."""
+"""Files that are whole at any moment, and locks between processes: one that gives up in time, one for a file's writer."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from flow360.errors import FlowError
+
+
+def write(path: Path, content: str | bytes, mode: int = 0o644) -> bool:
+    """Give a file this content; False where it had it already, and then it is left alone.
+
+    It is written aside, brought to the disk and put in place: whoever reads it, at whatever moment, finds all of the
+    old or all of the new.
+
+    Args:
+        mode: who may read it, as in `chmod`; a secret is its owner's alone while it is being written, too.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    if path.exists() and path.read_bytes() == content:
+        return False
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)  # readable by its owner only
+    part = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
 
 
 def hold(file: IO[str], deadline: float, said: str) -> None:

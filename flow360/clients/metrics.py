@@ -15,6 +15,7 @@ import yaml
 
 from flow360.clients import direct
 from flow360.errors import Exit, FlowError
+from flow360.files import write
 from flow360.settings import settings
 from flow360.waiting import wait_for
 
@@ -282,5 +283,4 @@ def _write(file: Any, text: str | None) -> None:
         file.unlink(missing_ok=True)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
-    file.chmod(0o644)  # the container's Prometheus is another user
+    write(file, text)

@@ -29,6 +29,7 @@ from typing import Any
 
 import nbformat
 
+from flow360 import files
 from flow360.course.notebooks import clean, dumps, normalise, problems, read
 from flow360.errors import FlowError
 
@@ -248,9 +249,7 @@ def write(root: Path, force: bool = False) -> tuple[list[str], list[str]]:
             path.unlink()
             said.append(f"removed {name}: there is no solutions/{path.name}")
             continue
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(content)
-        part.replace(path)
+        files.write(path, content)
         said.append(f"wrote {name}")
     return said, refused
 

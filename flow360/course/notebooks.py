@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 
 from flow360.errors import FlowError
+from flow360.files import write
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_METADATA = {"tags", "editable", "deletable", "jupyter"}
@@ -84,14 +85,7 @@ def _new_id(source: str, used: set[str]) -> str:
 
 def normalise(path: Path) -> bool:
     """Write the notebook at `path` in its normal form; True when that changed the file."""
-    before = path.read_bytes()
-    after = dumps(clean(read(path)))
-    if after == before:
-        return False
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(after)
-    part.replace(path)
-    return True
+    return write(path, dumps(clean(read(path))))
 
 
 # --- The rules --------------------------------------------------------------------------------------------------------

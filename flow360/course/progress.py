@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flow360.course.registry import Course, course
 from flow360.errors import FlowError
-from flow360.files import locked
+from flow360.files import locked, write
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) 
             entry["attempts"] += 1
             if passed and entry["first_passed"] is None:
                 entry["first_passed"] = datetime.now(UTC).isoformat(timespec="seconds")
-            _write(path, {"version": VERSION, "exercises": entries})
+            write(path, json.dumps({"version": VERSION, "exercises": entries}, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         return (
             f"{path} was not written ({error.strerror}): your answer counts, but `flow360 progress` will not show it."
@@ -86,19 +86,6 @@ def _aside(path: Path) -> Path:
     while (aside := path.with_name(f"{path.stem}.unreadable-{number}{path.suffix}")).exists():
         number += 1
     return aside
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def passed_in(chapter: str, path: Path | None = None) -> int:

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 
+from flow360 import files
 from flow360.stack.model import STACK, Model, Service
 
 
@@ -20,7 +21,8 @@ def write(service: Service, folder: Path, values: Mapping[str, object], services
             text = local_addresses(text, services)
         target = folder / Path(config.file).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, "utf-8")
+        # A killed service reads its files anew while we may be writing them: cut ones would let it start with defaults.
+        files.write(target, text)
 
 
 def overlay(text: str, changes: Mapping[str, str], separator: str) -> str:

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
+from flow360.files import write
 from flow360.settings import settings
 from flow360.stack.model import Java
 
@@ -141,7 +142,7 @@ def command(
             part.parent.mkdir(parents=True, exist_ok=True)
             lines += [_quote(f"-XX:ArchiveClassesAtExit={part}"), "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
     argfile = folder / "java.args"
-    argfile.write_text("\n".join(lines) + "\n", "utf-8")
+    write(argfile, "\n".join(lines) + "\n")
     options = [*SMALL, f"-Xmx{spec.heap}", f"-XX:ErrorFile={folder / 'crash.log'}", *spec.options]
     return [str(jdk().java), *options, f"@{argfile}", spec.main, *args]
 

@@ -27,6 +27,7 @@ import psutil
 
 from flow360.environment import MARK, clean
 from flow360.errors import Exit, FlowError
+from flow360.files import write
 from flow360.settings import OURS, settings
 from flow360.stack import probes
 
@@ -172,10 +173,7 @@ class Supervisor:
                 old.unlink()
         changed = []
         for program in programs:
-            file = self.run / f"{program.name}.program"
-            text = program.section(owner)
-            if not file.exists() or file.read_text("utf-8") != text:
-                _write_private(file, text)
+            if write(self.run / f"{program.name}.program", program.section(owner), 0o600):
                 changed.append(program.name)
             program.log.parent.mkdir(parents=True, exist_ok=True)
         if not running:
@@ -201,7 +199,7 @@ class Supervisor:
             # supervisor splits this value at spaces, so it is relative to the config file.
             "files=*.program",
         ]
-        _write_private(self.conf, "\n".join(lines) + "\n")
+        write(self.conf, "\n".join(lines) + "\n", 0o600)
         self.socket.unlink(missing_ok=True)
         self.pidfile.unlink(missing_ok=True)
         done = subprocess.run(
@@ -366,10 +364,3 @@ def _still_there(processes: Iterable[psutil.Process], seconds: float) -> list[ps
         if not alive or time.monotonic() >= end:
             return alive
         time.sleep(0.05)
-
-
-def _write_private(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(path)
