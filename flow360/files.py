@@ -1,4 +1,4 @@
-"""Files that are whole at any moment, and locks between processes: one that gives up in time, one for a file's writer."""
+"""Files that are whole at any moment; locks between processes, one that gives up in time and one for a file's writer."""
 
 from __future__ import annotations
 

@@ -211,7 +211,10 @@ def ports(stack: Stack, names: Sequence[str]) -> list[Finding]:
         for port in stack.model[name].ports:
             if name in running or _free(port):
                 continue
-            holder, ours = _holder(port)
+            listener = _listener(port)
+            if _free(port) or (listener and stack.host.supervisor.service_of(listener)):
+                continue  # it was killed a moment ago, or the keeper has started it again since we asked
+            holder, ours = _holder(port, listener)
             fix = f"set {_variable(port)} to another port in {env_file().name}"
             fix = f"end that program, or {fix}" if ours else fix
             message = f"port {port} of {name} is taken by {holder}"
@@ -230,15 +233,23 @@ def _free(port: int) -> bool:
     return True
 
 
-def _holder(port: int) -> tuple[str, bool]:
-    """Who listens there, for people, and whether we may end it."""
+def _listener(port: int) -> psutil.Process | None:
+    """The process that listens there, if this user may know."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                process = psutil.Process(connection.pid)
-                if process.uids().real == os.geteuid():
-                    return f"{process.name()} (pid {process.pid})", True
-                return f"{process.name()} (pid {process.pid}) of user {process.username()}", os.geteuid() == 0
+                return psutil.Process(connection.pid)
+    return None
+
+
+def _holder(port: int, listener: psutil.Process | None) -> tuple[str, bool]:
+    """Who listens there, for people, and whether we may end it."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if listener:
+            said = f"{listener.name()} (pid {listener.pid})"
+            if listener.uids().real == os.geteuid():
+                return said, True
+            return f"{said} of user {listener.username()}", os.geteuid() == 0
     # Whose process it is, an ordinary user cannot ask of another's; the kernel's list of sockets says so to everybody.
     for family in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):

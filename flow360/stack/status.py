@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+LOG_LINES = 60  # of a log, in which the reason for an end stands: a JVM's stacks are long
+_ERROR = re.compile(r"\b(ERROR|FATAL|error|failed|\w*Exception|\w*Error)\b")
 
 State = Literal["fetching", "starting", "running", "ready", "done", "stopped", "failed", "reset"]
 
@@ -47,6 +51,12 @@ def another_password(name: str) -> str:
 
 
 def with_log(name: str, sentence: str, log: str) -> str:
-    """What went wrong with a service, with the end of its log, for people."""
-    tail = "\n".join(f"  {line[:160]}" for line in log.splitlines())
-    return f"{name}: {sentence}. Its log (flow360 logs {name}) ends:\n{tail}"
+    """What went wrong with a service and what its log says of that, in one line.
+
+    Args:
+        log: the last `LOG_LINES` lines. Taken is the last one that speaks of an error (or the last of all), without the
+            stack of calls behind it.
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(("\t", "    "))]
+    telling = [line for line in lines if _ERROR.search(line)] or lines or ["nothing"]
+    return f"{name}: {sentence}; its log says: {telling[-1][:200]} (all of it: flow360 logs {name})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -19,16 +20,14 @@ from flow360.stack import doctor
 from flow360.stack.facade import Stack
 from flow360.stack.model import model
 from flow360.stack.native import jars, java
-from flow360.stack.native.supervise import Program, Supervisor
+from flow360.stack.native.supervise import MARK, Program, Supervisor
 
 TOGETHER = {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}
 
 
 def stack(supervisor: Supervisor | None = None, engine: str = "native", rows: tuple = ()) -> SimpleNamespace:
     """As much of a Stack as the doctor looks at; nothing runs but what `rows` says."""
-    host = SimpleNamespace(
-        supervisor=supervisor or SimpleNamespace(orphans=list, alive=lambda: False, pidfile=Path("/x"))
-    )
+    host = SimpleNamespace(supervisor=supervisor or Supervisor(Path("/no/such/state")))
     return SimpleNamespace(model=model(), host=host, engine=SimpleNamespace(name=engine), status=lambda ask: list(rows))
 
 
@@ -130,13 +129,38 @@ def test_a_port_of_another_users_program_names_the_user_and_does_not_say_to_end_
     monkeypatch.setattr(doctor.os, "geteuid", lambda: me + 1)
     process = doctor.psutil.Process()
     user = process.username()
-    assert doctor._holder(taken) == (f"{process.name()} (pid {process.pid}) of user {user}", False)
+    assert doctor._holder(taken, doctor._listener(taken)) == (
+        f"{process.name()} (pid {process.pid}) of user {user}",
+        False,
+    )
     monkeypatch.setattr(doctor.psutil, "net_connections", lambda _kind: [])
-    assert doctor._holder(taken) == (f"a program of user {user}", False)
+    assert doctor._holder(taken, doctor._listener(taken)) == (f"a program of user {user}", False)
     monkeypatch.setattr(doctor, "_free", lambda _port: False)
     found = doctor.ports(stack(), ["kafka"])[0]
     assert found.service == "kafka"
     assert "set KAFKA_PORT" in found.fix
+
+
+LISTENER = """
+import signal, socket
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("state", "level"), [("state", "ok"), ("state-of-another-checkout", "blocker")])
+def test_a_service_of_ours_that_was_killed_and_started_again_is_not_a_stranger(tmp_path, state, level):
+    """The keeper starts it at once: when we ask who runs, it does not yet, and when we try its port, it does."""
+    mark = {MARK: f"{tmp_path / state}:kafka"}
+    with subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE, env=os.environ | mark) as process:
+        services = {**model().services}
+        services["kafka"] = _with_port(services["kafka"], int(process.stdout.readline()))
+        looked_at = stack(Supervisor(tmp_path / "state"))
+        looked_at.model = type(model())(services, model().jar_groups)
+        found = one(doctor.ports(looked_at, ["kafka"]))
+        process.kill()
+    assert found.level == level
 
 
 def _with_port(service, port):

@@ -14,7 +14,7 @@ from flow360.stack import probes
 from flow360.stack.model import read_model
 from flow360.stack.native import prepare
 from flow360.stack.native.engine import NativeEngine
-from flow360.stack.status import Event
+from flow360.stack.status import Event, with_log
 
 
 class Keeper:
@@ -42,7 +42,7 @@ class Keeper:
     def ensure(self, _programs: list) -> None:
         pass
 
-    def dead(self, _name: str) -> None:
+    def dead(self, _name: str, _since: float = 0) -> None:
         return None
 
     def start(self, name: str) -> None:
@@ -103,6 +103,50 @@ def test_what_ctrl_c_cuts_off_is_not_gone_on_with(tmp_path, monkeypatch):
     assert time.monotonic() - began < 20
     assert "market-sensors" not in keeper.told
     assert all(event.state != "running" for event in events)
+
+
+@pytest.mark.parametrize(("answers_after", "starts"), [(1, 1), (2, 2), (9, 2)])
+def test_what_lives_and_never_answers_is_started_once_more(tmp_path, monkeypatch, answers_after, starts):
+    keeper = Keeper()
+    engine = engine_of(tmp_path, keeper)
+    monkeypatch.setattr("flow360.stack.native.engine.DEADLINE", 0.2)
+    told = []
+    monkeypatch.setattr(keeper, "stop", lambda _name: told.append("stop"))
+    monkeypatch.setattr(keeper, "start", lambda _name: told.append("start"))
+    monkeypatch.setattr(
+        engine, "_probe", lambda _service: lambda: None if told.count("start") >= answers_after else "not yet"
+    )
+    if answers_after > starts:
+        with pytest.raises(FlowError, match=r"zookeeper: not ready after .* \(not yet\)") as caught:
+            engine.up(["zookeeper"], lambda _: None)
+        assert "\n" not in caught.value.message
+    else:
+        engine.up(["zookeeper"], lambda _: None)
+    assert told == ["start", "stop", "start"][: 2 * starts - 1]
+
+
+STACK = """2026-11-28 11:40:29 ERROR KafkaServer: Fatal error during startup. Prepare to shutdown
+org.apache.zookeeper.KeeperException$NodeExistsException: KeeperErrorCode = NodeExists
+\tat org.apache.zookeeper.KeeperException.create(KeeperException.java:126)
+\t... 4 more
+2026-11-28 11:40:29 INFO  KafkaServer: shutting down
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "says"),
+    [
+        (STACK, "KeeperErrorCode = NodeExists"),
+        ("one\ntwo\n", "says: two"),
+        ("", "says: nothing"),
+        ("\tat x", "nothing"),
+    ],
+)
+def test_what_failed_is_told_in_one_line_with_the_reason_that_its_log_gives(log, says):
+    said = with_log("kafka", "it ended", log)
+    assert says in said
+    assert "\n" not in said
+    assert "\tat" not in said
 
 
 def test_a_password_of_before_is_told_at_once_with_its_fix(tmp_path, monkeypatch):

@@ -278,6 +278,49 @@ def test_the_children_of_a_killed_supervisord_are_found_and_ended(supervisor):
     assert supervisor.dead("sleeper") is None
 
 
+def test_the_children_of_a_killed_program_are_found_and_ended_while_supervisord_lives(supervisor):
+    """Spark's Python workers outlive a killed driver: it is started again, and they are nobody's."""
+    supervisor.state.mkdir(parents=True)
+    away = FAMILY.replace(")']", ")'], start_new_session=True")[:-3] + "); "  # in a group of its own, as daemons are
+    supervisor.spared = frozenset(["desk"])
+    supervisor.ensure([program(supervisor.state, name, away + "signal.pause()") for name in ("driver", "desk")])
+    killed = {}
+    for name in ("driver", "desk"):
+        supervisor.start(name)
+        pid = supervisor.processes()[name]["pid"]
+        until(lambda pid=pid: len(family(pid)) == 2, "a grandchild")
+        killed[name] = family(pid)
+    until(lambda: all(row["statename"] == "RUNNING" for row in supervisor.processes().values()), "RUNNING")
+    for parent, _ in killed.values():
+        parent.kill()
+    until(lambda: len(family(supervisor.processes()["driver"]["pid"])) == 2, "another driver with its child", 30)
+    again = family(supervisor.processes()["driver"]["pid"])
+    child_of_the_driver, child_of_the_desk = (children[1] for children in killed.values())
+    try:
+        assert supervisor.orphans() == [child_of_the_driver]
+        assert supervisor.end_orphans(5) == ["driver"]
+        assert gone(child_of_the_driver)
+        assert not any(map(gone, again)), "what is below supervisord is kept"
+        assert not gone(child_of_the_desk), "a learner's own work"
+        assert supervisor.alive()
+    finally:
+        child_of_the_desk.kill()
+
+
+def test_a_program_that_ends_is_waited_for_while_it_is_started_again_and_given_up_then(supervisor):
+    """A broker that meets its own registration of before the crash ends; the next one does not."""
+    supervisor.state.mkdir(parents=True)
+    supervisor.ensure([program(supervisor.state, "ends", "raise SystemExit(3)")])
+    began = time.time()
+    supervisor.start("ends")
+    until(lambda: supervisor.processes()["ends"]["statename"] == "BACKOFF", "BACKOFF")
+    assert supervisor.dead("ends", began) is None
+    assert supervisor.dead("ends", began - supervise.RESTART - 1) is not None
+    assert supervisor.dead("ends") is not None
+    supervisor.stop("ends")
+    assert "stopped" in supervisor.dead("ends", began), "nobody starts it again"
+
+
 def test_a_folder_whose_name_begins_alike_is_not_ours(supervisor):
     """/state and /state-test are two checkouts' folders: the mark ends with a colon."""
     supervisor.state.mkdir(parents=True)

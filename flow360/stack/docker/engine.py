@@ -21,7 +21,7 @@ from flow360.stack.docker import images
 from flow360.stack.docker.compose import Background, CommandFailed, Compose, brief, error_of, follow, run
 from flow360.stack.memory import pss_mb
 from flow360.stack.model import Model, Service
-from flow360.stack.status import Event, Progress, ServiceStatus, State, another_password, with_log
+from flow360.stack.status import LOG_LINES, Event, Progress, ServiceStatus, State, another_password, with_log
 
 DEADLINE = 180  # seconds for one service to become ready once its container runs
 STOP = 300  # seconds for everything to stop: databases write a checkpoint first
@@ -161,7 +161,7 @@ class DockerEngine:
 
     def _with_log(self, name: str, sentence: str) -> str:
         try:
-            log = self.logs(name, 4)
+            log = self.logs(name, LOG_LINES)
         except FlowError as error:  # the sentence is what matters
             log = f"(it cannot be read: {error.message})"
         return with_log(name, sentence, log)

@@ -26,7 +26,7 @@ from flow360.stack.model import Model, Service
 from flow360.stack.native import debian, jars, java, prepare
 from flow360.stack.native.programs import Programs
 from flow360.stack.native.supervise import Supervisor, inherited
-from flow360.stack.status import Event, Progress, ServiceStatus, State, another_password, with_log
+from flow360.stack.status import LOG_LINES, Event, Progress, ServiceStatus, State, another_password, with_log
 
 DEADLINE = 120  # seconds for one service to become ready, on a slow machine
 
@@ -40,7 +40,7 @@ class NativeEngine:
         self.model = model
         self.state = state or settings().state_dir
         self.programs = Programs(model, self.state)
-        self.supervisor = Supervisor(self.state)
+        self.supervisor = Supervisor(self.state, [service.name for service in model.services.values() if service.host])
         self._cut_off = threading.Event()
 
     # --- up
@@ -116,19 +116,28 @@ class NativeEngine:
             prepare.STEPS[service.native.prepare](
                 service, self.programs.data(service), self.programs.command(service, once=True)
             )
-        self.supervisor.start(service.name)
-        missing = probes.wait_ready(self._probe(service), DEADLINE, partial(self._hopeless, service.name))
+        missing = self._start(service.name, self._probe(service))
+        if missing and missing.startswith("not ready"):  # alive, and it never answers: a second start often helps
+            self.supervisor.stop(service.name)
+            self.supervisor.end_orphans()
+            missing = self._start(service.name, self._probe(service))
         if missing and service.native.database and probes.REFUSED in missing:
             raise FlowError(another_password(service.name), Exit.SERVICE)
         if missing:
             raise FlowError(self._with_log(service.name, missing), Exit.SERVICE)
         say("running", "")
 
-    def _hopeless(self, name: str) -> str | None:
-        return "it was cut off" if self._cut_off.is_set() else self.supervisor.dead(name)
+    def _start(self, name: str, probe: probes.Probe) -> str | None:
+        """Start it and wait until it answers; None, or what is missing."""
+        since = time.time()
+        self.supervisor.start(name)
+        return probes.wait_ready(probe, DEADLINE, partial(self._hopeless, name, since))
+
+    def _hopeless(self, name: str, since: float) -> str | None:
+        return "it was cut off" if self._cut_off.is_set() else self.supervisor.dead(name, since)
 
     def _with_log(self, name: str, sentence: str) -> str:
-        return with_log(name, sentence, self.logs(name, 4))
+        return with_log(name, sentence, self.logs(name, LOG_LINES))
 
     @staticmethod
     def _say(progress: Progress, service: Service, start: float, state: State, detail: str) -> None:
@@ -166,12 +175,19 @@ class NativeEngine:
         The service in which this very process runs is the last one: its end may be that of this process, and what is
         left to do then is supervisord's.
         """
-        ended = self.supervisor.end_orphans()
-        for name in ended:
+        if self.supervisor.alive():
+            self._stop_all(self.model.dependants(self.model.services if names is None else names), progress)
+            around = self.supervisor.around()
+            if around and (names is None or around in self.model.dependants(names)):
+                progress(Event(around, "stopped", "last, with this terminal"))
+                if names is not None:
+                    self.supervisor.stop(around)
+            if names is None:
+                self.supervisor.shutdown()
+        for name in self.supervisor.end_orphans():
             progress(Event(name, "stopped", "left over by a killed run"))
-        order = self.model.dependants(self.model.services if names is None else names)
-        if not self.supervisor.alive():
-            return
+
+    def _stop_all(self, order: Iterable[str], progress: Progress) -> None:
         rows = self.supervisor.processes()
         running = {name for name, row in rows.items() if row["pid"] or row["statename"] == "EXITED"}  # crashed just now
         around = self.supervisor.around()
@@ -184,12 +200,6 @@ class NativeEngine:
                     futures[name] = pool.submit(self._stop, self.model[name], users, progress)
         for future in futures.values():
             future.result()
-        if around in running and around in order:
-            progress(Event(around, "stopped", "last, with this terminal"))
-            if names is not None:
-                self.supervisor.stop(around)
-        if names is None:
-            self.supervisor.shutdown()
 
     def _stop(self, service: Service, before: list[Future], progress: Progress) -> None:
         for future in before:

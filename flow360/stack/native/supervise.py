@@ -77,7 +77,8 @@ class Program:
 
 def inherited() -> dict[str, str]:
     """What of this process's environment a service gets: all, but for what would break it on some machines."""
-    kept = clean(os.environ, OURS)
+    # The mark is that of JupyterLab, where somebody types `flow360 up` in one of its terminals.
+    kept = {name: value for name, value in clean(os.environ, OURS).items() if name != MARK}
     # httpx (JupyterLab, Airflow's tasks) does not start with a SOCKS proxy, reads no_proxy before NO_PROXY, and knows
     # no networks in it such as 127.0.0.0/8.
     kept = {k: v for k, v in kept.items() if not (k.lower().endswith("_proxy") and v.startswith("socks"))}
@@ -134,10 +135,12 @@ class Supervisor:
 
     Args:
         state: the folder of this checkout's native stack; `state/run` gets the config and the pid file.
+        spared: programs whose children may outlive them: what a learner started in a terminal of JupyterLab.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, spared: Iterable[str] = ()) -> None:
         self.state = state
+        self.spared = frozenset(spared)
         self.run = state / "run"
         self.conf = self.run / "supervisord.conf"
         self.pidfile = self.run / "supervisord.pid"
@@ -237,7 +240,6 @@ class Supervisor:
             time.sleep(0.1)
         if daemon:
             _still_there([daemon], max(end - time.monotonic(), 1))
-        _still_there(self.orphans(), 5)  # children of a program get its signal and may need a moment longer
         self.socket.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
@@ -285,12 +287,20 @@ class Supervisor:
         # supervisor's word for "a signal ended it" is -1; a JVM that heeds TERM leaves with 143.
         return self.processes().get(name, {}).get("exitstatus", 0) != -1
 
-    def dead(self, name: str) -> str | None:
-        """None while the program runs or starts, else a sentence."""
+    def dead(self, name: str, since: float = 0) -> str | None:
+        """None while the program runs or starts, else a sentence.
+
+        Args:
+            since: a moment (seconds of the epoch). What was started in the `RESTART` seconds after it, and ended, is
+                not dead yet: supervisord starts it again, and what it met (its own registration before a crash, a port
+                that is not free yet) may be over by then.
+        """
         row = self.processes().get(name)
         if row is None:
             return "supervisord does not know it"
         if row["statename"] in ("STARTING", "RUNNING"):
+            return None
+        if row["statename"] in ("BACKOFF", "EXITED") and row["start"] < since + RESTART:
             return None
         if row["statename"] == "BACKOFF":
             return f"it ends right after its start ({row['spawnerr']})"
@@ -299,7 +309,14 @@ class Supervisor:
     def _rpc(self) -> xmlrpc.client.ServerProxy:
         return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(str(self.socket)))
 
-    # --- what a killed supervisord left behind
+    # --- what a killed supervisord, or a killed program, left behind
+
+    def service_of(self, process: psutil.Process) -> str | None:
+        """The service of this state folder to which a process belongs: by the mark in its environment."""
+        with contextlib.suppress(psutil.Error, OSError):
+            state, _, name = process.environ().get(MARK, "").rpartition(":")
+            return name if state == str(self.state) else None
+        return None
 
     def around(self) -> str | None:
         """The service in which this very process runs, as in a terminal of JupyterLab; None outside of them."""
@@ -307,28 +324,28 @@ class Supervisor:
         return name if owner == str(self.state) else None
 
     def orphans(self) -> list[psutil.Process]:
-        """Living processes that a supervisord of this state folder started, while none is alive.
+        """Living processes of this state folder's services that are not below a supervisord that keeps them.
 
-        They are told by the mark in their environment, never by name. The caller's own ancestors are left out.
+        All of them, when it was killed; while it lives, the children of a program that was. The caller's own ancestors
+        are left out.
         """
-        if self.alive():
-            return []
-        mark = f"{self.state}:"
+        daemon = self._rpc().supervisor.getPID() if self.alive() else None
+        spared = self.spared if daemon else frozenset()
         mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         found = []
         for process in psutil.process_iter():
-            if process.pid in mine:
+            name = self.service_of(process)
+            if name is None or name in spared or process.pid in mine:
                 continue
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK, "").startswith(mark):
+            with contextlib.suppress(psutil.Error):
+                if daemon is None or daemon not in [parent.pid for parent in process.parents()]:
                     found.append(process)
         return found
 
     def end_orphans(self, grace: float = 20) -> list[str]:
         """End them: INT to PostgreSQL and TERM to the rest, then KILL after `grace` seconds. Returns their services."""
-        if self.alive():
-            return []
-        deaf = self.daemon()
+        alive = self.alive()
+        deaf = None if alive else self.daemon()
         if deaf:  # it lives, but its socket is gone (somebody cleaned /tmp): it would restart what we end
             with contextlib.suppress(psutil.Error):
                 deaf.kill()
@@ -337,15 +354,16 @@ class Supervisor:
         names = set()
         for process in orphans:
             with contextlib.suppress(psutil.Error):
-                names.add(process.environ()[MARK].rsplit(":", 1)[1])
+                names.add(self.service_of(process) or "")
                 process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
         stubborn = _still_there(orphans, grace)
         for process in stubborn:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         _still_there(stubborn, 5)
-        self.socket.unlink(missing_ok=True)
-        self.pidfile.unlink(missing_ok=True)
+        if not alive:
+            self.socket.unlink(missing_ok=True)
+            self.pidfile.unlink(missing_ok=True)
         return sorted(names)
 
 
