@@ -1,4 +1,4 @@
-"""Files that are whole at any moment; locks between processes, one that gives up in time and one for a file's writer."""
+"""Files that are whole at any moment, and locks: one that gives up in time, one for the writer of a small file."""
 
 from __future__ import annotations
 
