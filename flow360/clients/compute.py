@@ -39,8 +39,17 @@ def spark() -> SparkSession:
                 return session
             except PySparkException:
                 session.stop()
+
+    class Here(DefaultChannelBuilder):
+        """To 127.0.0.1 alone: the library sends a token to `localhost` only, which may be another one's ::1."""
+
+        token = None
+
+        def metadata(self) -> list[tuple[str, str]]:
+            return [*super().metadata(), ("authorization", f"Bearer {settings().spark_connect_token}")]
+
     # A proxy in the environment must not be asked for 127.0.0.1.
-    channel = DefaultChannelBuilder(f"sc://127.0.0.1:{settings().spark_connect_port}", [("grpc.enable_http_proxy", 0)])
+    channel = Here(f"sc://127.0.0.1:{settings().spark_connect_port}", [("grpc.enable_http_proxy", 0)])
     session = SparkSession.builder.channelBuilder(channel).create()
     # The library's own patience is ten minutes.
     session.client.set_retry_policies([DefaultPolicy(max_retries=4, max_backoff=2000)])

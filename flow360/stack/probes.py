@@ -204,8 +204,15 @@ def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | Non
     return None if age < HEARTBEAT else f"{job} has been silent for {age:.0f} s"
 
 
-def spark_connect(port: int) -> str | None:
-    """A Config request for `spark.app.id`: the driver answers that once it is registered with the master."""
+def spark_connect(port: int, page: int) -> str | None:
+    """A Config request for `spark.app.id`: the driver answers that once it is registered with the master.
+
+    A driver whose application was ended by the master goes on to answer it, and can compute nothing; its web page has
+    ended with its context, so that is asked, too.
+
+    Args:
+        page: the port of its web page.
+    """
     import grpc
 
     # ConfigRequest by hand: pyspark's own classes take a second to import. The session is the same each time.
@@ -213,12 +220,14 @@ def spark_connect(port: int) -> str | None:
     get = b"\x0a" + bytes([len(key)]) + key
     request = b"\x0a\x24" + PROBE_SESSION.encode() + b"\x12\x09\x0a\x07flow360\x1a" + bytes([len(get) + 2])
     request += b"\x12" + bytes([len(get)]) + get
+    token = [("authorization", f"Bearer {settings().spark_connect_token}")]
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary("/spark.connect.SparkConnectService/Config")
         try:
-            answer = channel.unary_unary("/spark.connect.SparkConnectService/Config")(request, timeout=TIMEOUT)
+            answer = ask(request, timeout=TIMEOUT, metadata=token)
         except grpc.RpcError as error:
             return f"Config: {error.code().name}"
-    return None if b"app-" in answer else "Config: no application id yet"
+    return http(page, "/api/v1/version") if b"app-" in answer else "Config: no application id yet"
 
 
 def _jmx(port: int, bean: str) -> dict:
