@@ -103,7 +103,7 @@ def watch(session: SparkSession) -> Iterator[Work]:
     """Measure what this session's jobs do inside the block; other notebooks on the same server do not disturb.
 
     Raises:
-        FlowError: Spark's REST interface does not answer.
+        FlowError: Spark's REST interface does not answer, or what the block began goes on after its end.
     """
     before = {job["jobId"] for job in _jobs(session)}
     work, start = Work(), time.monotonic()
@@ -115,13 +115,20 @@ def watch(session: SparkSession) -> Iterator[Work]:
 
 
 def _settled(session: SparkSession, before: set[int]) -> list[dict[str, Any]]:
-    """The jobs of the block, once none of them is shown as running."""
+    """The jobs of the block, once none of them is shown as running.
+
+    Raises:
+        FlowError: some still run after `_SETTLED` seconds, so their figures are not what they did.
+    """
     for _ in rounds(_SETTLED, every=0.1):
         jobs = [job for job in _jobs(session) if job["jobId"] not in before]
-        running = sum(job["status"] == "RUNNING" for job in jobs)
+        running = [str(job["jobId"]) for job in jobs if job["status"] == "RUNNING"]
         if not running:
             return jobs
-    raise FlowError(f"spark: {running} jobs of this block still run on its page after {_SETTLED} s: nothing is counted")
+    raise FlowError(
+        f"Spark still works at job {', '.join(running)} of the block, {_SETTLED} s after its end: "
+        f"stop what it started (query.stop(), spark.interruptAll()), then measure again"
+    )
 
 
 def _jobs(session: SparkSession) -> list[dict[str, Any]]:

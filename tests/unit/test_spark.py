@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import grpc
 import pytest
 
 from flow360 import lesson
@@ -11,6 +16,7 @@ from flow360.clients import compute, reach
 from flow360.errors import Exit, FlowError
 from flow360.processing import spark
 from flow360.settings import settings
+from flow360.stack import probes
 from flow360.stack.model import STACK, model
 from flow360.stack.native import supervise
 from flow360.stack.native.engine import NativeEngine
@@ -107,6 +113,15 @@ def test_work_is_that_of_this_session_s_jobs_in_the_block(monkeypatch: pytest.Mo
     assert (work.shuffled_mb, work.tasks_failed) == (0.5, 1)
 
 
+def test_a_job_that_goes_on_after_the_block_is_named_and_not_measured_by_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [[], [job(7, [1], status="RUNNING"), job(8, [2])]]
+    monkeypatch.setattr(spark, "rest", lambda _session, _path: jobs[0] if len(jobs) == 1 else jobs.pop(0))
+    monkeypatch.setattr(spark, "_SETTLED", 0.2)
+    with pytest.raises(FlowError, match="still works at job 7 of the block") as caught, spark.watch(Session()):
+        pass
+    assert "\n" not in caught.value.message
+
+
 def test_a_page_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARK_UI_PORT", "1")
     monkeypatch.setenv("SPARK_CONNECT_PORT", "2")
@@ -120,6 +135,64 @@ def test_a_page_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch
 
 
 # --- the services -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connect_server() -> Iterator[tuple[int, list[str]]]:
+    """A server that answers Connect's Config as a driver does; its port, and the tokens that it was shown."""
+    shown: list[str] = []
+
+    def config(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        shown.append(dict(context.invocation_metadata()).get("authorization", ""))
+        return b"spark.app.id app-20261128-0000"
+
+    method = {"Config": grpc.unary_unary_rpc_method_handler(config)}
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("spark.connect.SparkConnectService", method)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port, shown
+    server.stop(0)
+
+
+def test_the_probe_shows_the_token_and_a_driver_whose_context_has_ended_is_not_ready(
+    connect_server: tuple[int, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a driver goes on to answer Connect's questions of old; its page has ended with its context."""
+    port, shown = connect_server
+    monkeypatch.setenv("SPARK_CONNECT_TOKEN", "secret")
+    settings.cache_clear()
+    try:
+        with HTTPServer(("127.0.0.1", 0), Page) as page:
+            threading.Thread(target=page.serve_forever, daemon=True).start()
+            assert probes.spark_connect(port, page.server_port) is None
+            page.shutdown()
+        assert "GET /api/v1/version" in (probes.spark_connect(port, page.server_port) or "ready")
+    finally:
+        settings.cache_clear()
+    assert shown == ["Bearer secret"] * 2
+
+
+class Page(BaseHTTPRequestHandler):
+    """Spark's page, as far as the probe asks."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_what_keeps_the_native_drivers_on_this_machine_stands_in_their_commands(tmp_path: Path) -> None:
+    """A config file may be missing or cut; then its defaults hold, and those are all interfaces."""
+    programs = Programs(model(), tmp_path)
+    command = " ".join(programs.command(model()["spark-connect"]))
+    for key in ("spark.driver.host", "spark.driver.bindAddress", "spark.connect.grpc.binding.address"):
+        assert f"--conf {key}=127.0.0.1" in command
+    for name in ("spark-master", "spark-worker"):
+        assert "--host 127.0.0.1" in " ".join(programs.command(model()[name]))
+    for name in ("spark-master", "spark-worker", "spark-connect"):
+        assert programs.environment(model()[name])["SPARK_LOCAL_IP"] == "127.0.0.1"  # for the web pages
+        for secret in (settings().spark_auth_secret, settings().spark_connect_token):
+            assert not secret or secret not in " ".join(programs.command(model()[name]))
 
 
 def test_jars_of_a_folder_stand_on_the_class_path_in_order(tmp_path: Path) -> None:

@@ -76,8 +76,9 @@ class Programs:
         options = tuple(option.format(**values) for option in native.java.options)
         for group, told in native.java.agents.items():
             (jar,) = jars.paths(group)
-            # Without the two switches, the JVM would refuse to start with an agent while it records its class archive.
-            options += ("-XX:+UnlockDiagnosticVMOptions", "-XX:+AllowArchivingWithJavaAgent")
+            # Without the first two, the JVM would refuse to start with an agent while it records its class archive; and
+            # without the third, its last word in the log would be a warning about the second.
+            options += ("-XX:+UnlockDiagnosticVMOptions", "-XX:+AllowArchivingWithJavaAgent", "-XX:-PrintWarnings")
             options += (f"-javaagent:{jar}={told.format(**values)}",)
         spec = java.Java(native.java.main, native.java.heap, options)
         args = [part.format(**values) for part in native.args]
