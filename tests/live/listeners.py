@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -44,49 +45,51 @@ def watched(service_of: Callable[[psutil.Process], str | None], every: float = 0
         A set that gets a line for each socket of ours that can be reached from another machine.
     """
     found: set[str] = set()
-    looks, done, foreign = [0], threading.Event(), set()
+    known: set[str] = set()
+    done = threading.Event()
 
     def look() -> None:
+        new = {inode: where for inode, where in _open_to_others() if inode not in known}
+        for inode, process in _owners(new) if new else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if service := service_of(process):
+                    found.add(f"{service}: {new[inode]}")
+        known.update(new)  # also those that belong to nobody whom we see
+
+    def go_on() -> int:
+        looks = 0
         while not done.wait(every):
-            looks[0] += 1
-            for kind in ("tcp", "tcp6", "udp", "udp6"):
-                for place, inode in _open_to_others(kind):
-                    if inode in foreign:
-                        continue
-                    owner = _owner(inode)
-                    service = owner and service_of(owner)
-                    if service:
-                        found.add(f"{service}: {kind} {place}")
-                    elif owner:
-                        foreign.add(inode)
+            look()
+            looks += 1
+        return looks
 
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        watcher.join()
-    print(f"\nlooked {looks[0]} times")
-    assert looks[0], "the watcher did not look once"
+    look()  # at what is open already: to find out whose a socket is takes longer than to find it
+    with ThreadPoolExecutor(1) as pool:
+        watcher = pool.submit(go_on)
+        try:
+            yield found
+        finally:
+            done.set()
+        print(f"\nlooked {watcher.result()} times")  # and not, that it broke off
 
 
-def _open_to_others(kind: str) -> Iterator[tuple[str, str]]:
-    """(hexadecimal address and port, inode) of each socket that listens, or waits for datagrams, beyond loopback."""
-    waits = "0A" if kind.startswith("tcp") else "07"
-    for line in Path("/proc/net", kind).read_text().splitlines()[1:]:
-        _, local, remote, state, *rest = line.split()
-        address = local.split(":")[0]
-        loopback = address.endswith("7F") or address == "00000000000000000000000001000000"
-        if state == waits and set(remote) <= {"0", ":"} and not loopback:
-            yield local, rest[5]
+def _open_to_others() -> Iterator[tuple[str, str]]:
+    """(inode, protocol with address and port) of each socket that waits for somebody, beyond loopback."""
+    for protocol in ("tcp", "tcp6", "udp", "udp6"):
+        waits = "0A" if protocol.startswith("tcp") else "07"
+        for line in Path("/proc/net", protocol).read_text().splitlines()[1:]:
+            _, local, remote, state, *rest = line.split()
+            address = local.split(":")[0]
+            loopback = address.endswith("7F") or address == "00000000000000000000000001000000"
+            if state == waits and set(remote) <= {"0", ":"} and not loopback:
+                yield rest[5], f"{protocol} {local}"
 
 
-def _owner(inode: str) -> psutil.Process | None:
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError):
-            for link in Path(f"/proc/{process.pid}/fd").iterdir():
+def _owners(inodes: Container[str]) -> Iterator[tuple[str, psutil.Process]]:
+    for pid in sorted(psutil.pids(), reverse=True):  # the newest first
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if link.readlink().name == f"socket:[{inode}]":
-                        return process
-    return None
+                    inode = link.readlink().name.removeprefix("socket:[").removesuffix("]")
+                    if inode in inodes:
+                        yield inode, psutil.Process(pid)
