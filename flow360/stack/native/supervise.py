@@ -240,6 +240,7 @@ class Supervisor:
             time.sleep(0.1)
         if daemon:
             _still_there([daemon], max(end - time.monotonic(), 1))
+        _still_there(self.orphans(), 5)  # children of a program get its signal and may need a moment longer
         self.socket.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
@@ -350,7 +351,8 @@ class Supervisor:
             with contextlib.suppress(psutil.Error):
                 deaf.kill()
             _still_there([deaf], 5)
-        orphans = self.orphans()
+        # Children of a program that ended just now may be about to end, too.
+        orphans = _still_there(self.orphans(), 2) if alive else self.orphans()
         names = set()
         for process in orphans:
             with contextlib.suppress(psutil.Error):
