@@ -49,7 +49,7 @@ def folder() -> Iterator[Path]:
 
 STRANGER = """
 import json, os, sys
-import grpc
+import grpc, grpc._channel  # before the user changes, who may not read this environment
 port, uid, *token = sys.argv[1:]
 if uid:
     os.setgroups([])
