@@ -5,6 +5,14 @@ import shutil
 import sys
 from pathlib import Path
 
+# Who may come in is said here, and not left to a default that another configuration of this machine could change. The
+# token is not on the command line, where `ps` would show it.
+c.IdentityProvider.token = os.environ["JUPYTER_TOKEN"]  # noqa: F821 - jupyter gives it
+c.PasswordIdentityProvider.hashed_password = ""  # noqa: F821
+c.ServerApp.ip = "127.0.0.1"  # noqa: F821
+c.ServerApp.allow_origin = c.ServerApp.allow_origin_pat = ""  # noqa: F821
+c.ServerApp.allow_remote_access = c.ServerApp.allow_unauthenticated_access = c.ServerApp.disable_check_xsrf = False  # noqa: F821
+
 # A terminal of JupyterLab knows `flow360` without an activated environment. (A login shell, the default, would set
 # PATH anew.)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
