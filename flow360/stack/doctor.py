@@ -68,7 +68,7 @@ def examine(
     """
     order = stack.model.closure(stack.model.services if names is None else names)
     room = partial(profile, together or {}) if names is None else memory
-    checks = [python, foreign, folders, line_ends, readable, leftovers, java_version, ports, room, disk, network]
+    checks = [python, foreign, user, folders, line_ends, readable, leftovers, java_version, ports, room, disk, network]
     if curious or stack.engine.name == "docker":
         checks.append(docker)
     return [finding for check in checks for finding in check(stack, order)]
@@ -108,6 +108,19 @@ def foreign(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
         return [Finding("variables", "warning", message, f"unset {' '.join(early)}")]
     message = f"ignored: {', '.join(ignored)}" if ignored else "none for other people's services"
     return [Finding("variables", "ok", message)]
+
+
+def user(stack: Stack, names: Sequence[str]) -> list[Finding]:
+    """PostgreSQL's initdb, HDFS and Spark ask for the name of the user; in a container there may be none."""
+    try:
+        return [Finding("user", "ok", pwd.getpwuid(os.geteuid()).pw_name)]
+    except KeyError:
+        message = f"the user id {os.geteuid()} has no name on this machine"
+    wanted = any(stack.model[name].native.java or stack.model[name].native.database for name in names)
+    if stack.engine.name != "native" or not wanted:
+        return [Finding("user", "ok", message)]
+    line = f"flow360:x:{os.geteuid()}:{os.getegid()}::{os.environ.get('HOME', '/')}:/bin/sh"
+    return [Finding("user", "blocker", message, f"as root: echo '{line}' >>/etc/passwd", Exit.PERMISSION)]
 
 
 def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:

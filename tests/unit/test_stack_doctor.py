@@ -57,6 +57,21 @@ def use(monkeypatch):
     settings.cache_clear()
 
 
+def test_a_user_id_without_a_name_is_a_blocker_for_what_asks_for_it(monkeypatch):
+    assert one(doctor.user(stack(), ["kafka"])).level == "ok"
+
+    def nobody(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(doctor.pwd, "getpwuid", nobody)
+    for name in ("postgres-dwh", "namenode", "spark-connect"):
+        found = one(doctor.user(stack(), [name]))
+        assert (found.level, found.code) == ("blocker", Exit.PERMISSION)
+        assert f"flow360:x:{os.geteuid()}:" in found.fix
+    assert one(doctor.user(stack(), ["mosquitto"])).level == "ok"
+    assert one(doctor.user(stack(engine="docker"), ["namenode"])).level == "ok"
+
+
 # --- Python, Java -----------------------------------------------------------------------------------------------------
 
 
@@ -414,6 +429,7 @@ def test_every_check_answers_here():
     expected = {
         "python",
         "variables",
+        "user",
         "folders",
         "line ends",
         "readable",
