@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from pathlib import Path
 from threading import Lock
@@ -157,3 +159,11 @@ def test_a_password_of_before_is_told_at_once_with_its_fix(tmp_path, monkeypatch
     with pytest.raises(FlowError, match="flow360 reset postgres-source") as caught:
         engine.up(["postgres-source"], lambda _: None)
     assert caught.value.code == Exit.SERVICE
+
+
+def test_other_users_cannot_list_the_state_nor_read_logs(tmp_path):
+    state = tmp_path / "state"
+    NativeEngine(read_model(env={}), state)._folders()
+    modes = {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in (state, state / "run", state / "logs")}
+    # PostgreSQL, which root starts as another user, must get down to its data.
+    assert modes == {"state": 0o711 if os.geteuid() == 0 else 0o700, "run": 0o700, "logs": 0o700}

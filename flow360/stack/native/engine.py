@@ -309,10 +309,12 @@ class NativeEngine:
     # --- the parts of a service
 
     def _folders(self) -> None:
-        # Services of another user live below, so the way down may be entered by all; what is secret has its own mode.
+        # For root, services of another user live below, so the way down may be entered, but not listed.
+        way = 0o711 if os.geteuid() == 0 else 0o700
         try:
-            for folder in (self.state, self.state / "run", self.state / "logs"):
+            for folder, mode in ((self.state, way), (self.state / "run", 0o700), (self.state / "logs", 0o700)):
                 folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(mode)
         except OSError as error:
             raise FlowError(
                 f"{error.filename} cannot be made ({error.strerror}): set FLOW360_STATE to a folder of yours",
