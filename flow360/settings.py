@@ -103,18 +103,18 @@ def env_values(path: Path | None = None) -> dict[str, str]:
         return {}
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise FlowError(f"{path}, line {line}: this is not UTF-8: save the file as UTF-8", Exit.USAGE) from None
+        raise FlowError(f"{path}, line {line}: this is not UTF-8: save the file as UTF-8") from None
     found: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         match = PAIR.fullmatch(line)
         if not match:
             said = "this is not NAME=value, or its value can be read in two ways: put the value in '…' on one line"
-            raise FlowError(f"{path}, line {number}: {said}", Exit.USAGE)
+            raise FlowError(f"{path}, line {number}: {said}")
         for name, value in dotenv_values(stream=io.StringIO(line), interpolate=False).items():
             before, earlier = found.get(name, (0, ""))
             if earlier not in ("", value):
                 said = f"{name} has another value than in line {before}: remove one of the two"
-                raise FlowError(f"{path}, line {number}: {said}", Exit.USAGE)
+                raise FlowError(f"{path}, line {number}: {said}")
             found[name] = number, value or ""
     return {name: value for name, (_, value) in found.items()}
 
@@ -257,8 +257,8 @@ def settings() -> Settings:
         said = f"{first['msg'].removeprefix('Value error, ')} (found {first['input']!r})"
         if os.environ.get(name):
             # Kubernetes sets such variables for services of the same name.
-            raise FlowError(f"{name} in the environment, not in .env: {said}: unset {name}", Exit.USAGE) from None
-        raise FlowError(f"{env_file()}: {name}: {said}", Exit.USAGE) from None
+            raise FlowError(f"{name} in the environment, not in .env: {said}: unset {name}") from None
+        raise FlowError(f"{env_file()}: {name}: {said}") from None
 
 
 def ensure_env() -> Path:
