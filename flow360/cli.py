@@ -39,6 +39,9 @@ class OneLineErrors(TyperGroup):
             errors.print(Text("flow360: ", "red").append(error.message, "default"), soft_wrap=True)
             raise typer.Exit(int(error.code)) from None
         except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST) and error.filename:
+                print(f"flow360: {error.filename}: {error.strerror}: name another place", file=sys.stderr)
+                raise typer.Exit(int(Exit.USAGE)) from None
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -126,13 +129,13 @@ def _deaf_to_hangup() -> Iterator[None]:
 def status(engine: Engine = None, as_json: Json = False) -> None:
     """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
     from flow360.stack import open_stack
-    from flow360.stack.console import console, links, status_table
+    from flow360.stack.console import console, links, show, status_table
 
     rows = open_stack(engine).status()
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
         return
-    console.print(status_table(rows))
+    show(status_table(rows))
     for line in links(rows):
         console.print(line, soft_wrap=True)
 
@@ -147,6 +150,7 @@ def logs(
     """The end of a service's log."""
     from flow360.stack import open_stack
 
+    service = service.lower()
     stack = open_stack(engine)
     if follow:
         command = stack.follow_command(service)
@@ -230,6 +234,7 @@ def goto(
         console.print(line, soft_wrap=True)
     seconds = time.monotonic() - start
     console.print(f"You are at the start of {found.title}, after {seconds:.0f} s: {found.lesson}", soft_wrap=True)
+    _say_address(console)
 
 
 @app.command()
@@ -245,7 +250,7 @@ def run(
 
     found = _course().chapter(chapter)
     values = [item.partition("=") for item in parameters or ()]
-    if wrong := next((name for name, equals, _ in values if not equals), None):
+    if wrong := next(("".join(item) for item in values if not (item[0].isidentifier() and item[1])), None):
         raise FlowError(f"-p {wrong}: a parameter is written name=value", Exit.USAGE)
     target = run_notebook(found, kind, {name: value for name, _, value in values})
     console.print(f"executed: {target}", soft_wrap=True)
@@ -257,12 +262,12 @@ def run(
 def labs(as_json: Json = False) -> None:
     """List the labs and how far you are in each."""
     from flow360.course.progress import lab_rows, lab_table
-    from flow360.stack.console import console
+    from flow360.stack.console import show
 
     if as_json:
         _print_json(lab_rows())
     else:
-        console.print(lab_table())
+        show(lab_table())
 
 
 @app.command()
@@ -301,19 +306,19 @@ def generate(
 def progress(as_json: Json = False) -> None:
     """Which exercises are done."""
     from flow360.course.progress import progress_rows, progress_table
-    from flow360.stack.console import console
+    from flow360.stack.console import show
 
     if as_json:
         _print_json(progress_rows())
     else:
-        console.print(progress_table())
+        show(progress_table())
 
 
 @app.command()
 def bench(
     figures: Annotated[list[str] | None, typer.Argument(help="which figures; all by default")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    output: Annotated[Path | None, typer.Option(help="keep the JSON here")] = None,
+    output: Annotated[Path | None, typer.Option(help="keep the JSON here", dir_okay=False)] = None,
 ) -> None:
     """Measure, each figure beside its anchor from the same run; prints one table."""
     from flow360.bench import main

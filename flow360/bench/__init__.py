@@ -26,11 +26,13 @@ PACKAGES = ("numpy", "pyarrow", "confluent-kafka", "kafka-python", "psycopg", "t
 def main(names: list[str] | None, rounds: int, output: Path | None) -> None:
     """Measure, print the table, keep the JSON."""
     from flow360.bench.figures import FIGURES
-    from flow360.stack.console import console
+    from flow360.stack.console import console, show
 
     known = {figure.name: figure for figure in FIGURES}
     if unknown := set(names or ()) - set(known):
         raise FlowError(f"there is no figure {min(unknown)!r}: take {', '.join(known)}", Exit.USAGE)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)  # now: a minute later, there would be figures to lose
     ensure_env()
     found = []
     for name in names or known:
@@ -42,10 +44,9 @@ def main(names: list[str] | None, rounds: int, output: Path | None) -> None:
         "rounds": rounds,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    console.print(_table(found), width=max(console.width, 132))
+    show(_table(found), 132)
     console.print(machine["machine"], soft_wrap=True)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps({**machine, "figures": [asdict(one) for one in found]}, indent=2) + "\n", "utf-8")
 
 

@@ -41,7 +41,7 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
     """Bring the services to the start of a chapter and start those that it needs. What they held is replaced.
 
     Args:
-        stack: whose services; JupyterLab is left alone.
+        stack: whose services; JupyterLab keeps running, and is started if it does not.
         chapter: where to go.
         progress: told what each service does.
         tell: told in a line what was done, chapter by chapter.
@@ -70,7 +70,7 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
         _forget(stack, wanted[-1])
         snapshot.save(stack.host, place(stack, wanted[-1]))
         tell(f"kept what there is after {wanted[-1].stem}, for the next time")
-    stack.up(chapter.services, progress, asked=())
+    stack.up(["jupyterlab", *chapter.services], progress, asked=())
 
 
 def place(stack: Stack, chapter: Chapter) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,48 @@ def read(path: Path) -> nbformat.NotebookNode:
         FlowError: it is missing, or not a notebook.
     """
     try:
-        return nbformat.reader.reads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        return nbformat.reader.reads(text)
     except OSError as error:
         raise FlowError(f"{path}: {error.strerror}") from None
-    except (ValueError, nbformat.reader.NotJSONError, KeyError, AttributeError) as error:
-        raise FlowError(f"{path}: not a notebook: {str(error).splitlines()[0][:100]}") from None
+    except UnicodeDecodeError as error:
+        raise FlowError(f"{path}: not a notebook: byte {error.start} is not UTF-8") from None
+    except (
+        ValueError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        nbformat.ValidationError,
+    ):  # NotJSONError is the first
+        raise FlowError(f"{path}: not a notebook: {_why_not(text)}") from None
+
+
+def read_whole(path: Path) -> nbformat.NotebookNode:
+    """The notebook at `path`, with every part that a notebook must have.
+
+    Raises:
+        FlowError: it is missing, or not a whole notebook; the line says how the course's own comes back.
+    """
+    notebook = read(path)
+    wrong = next(iter(nbformat.validator.iter_validate(notebook, version=4)), None)
+    if wrong is not None:
+        raise FlowError(f"{path}: not a notebook: {str(wrong).splitlines()[0][:100]}")
+    return notebook
+
+
+def _why_not(text: str) -> str:
+    """Why a text is not a notebook, as its owner would say it."""
+    if not text.strip():
+        return "it is empty"
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"(<{7}|={7}|>{7})( |$)", line):
+            return f"line {number} is a mark of git's, of a conflict that is not resolved"
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return f"cut off, or not JSON ({where})"
+    return "its JSON is not that of one"
 
 
 def dumps(notebook: nbformat.NotebookNode) -> bytes:

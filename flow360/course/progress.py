@@ -32,7 +32,7 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
             raise ValueError
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FlowError(f"{path} cannot be read as a progress record: repair it, or move it away") from None
     except OSError as error:
         raise FlowError(f"{path}: {error.strerror}") from None
@@ -40,7 +40,8 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry["exercise"], str) and isinstance(entry["attempts"], int) and "first_passed" in entry
+    texts = (entry["chapter"], entry["exercise"], entry["first_passed"] or "")
+    return all(isinstance(text, str) for text in texts) and isinstance(entry["attempts"], int)
 
 
 def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) -> str | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from nbformat import NotebookNode
+
+from flow360.course.notebooks import clean, dumps, read, read_whole
 from flow360.course.registry import Chapter
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT
@@ -32,9 +36,24 @@ def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str
         raise FlowError(f"there is no kind {kind!r}: take {', '.join(KINDS)}", Exit.USAGE)
     source = ROOT / kind / f"{chapter.stem}.ipynb"
     target = ROOT / "build" / "run" / kind / source.name
+    try:
+        notebook = read_whole(source)
+    except FlowError as error:
+        own = f"git checkout {source.relative_to(ROOT)}"
+        raise FlowError(f"{error}: repair it, or take the course's own back: {own}") from None
+    _known(parameters or {}, notebook, source)
     values = {name: _number(value) for name, value in (parameters or {}).items()}
     execute(source, target, values, progress=sys.stderr.isatty())
     return target
+
+
+def _known(parameters: dict[str, Any], notebook: NotebookNode, source: Path) -> None:
+    """Are these all parameters of the notebook? papermill would only warn, and run it with its own values."""
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    names = re.findall(r"^(\w+)\s*(?::[^=]+)?=(?!=)", "\n".join(cells), re.MULTILINE)
+    if unknown := [name for name in parameters if name not in names]:
+        where = f"{source.parent.name}/{source.name}"
+        raise FlowError(f"-p {unknown[0]}: {where} has the parameters {', '.join(names) or '(none)'}", Exit.USAGE)
 
 
 def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None, progress: bool = False) -> None:
@@ -46,10 +65,6 @@ def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    from flow360.course.notebooks import read
-
-    if not source.exists():
-        raise FlowError(f"{source} is missing")
     target.parent.mkdir(parents=True, exist_ok=True)
     # papermill stays silent about cells that may fail only while they run; at the end it complains of them all.
     with contextlib.suppress(PapermillExecutionError):
@@ -74,8 +89,6 @@ def keep_outputs(chapter: Chapter, executed: Path) -> Path:
 
     A maintainer's step: the outputs of all other cells stay out of git.
     """
-    from flow360.course.notebooks import clean, dumps, read
-
     source = ROOT / "notebooks" / f"{chapter.stem}.ipynb"
     notebook, done = read(source), {cell["id"]: cell for cell in read(executed).cells}
     for cell in notebook.cells:

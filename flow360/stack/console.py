@@ -78,6 +78,14 @@ class Reporter:
         return new
 
 
+def show(table: Table, narrowest: int = 80) -> None:
+    """Print a table; where the terminal is narrower, its lines are folded there, and nothing is left out."""
+    if console.width < narrowest:
+        Console(file=console.file, width=narrowest, highlight=False).print(table)
+    else:
+        console.print(table)
+
+
 def status_table(rows: list[ServiceStatus]) -> Table:
     """The table of `flow360 status`."""
     table = Table(box=None, pad_edge=False, header_style="bold")

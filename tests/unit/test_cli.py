@@ -98,8 +98,59 @@ def test_a_wrong_name_is_one_line_with_what_there_is(words):
     assert repr(wrong) in line
 
 
-def test_a_parameter_without_a_value_is_one_line():
-    assert "-p rows: a parameter is written name=value" in one_line(flow360_("run", "00", "-p", "rows"), Exit.USAGE)
+@pytest.mark.parametrize("given", ["rows", "=3", "no such=3"])
+def test_a_parameter_that_is_not_name_and_value_is_one_line(given):
+    assert f"-p {given}: a parameter is written name=value" in one_line(flow360_("run", "00", "-p", given), Exit.USAGE)
+
+
+def test_a_parameter_that_the_notebook_does_not_have_is_one_line_with_those_that_it_has():
+    line = one_line(flow360_("run", "00", "-p", "previw=3"), Exit.USAGE)
+    assert line == "flow360: -p previw: notebooks/00_welcome.ipynb has the parameters preview"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "it is empty"),
+        (b'{"cells": [\n{"cell_type": "ma', "cut off, or not JSON (line 2: Unterminated string"),
+        (b"{\n<<<<<<< HEAD\n}\n=======\n}\n>>>>>>> mine\n", "line 2 is a mark of git's"),
+        (b"\xff\xfe", "byte 0 is not UTF-8"),
+        (b"[" * 100_000, "cut off, or not JSON"),
+        (b'"x"', "its JSON is not that of one"),
+        (b"{}", "not a notebook: "),
+        (b'{"cells": [{"cell_type": "code"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "not a notebook: "),
+        (None, "No such file"),
+    ],
+)
+def test_a_notebook_that_is_broken_is_one_line_that_names_it_and_the_way_back(monkeypatch, tmp_path, content, says):
+    from flow360.course import run
+
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    (tmp_path / "labs").mkdir()
+    if content is not None:
+        (tmp_path / "labs" / "00_welcome.ipynb").write_bytes(content)
+    line = one_line(flow360_("run", "00", "--kind", "labs"), Exit.FAILED)
+    assert says in line
+    assert line.endswith("git checkout labs/00_welcome.ipynb")
+
+
+def test_bench_refuses_a_folder_before_it_measures(tmp_path):
+    result = flow360_("bench", "first-cell", "--output", str(tmp_path))
+    assert result.exit_code == Exit.USAGE
+    assert "is a directory" in " ".join(result.stderr.replace("│", " ").split())
+    (tmp_path / "file").touch()
+    line = one_line(flow360_("bench", "first-cell", "--output", str(tmp_path / "file" / "x.json")), Exit.USAGE)
+    assert "name another place" in line
+
+
+@pytest.mark.parametrize("words", [("labs",), ("status",), ("progress",)])
+def test_a_table_in_a_narrow_terminal_leaves_no_column_out(monkeypatch, words):
+    from flow360.stack import console
+
+    monkeypatch.setattr(console.console, "width", 20)
+    narrow = flow360_(*words).stdout
+    monkeypatch.setattr(console.console, "width", 80)
+    assert narrow == flow360_(*words).stdout
 
 
 def test_a_square_bracket_in_a_message_is_text_not_markup(monkeypatch):

@@ -30,7 +30,16 @@ def test_attempts_are_counted_and_the_first_pass_is_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version": 9, "exercises": {}}', '{"version": 1, "exercises": {"a": 1}}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 9, "exercises": {}}',
+        '{"version": 1, "exercises": {"a": 1}}',
+        "[" * 100_000,
+        '{"version": 1, "exercises": {"a/b": {"chapter": "a", "exercise": "b", "attempts": 1, "first_passed": 5}}}',
+    ],  # fmt: skip
 )
 def test_an_unreadable_file_is_kept_aside(tmp_path: Path, text: str) -> None:
     path = tmp_path / "progress.json"
