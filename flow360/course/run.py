@@ -36,15 +36,18 @@ def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str
         raise FlowError(f"there is no kind {kind!r}: take {', '.join(KINDS)}", Exit.USAGE)
     source = ROOT / kind / f"{chapter.stem}.ipynb"
     target = ROOT / "build" / "run" / kind / source.name
-    try:
-        notebook = read_whole(source)
-    except FlowError as error:
-        own = f"git checkout {source.relative_to(ROOT)}"
-        raise FlowError(f"{error}: repair it, or take the course's own back: {own}") from None
-    _known(parameters or {}, notebook, source)
+    _known(parameters or {}, _whole(source), source)
     values = {name: _number(value) for name, value in (parameters or {}).items()}
     execute(source, target, values, progress=sys.stderr.isatty())
     return target
+
+
+def _whole(source: Path) -> NotebookNode:
+    try:
+        return read_whole(source)
+    except FlowError as error:
+        own = f"git checkout {source.parent.name}/{source.name}"
+        raise FlowError(f"{error}: repair it, or take the course's own back: {own}") from None
 
 
 def _known(parameters: dict[str, Any], notebook: NotebookNode, source: Path) -> None:
@@ -60,11 +63,12 @@ def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None
     """Run one notebook by papermill into a copy.
 
     Raises:
-        FlowError: a cell failed that may not (one without the tag `raises-exception`).
+        FlowError: it is not a notebook, or a cell failed that may not (one without the tag `raises-exception`).
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    _whole(source)  # papermill would read anything, and say what it thinks of it
     target.parent.mkdir(parents=True, exist_ok=True)
     # papermill stays silent about cells that may fail only while they run; at the end it complains of them all.
     with contextlib.suppress(PapermillExecutionError):
