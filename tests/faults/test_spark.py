@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -22,8 +23,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from flow360 import clients
+from flow360.checks.verdict import NotYet
+from flow360.course.notebooks import read
 from flow360.processing.spark import rest, watch
-from flow360.settings import GENERATED
+from flow360.settings import GENERATED, ROOT
 from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
 POINTS = 5  # a driver takes some 15 to 25 seconds to be back at work on two slow cores: five kills, not ten
@@ -368,3 +371,23 @@ def test_a_model_is_thrown_away_while_a_thread_starts(spark):
             assert line(process, "thrown away") == "thrown away 3"
         finally:
             watcher.cancel()
+
+
+# --- a refusal --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(300)
+def test_a_refused_stream_can_be_repaired_in_the_same_notebook(spark, started):
+    """Lab 04b's check kills the driver: the lab's own cells, run again, find a session whatever the verdict was."""
+    started("kafka")
+    cells = [cell.source for cell in read(ROOT / "solutions" / "04b_big_data.ipynb").cells if cell.cell_type == "code"]
+    answer, check = (next(cell for cell in cells if mark in cell) for mark in ("def copy(", "check.exact_stream("))
+    names: dict[str, Any] = {"calls": itertools.count()}
+    exec(cells[0], names)
+    # After the kill it forgets where it was: refused, but only then. And it ends by itself, so that nobody waits.
+    wrong = answer.replace('checkpointLocation", checkpoint', "checkpointLocation\", checkpoint + 'x' * next(calls)")
+    exec(wrong.replace("sink.start()", "sink.trigger(availableNow=True).start()"), names)
+    with pytest.raises(NotYet, match="after the kill"):
+        exec(check, names)
+    exec(answer, names)
+    exec(check, names)
