@@ -23,7 +23,9 @@ def api(seconds: float = 10.0) -> requests.Session:
     Raises:
         FlowError: from a request, when nothing listens on the service's port.
     """
-    return _session("market-api", settings().market_api_url, seconds)
+    session = _session("market-api", settings().market_api_url, seconds)
+    session.headers["X-Chaos-Key"] = settings().market_api_key  # or the service lets nobody change its manners
+    return session
 
 
 def airflow(seconds: float = 30.0) -> requests.Session:

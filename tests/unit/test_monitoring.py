@@ -112,7 +112,7 @@ def test_a_job_that_does_not_answer_is_named(monkeypatch):
 
 
 def test_the_api_counts_its_answers_by_route_and_not_by_path(tmp_path):
-    with TestClient(create_app(tmp_path)) as client:
+    with TestClient(create_app(tmp_path, key="key"), "http://127.0.0.1", headers={"X-Chaos-Key": "key"}) as client:
         client.post("/chaos", json={"errors": 0, "slow": 0, "trickle": 0, "rate": 0.001, "burst": 3})
         for number in (100001, 100002, 100003, 100004):
             client.get(f"/orders/{number}")

@@ -17,6 +17,8 @@ from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY
 
 CALM = ChaosSettings(errors=0, slow=0, trickle=0, rate=100_000, burst=100_000)
+LOCAL = "http://127.0.0.1"
+KEY = {"X-Chaos-Key": "key"}
 ORDER = {"customer_id": 1001, "lines": [{"product_id": 101, "quantity": 2}], "reference": "test"}
 
 
@@ -32,7 +34,14 @@ class Clock:
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory) -> Iterator[TestClient]:
     """A service that behaves."""
-    with TestClient(server.create_app(tmp_path_factory.mktemp("api"), Chaos(CALM))) as client:
+    with TestClient(server.create_app(tmp_path_factory.mktemp("api"), Chaos(CALM)), LOCAL) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory) -> Iterator[TestClient]:
+    """A service as it starts, whose key is known."""
+    with TestClient(server.create_app(tmp_path_factory.mktemp("usual"), key="key"), LOCAL) as client:
         yield client
 
 
@@ -86,7 +95,7 @@ def test_entity_tags(calm: TestClient) -> None:
 def test_rate_limit(tmp_path: Path) -> None:
     clock = Clock()
     chaos = Chaos(CALM.model_copy(update={"rate": 2, "burst": 3}), clock)
-    with TestClient(server.create_app(tmp_path, chaos)) as client:
+    with TestClient(server.create_app(tmp_path, chaos), LOCAL) as client:
         answers = [client.get("/stores") for _ in range(4)]
         assert [a.status_code for a in answers] == [200, 200, 200, 429]
         assert [a.headers["x-ratelimit-remaining"] for a in answers] == ["2", "1", "0", "0"]
@@ -121,7 +130,7 @@ def test_attempts_end_with_a_good_answer_or_after_a_while() -> None:
 def test_the_default_stops_a_naive_client_and_lets_a_careful_one_through(tmp_path: Path) -> None:
     clock = Clock()
     chaos = Chaos(ChaosSettings(delay=0.01), clock)
-    with TestClient(server.create_app(tmp_path, chaos)) as client:
+    with TestClient(server.create_app(tmp_path, chaos), LOCAL) as client:
         for limit in (20, 50, 100):
             codes, cursor, items = [], None, set()
             while True:
@@ -161,18 +170,20 @@ def test_bad_orders(calm: TestClient) -> None:
 
 
 def test_a_lost_answer_is_found_again_with_its_key(tmp_path: Path) -> None:
-    with TestClient(server.create_app(tmp_path, Chaos(CALM.model_copy(update={"errors": 1.0})))) as client:
+    with TestClient(
+        server.create_app(tmp_path, Chaos(CALM.model_copy(update={"errors": 1.0})), "key"), LOCAL
+    ) as client:
         for n in range(8):
             codes = []
             while not codes or codes[-1] != 201:
                 codes.append(client.post("/orders", json=ORDER, headers={"Idempotency-Key": f"k{n}"}).status_code)
             assert codes == [500, 500, 201]
-        client.post("/chaos", json=CALM.model_dump())
+        client.post("/chaos", json=CALM.model_dump(), headers=KEY)
         assert len(client.get("/orders/placed").json()["items"]) == 8
 
 
 def test_chaos_can_be_switched(tmp_path: Path) -> None:
-    with TestClient(server.create_app(tmp_path)) as client:
+    with TestClient(server.create_app(tmp_path, key="key"), LOCAL, headers=KEY) as client:
         assert client.post("/chaos", json={"errors": 0.5, "rate": 5}).json()["errors"] == 0.5
         assert client.get("/chaos").json()["rate"] == 5
         wrong = client.post("/chaos", json={"errors": 3})
@@ -181,9 +192,101 @@ def test_chaos_can_be_switched(tmp_path: Path) -> None:
         assert client.post("/chaos", json={}).json() == ChaosSettings().model_dump()
 
 
+@pytest.mark.parametrize("sent", [{}, {"X-Chaos-Key": ""}, {"X-Chaos-Key": "Key"}, {"X-Chaos-Key": b"\xe9"}])
+@pytest.mark.parametrize("service", ["usual", "calm"])
+def test_who_does_not_know_the_key_changes_nothing(request, service: str, sent: dict) -> None:
+    client = request.getfixturevalue(service)  # the calm one has no key: nobody can know it
+    before = client.get("/chaos").json()
+    refused = client.post("/chaos", json={"errors": 1}, headers=sent)
+    assert (refused.status_code, refused.json()["detail"].count("\n")) == (401, 0)
+    assert client.get("/chaos").json() == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example:18000", "Origin": "http://evil.example:18000"},
+        {"Host": "[::1"},
+    ],
+)
+def test_a_page_of_another_site_is_not_answered(calm: TestClient, headers: dict) -> None:
+    for path in ("/orders", "/chaos", "/metrics", "/docs"):
+        assert calm.get(path, headers=headers).status_code == 403
+    before = calm.get("/orders/placed").json()
+    assert calm.post("/orders", json=ORDER, headers=headers).status_code == 403
+    assert calm.get("/orders/placed").json() == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Host": "localhost:18000"}, {"Host": "[::1]:18000"}, {"Host": "market-api:8000"}, {"Origin": LOCAL}],
+)
+def test_this_machine_and_the_other_containers_are_answered(calm: TestClient, headers: dict) -> None:
+    assert calm.get("/health", headers=headers).status_code == 200
+
+
+HUGE = "9" * 20
+STRANGE = ["1e400", "-1e400", "NaN", "Infinity", HUGE, "1e-310", "1.5", "null", "[]", '"\\ud800"', '"\\u0000"', "true"]
+
+
+def _one_line(answer) -> None:
+    assert 400 <= answer.status_code < 500, answer.text
+    detail = answer.json()["detail"]
+    assert isinstance(detail, str)
+    assert "\n" not in detail
+
+
+@pytest.mark.parametrize("value", STRANGE)
+def test_what_no_order_can_be_is_refused_in_one_line(calm: TestClient, value: str) -> None:
+    def order(customer: str = "1001", product: str = "101", quantity: str = "2") -> str:
+        return f'{{"customer_id": {customer}, "lines": [{{"product_id": {product}, "quantity": {quantity}}}]}}'
+
+    for text in (order(customer=value), order(product=value), order(quantity=value if value != "true" else "0")):
+        _one_line(calm.post("/orders", content=text, headers={"Content-Type": "application/json"}))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"\\ud800": 1}', b'{"reference": "\\ud800"}', b"[]"]
+)
+def test_what_is_no_order_at_all_is_refused_in_one_line(calm: TestClient, body: bytes) -> None:
+    _one_line(calm.post("/orders", content=body, headers={"Content-Type": "application/json"}))
+
+
+@pytest.mark.parametrize("path", [f"/orders/{HUGE}", f"/orders/-{HUGE}", "/orders/0", "/orders/1e400", "/orders/NaN"])
+def test_a_number_that_no_order_can_have_is_refused_in_one_line(calm: TestClient, path: str) -> None:
+    _one_line(calm.get(path))
+
+
+@pytest.mark.parametrize("name", ["errors", "slow", "trickle", "delay", "rate", "burst"])
+@pytest.mark.parametrize("value", ["1e400", "NaN", "-1", HUGE + "e9", '"\\ud800"'])
+def test_chaos_takes_nothing_that_would_break_the_service(usual: TestClient, name: str, value: str) -> None:
+    for body in (f'{{"{name}": {value}}}', '{"rate": 1e-310}', '{"\\ud800": 1}'):
+        _one_line(usual.post("/chaos", content=body, headers={**KEY, "Content-Type": "application/json"}))
+    assert usual.get("/chaos").json() == ChaosSettings().model_dump()
+
+
+def test_the_description_says_which_requests_are_refused_and_how(calm: TestClient) -> None:
+    paths = calm.get("/openapi.json").json()["paths"]
+    said = {(path, method): set(one["responses"]) for path, methods in paths.items() for method, one in methods.items()}
+    assert said["/orders", "get"] == said["/stores", "get"] == {"200", "400", "422"}
+    assert said["/orders/{order_id}", "get"] == {"200", "404", "422"}
+    assert said["/orders", "post"] == {"201", "400", "422"}
+    assert said["/chaos", "post"] == {"200", "400", "401", "422"}
+    for path, methods in paths.items():
+        for one in methods.values():
+            for status, answer in one["responses"].items():
+                if status >= "400":
+                    schema = answer["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}, (path, status)
+
+
 def test_the_service_tells_a_client_what_it_was_answered(tmp_path: Path) -> None:
     rough = ChaosSettings(errors=1, slow=0, trickle=0, rate=0.001, burst=3)
-    with TestClient(server.create_app(tmp_path, Chaos(rough))) as client:
+    with TestClient(server.create_app(tmp_path, Chaos(rough)), LOCAL) as client:
         for _ in range(5):
             client.get("/stores")
         client.get("/health")
@@ -208,7 +311,7 @@ def test_the_service_knows_who_came_back_sooner_than_retry_after_said(tmp_path: 
 def test_slow_and_trickling_answers_are_whole(tmp_path: Path) -> None:
     for kind in ("slow", "trickle"):
         settings = CALM.model_copy(update={kind: 1.0, "delay": 0.05})
-        with TestClient(server.create_app(tmp_path / kind, Chaos(settings))) as client:
+        with TestClient(server.create_app(tmp_path / kind, Chaos(settings)), LOCAL) as client:
             assert len(client.get("/stores").json()["items"]) == 12
 
 

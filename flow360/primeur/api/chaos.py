@@ -28,14 +28,14 @@ CLIENTS = 10_000
 class ChaosSettings(BaseModel):
     """What can be set over POST /chaos."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(360, description="decides which requests are hit")
     errors: float = Field(0.12, ge=0, le=1, description="share of answers that are a 500")
     slow: float = Field(0.04, ge=0, le=1, description="share of answers that begin late")
     trickle: float = Field(0.03, ge=0, le=1, description="share of answers whose body comes in drips")
     delay: float = Field(2.0, ge=0, le=60, description="seconds that a late or trickling answer takes")
-    rate: float = Field(8.0, gt=0, le=100_000, description="requests a second that a client may send for long")
+    rate: float = Field(8.0, ge=0.001, le=100_000, description="requests a second that a client may send for long")
     burst: int = Field(10, ge=1, le=100_000, description="requests that a client may send at once")
     patience: int = Field(1, ge=1, le=3600, description="seconds that a 429 asks to wait at least (Retry-After)")
 

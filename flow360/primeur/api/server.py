@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -20,10 +21,13 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 from fastapi import FastAPI, Header, HTTPException, Query, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flow360.neighbours import is_foreign
 from flow360.primeur.api.chaos import Allowance, Chaos, ChaosSettings, Fault
 from flow360.primeur.api.market import Market
 from flow360.primeur.api.metrics import Measure, metrics
@@ -36,6 +40,8 @@ from flow360.settings import settings
 CALM = ("/health", "/metrics", "/chaos", "/usage", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths that are never limited and never fail."""
 DRIPS = 8
+LARGEST = 2**63 - 1
+"""The largest number that its database can hold."""
 
 
 class Page(BaseModel):
@@ -76,6 +82,18 @@ class OrderOut(BaseModel):
     lines: list[LineIn]
 
 
+class Problem(BaseModel):
+    """Why a request was refused, in one line."""
+
+    detail: str
+
+
+def _refuses(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """What a path answers instead, for its description: `_refuses(_404="there is no such order")`."""
+    return {int(status[1:]): {"model": Problem, "description": reason} for status, reason in reasons.items()}
+
+
+WRONG = "a value is of the wrong kind or out of range"
 Limit = Annotated[int, Query(ge=1, le=100, description="items on a page")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before")]
 Day = Annotated[date | None, Query(description="only the items of this day in Paris, as 2026-05-07")]
@@ -92,6 +110,12 @@ def _answer(request: Request, payload: dict[str, Any]) -> Response:
 
 def _client(request: Request) -> str:
     return request.headers.get("x-client-id") or (request.client.host if request.client else "unknown")
+
+
+def _line(error: Mapping[str, Any]) -> str:
+    """One finding of pydantic. What was found is not repeated: JSON can say neither NaN nor half a character."""
+    line = f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 async def _drip(response: Response, seconds: float) -> Response:
@@ -113,6 +137,8 @@ def _guard(app: FastAPI, chaos: Chaos, usage: Usage) -> None:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if is_foreign(request.headers.get("host"), request.headers.get("origin"), "market-api"):
+            return JSONResponse({"detail": "this service answers no page of another site"}, 403)
         if request.url.path.startswith(CALM):
             return await call_next(request)
         allowance = chaos.admit(_client(request))
@@ -147,6 +173,8 @@ def _guard(app: FastAPI, chaos: Chaos, usage: Usage) -> None:
 def _lists(app: FastAPI, market: Market) -> None:
     """The lists: a day filter where the items have a day."""
 
+    refuses = _refuses(_400="the cursor is not one of this list", _422=WRONG)
+
     def serve(request: Request, name: str, day: date | None, cursor: str | None, limit: int) -> Response:
         wanted = day.isoformat() if day else None
         try:
@@ -156,12 +184,12 @@ def _lists(app: FastAPI, market: Market) -> None:
         return _answer(request, found)
 
     def dated(name: str, about: str) -> None:
-        @app.get(f"/{name}", response_model=Page, summary=about, tags=["lists"])
+        @app.get(f"/{name}", response_model=Page, summary=about, tags=["lists"], responses=refuses)
         def items(request: Request, day: Day = None, cursor: Cursor = None, limit: Limit = 20) -> Response:
             return serve(request, name, day, cursor, limit)
 
     def plain(name: str, about: str) -> None:
-        @app.get(f"/{name}", response_model=Page, summary=about, tags=["lists"])
+        @app.get(f"/{name}", response_model=Page, summary=about, tags=["lists"], responses=refuses)
         def items(request: Request, cursor: Cursor = None, limit: Limit = 20) -> Response:
             return serve(request, name, None, cursor, limit)
 
@@ -177,7 +205,14 @@ def _lists(app: FastAPI, market: Market) -> None:
 def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
     """Single orders, and placing one."""
 
-    @app.post("/orders", status_code=201, response_model=OrderOut, summary="Place an order", tags=["orders"])
+    @app.post(
+        "/orders",
+        status_code=201,
+        response_model=OrderOut,
+        summary="Place an order",
+        tags=["orders"],
+        responses=_refuses(_400="the body is not JSON", _422=f"{WRONG}, or the key stands for another order"),
+    )
     def place(
         request: Request,
         order: OrderIn,
@@ -212,19 +247,26 @@ def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
             headers["Idempotency-Replayed"] = "true"
         return Response(body(placed.answer), 201, headers, "application/json")
 
-    @app.get("/orders/placed", summary="Orders placed over this service", tags=["orders"])
+    @app.get(
+        "/orders/placed", summary="Orders placed over this service", tags=["orders"], responses=_refuses(_422=WRONG)
+    )
     def placed(request: Request, reference: str | None = None) -> Response:
         return _answer(request, {"items": store.all(reference)})
 
-    @app.get("/orders/{order_id}", summary="One order with its lines", tags=["orders"])
-    def one(request: Request, order_id: int) -> Response:
+    @app.get(
+        "/orders/{order_id}",
+        summary="One order with its lines",
+        tags=["orders"],
+        responses=_refuses(_404="there is no such order", _422=WRONG),
+    )
+    def one(request: Request, order_id: Annotated[int, InPath(ge=1, le=LARGEST)]) -> Response:
         found = market.orders.get(order_id) or store.get(order_id)
         if found is None:
             raise HTTPException(404, f"there is no order {order_id}")
         return _answer(request, found)
 
 
-def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage) -> None:
+def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage, key: str) -> None:
     """Health, the switch for the misbehaviour, and what a client has asked for."""
 
     @app.get("/health", tags=["service"])
@@ -244,23 +286,33 @@ def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage) -> None:
     async def show() -> ChaosSettings:
         return chaos.settings
 
-    @app.post("/chaos", tags=["service"], summary="Set some of it; an empty object brings the defaults back")
-    async def change(new: dict[str, Any]) -> ChaosSettings:
+    @app.post(
+        "/chaos",
+        tags=["service"],
+        summary="Set some of it; an empty object brings the defaults back",
+        responses=_refuses(_400="the body is not JSON", _401="the key is missing or wrong", _422=WRONG),
+    )
+    async def change(
+        new: dict[str, Any],
+        x_chaos_key: Annotated[str, Header(description="MARKET_API_KEY of .env; `api()` sends it")] = "",
+    ) -> ChaosSettings:
+        if not key or not secrets.compare_digest(x_chaos_key.encode(), key.encode()):
+            raise HTTPException(401, "the header X-Chaos-Key must be MARKET_API_KEY of .env: `api()` sends it")
         base = chaos.settings.model_dump() if new else {}
         try:
             chaos.set(ChaosSettings.model_validate(base | new))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise HTTPException(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise HTTPException(422, _line(error.errors()[0])) from None
         return chaos.settings
 
 
-def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
+def create_app(data: Path, chaos: Chaos | None = None, key: str = "") -> FastAPI:
     """The service.
 
     Args:
         data: folder for placed orders; made if missing.
         chaos: the misbehaviour; None takes the defaults.
+        key: who knows it may set the misbehaviour; without one nobody may.
     """
     chaos, market, store, usage = chaos or Chaos(), Market(), OrderStore(data), Usage()
 
@@ -270,10 +322,15 @@ def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
         store.close()
 
     app = FastAPIOffline(title="Primeur market API", version="1", lifespan=lifespan)
+
+    @app.exception_handler(RequestValidationError)
+    def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"detail": _line(error.errors()[0])}, 422)
+
     _guard(app, chaos, usage)
     _orders(app, market, store)
     _lists(app, market)
-    _service(app, chaos, market, usage)
+    _service(app, chaos, market, usage, key)
     app.add_middleware(Measure, routes=app.routes)  # the last one added is the first to see a request
     return app
 
@@ -281,7 +338,7 @@ def create_app(data: Path, chaos: Chaos | None = None) -> FastAPI:
 def main(host: str = "127.0.0.1", port: int | None = None, data: Path | None = None) -> None:
     """Run the service until SIGTERM."""
     s = settings()
-    app = create_app(data or s.state_dir / "market-api")
+    app = create_app(data or s.state_dir / "market-api", key=s.market_api_key)
     # Prometheus comes by every two seconds, for ever: its lines would bury everybody else's.
     logging.getLogger("uvicorn.access").addFilter(lambda record: "/metrics" not in record.getMessage())
     uvicorn.run(app, host=host, port=port or s.market_api_port, log_level="info", timeout_graceful_shutdown=5)

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import jpype
 
+from flow360.neighbours import is_foreign
 from flow360.processing.streams import api
 from flow360.processing.streams.topics import iso
 
@@ -45,6 +46,8 @@ class Endpoint:
 
             def do_GET(self) -> None:
                 try:
+                    if is_foreign(self.headers["host"], self.headers["origin"], "kafka-streams"):
+                        raise _NotThere(HTTPStatus.FORBIDDEN, "this service answers no page of another site")
                     status, answer = respond(application, self.path)
                 except _NotThere as error:
                     status, answer = error.status, {"error": str(error)}
