@@ -20,16 +20,16 @@ from airflow.sdk import CronDataIntervalTimetable, dag, task
 )
 def backfill_deliveries():
     @task
-    def load_day(data_interval_start=None, data_interval_end=None) -> int:
+    def load_day(dag_run=None) -> int:
         from include.connections import connect
         from include.deliveries import TABLE, punctuality
-        from include.interval import create, replace_day
+        from include.interval import create, interval_of, replace_day
 
-        day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
+        start, end = interval_of(dag_run, "day", "Europe/Paris")
         with connect("shop") as shop, connect("warehouse") as warehouse:
             create(warehouse, TABLE)
-            rows = punctuality(shop, data_interval_start, data_interval_end)
-            return replace_day(warehouse, "staging.punctuality", day, rows)
+            rows = punctuality(shop, start, end)
+            return replace_day(warehouse, "staging.punctuality", start.to_date_string(), rows)
 
     load_day()
 

@@ -30,24 +30,25 @@ def hourly_ingestion():
             create(db, TABLES)
 
     @task
-    def load(table: str, data_interval_start=None, data_interval_end=None) -> int:
+    def load(table: str, dag_run=None) -> int:
         from include import orders
         from include.connections import connect
-        from include.interval import replace_interval
+        from include.interval import interval_of, replace_interval
 
-        within = data_interval_start, data_interval_end
+        within = interval_of(dag_run, "hour")
         with connect("shop") as shop, connect("warehouse") as warehouse:
             return replace_interval(shop, warehouse, orders.QUERIES[table], table, "ordered_at", *within)
 
     @task(outlets=[orders])
-    def reconcile(data_interval_start=None, data_interval_end=None):
+    def reconcile(dag_run=None):
         from include.connections import connect
+        from include.interval import interval_of
         from include.orders import reconcile
 
+        start, end = interval_of(dag_run, "hour")
         with connect("shop") as shop, connect("warehouse") as warehouse:
-            count = reconcile(shop, warehouse, data_interval_start, data_interval_end)
-        start, end = data_interval_start.isoformat(), data_interval_end.isoformat()
-        yield Metadata(orders, {"start": start, "end": end, "orders": count})
+            count = reconcile(shop, warehouse, start, end)
+        yield Metadata(orders, {"start": start.isoformat(), "end": end.isoformat(), "orders": count})
 
     loads = [load.override(task_id=f"load_{name}")(f"staging.shop_{name}") for name in ("orders", "order_lines")]
     create_tables() >> loads >> reconcile()

@@ -21,20 +21,22 @@ day_in_lake = Asset("lake.raw")
 )
 def nightly_lake():
     @task
-    def copy(table: str, data_interval_start=None, data_interval_end=None) -> int:
+    def copy(table: str, dag_run=None) -> int:
         from include.connections import connect, lake
+        from include.interval import interval_of
         from include.lake import copy_day
 
-        day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
+        start, end = interval_of(dag_run, "day", "Europe/Paris")
         with connect("shop") as shop:
-            return copy_day(shop, lake(), table, day, data_interval_start, data_interval_end)
+            return copy_day(shop, lake(), table, start.to_date_string(), start, end)
 
     @task(outlets=[day_in_lake])
-    def announce(written: dict, data_interval_start=None):
+    def announce(written: dict, dag_run=None):
         from include.connections import hive
+        from include.interval import interval_of
         from include.lake import announce
 
-        day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
+        day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
         with hive() as connection, connection.cursor() as cursor:
             announce(cursor, written, day)
         yield Metadata(day_in_lake, {"day": day, **written})

@@ -20,12 +20,12 @@ from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
 )
 def nightly_quality():
     @task
-    def profile(data_interval_start=None) -> dict:
+    def profile(dag_run=None) -> dict:
         from include.connections import connect
-        from include.interval import create, replace_day
+        from include.interval import create, interval_of, replace_day
         from include.quality import TABLES, judge_day
 
-        day = data_interval_start.in_timezone("Europe/Paris").to_date_string()
+        day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
         with connect("warehouse") as db:
             create(db, TABLES)
             judged = judge_day(db, day)

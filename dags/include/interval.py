@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
+
+if TYPE_CHECKING:
+    from pendulum import DateTime
+
+
+def interval_of(dag_run: Any, unit: str, zone: str = "UTC") -> tuple[DateTime, DateTime]:
+    """The data interval [start, end) of a run.
+
+    A run that was started without a logical date, as Airflow's own client starts one, has none. It gets the last whole
+    hour or day before it, which is what the schedule would give to a run of that moment.
+
+    Args:
+        dag_run: what a task gets under this name.
+        unit: "hour" or "day", the schedule's.
+        zone: where a day begins at midnight.
+    """
+    import pendulum
+
+    if dag_run.data_interval_start is None:
+        end = pendulum.instance(dag_run.run_after).in_timezone(zone).start_of(unit)
+        return end.subtract(**{f"{unit}s": 1}), end
+    start, end = dag_run.data_interval_start, dag_run.data_interval_end
+    return pendulum.instance(start).in_timezone(zone), pendulum.instance(end).in_timezone(zone)
 
 
 def create(db: psycopg.Connection, tables: str) -> None:

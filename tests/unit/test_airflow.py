@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,10 +179,43 @@ print(json.dumps({name: [[row["line"], row["defect"]] for row in one.bad] for na
 def include(monkeypatch):
     """The plain functions of dags/include, as a task imports them."""
     monkeypatch.syspath_prepend(str(DAGS))
+    import include.interval
     import include.lake
     import include.transform
 
     return include
+
+
+PARIS = "Europe/Paris"
+
+
+@pytest.mark.parametrize(
+    ("unit", "zone", "run_after", "start", "end"),
+    [
+        ("hour", "UTC", "2026-05-07T09:41:12+00:00", "2026-05-07T08:00:00+00:00", "2026-05-07T09:00:00+00:00"),
+        ("day", PARIS, "2026-05-07T22:30:00+00:00", "2026-05-07T00:00:00+02:00", "2026-05-08T00:00:00+02:00"),
+        ("day", PARIS, "2026-03-30T08:00:00+00:00", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"),
+        ("day", PARIS, "2026-10-26T08:00:00+00:00", "2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"),
+    ],
+)
+def test_a_run_without_a_logical_date_works_on_the_last_whole_interval(include, unit, zone, run_after, start, end):
+    """Airflow's own client starts runs so; two days a year have 23 and 25 hours."""
+    moment = datetime.fromisoformat
+    by_hand = SimpleNamespace(data_interval_start=None, data_interval_end=None, run_after=moment(run_after))
+    found = include.interval.interval_of(by_hand, unit, zone)
+    assert [one.isoformat() for one in found] == [start, end]
+    scheduled = SimpleNamespace(
+        data_interval_start=moment(start).astimezone(UTC),
+        data_interval_end=moment(end).astimezone(UTC),
+        run_after=moment(end),
+    )
+    assert include.interval.interval_of(scheduled, unit, zone) == found
+
+
+def test_every_dag_asks_its_run_for_the_interval():
+    """A task's own `data_interval_start` is None where the run has no logical date."""
+    for path in DAGS.glob("*.py"):
+        assert "data_interval" not in path.read_text("utf-8").replace("DataInterval", ""), path.name
 
 
 def test_hive_is_told_every_column_and_may_be_told_twice(include):
