@@ -43,7 +43,7 @@ def lake() -> Lake:
     from flow360.clients.webhdfs import Lake
 
     at = Connection.get("lake")
-    return Lake(host=at.host, port=at.port)
+    return Lake(host=at.host, port=at.port, secret=at.password)
 
 
 def hive() -> HiveServer2Connection:
@@ -53,7 +53,7 @@ def hive() -> HiveServer2Connection:
     from flow360.clients import hive_at
 
     at = Connection.get("hive")
-    return hive_at(at.port, host=at.host)
+    return hive_at(at.port, host=at.host, password=at.password)
 
 
 def pushgateway() -> str:

@@ -63,16 +63,20 @@ def lake_errors() -> Iterator[None]:
                 raise reach.is_down(service) from None
         text = re.sub(r"(Error while (compiling|processing) statement: |FAILED: )+", "", str(error).strip())
         line = (text.splitlines() or [type(error).__name__])[0][:300]
+        if "Error validating the login" in line:
+            line = "hive-server refuses the password: is .env the one that it was started with?"
+            raise FlowError(line, Exit.SERVICE) from None
         if isinstance(error, Error):
             raise FlowError(f"lake: {line}") from None
         raise FlowError(f"hive-server broke off ({line}): see `flow360 logs hive-server`", Exit.SERVICE) from None
 
 
-def hive_at(port: int, *, host: str = "127.0.0.1", timeout: float = 60, **kw: Any) -> HiveServer2Connection:
-    """impyla's own connection to a HiveServer2, with no words of ours when it fails."""
+def hive_at(
+    port: int, *, host: str = "127.0.0.1", password: str | None = None, timeout: float = 60, **kw: Any
+) -> HiveServer2Connection:
+    """impyla's own connection to a HiveServer2, with no words of ours when it fails; without a password, with ours."""
     from impala.dbapi import connect
 
+    who = {"auth_mechanism": "PLAIN", "user": "primeur", "password": password or settings().hive_server_password}
     with reach.quiet("thrift.transport.TSocket"):
-        return connect(
-            host, port, timeout=timeout, auth_mechanism="PLAIN", user="primeur", password="x", retries=1, **kw
-        )
+        return connect(host, port, timeout=timeout, retries=1, **who, **kw)

@@ -30,10 +30,6 @@ class _Session(direct.Session):
         self.seconds = seconds
         self.address = address
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        return target and self.address(target)
-
     def send(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:  # type: ignore[override]
         answer = self._once(request, **kw)
         if request.method == "GET" and not answer.ok and (who := _asked(request.url)) in DATANODES:
@@ -59,6 +55,10 @@ class _Session(direct.Session):
         if answer.status_code == 403 and "SafeModeException" in answer.text:
             line = "namenode is in safe mode: it waits for its DataNodes, see `flow360 status`"
             raise FlowError(line, Exit.SERVICE)
+        if answer.is_redirect:
+            # On the way through Java's URI a name written as e + accent becomes è, another name: ours is put back.
+            target = urlsplit(self.address(answer.headers["Location"]))
+            answer.headers["Location"] = target._replace(path=urlsplit(request.url).path).geturl()
         return answer
 
 
@@ -97,16 +97,60 @@ class Lake(WebHDFS):
 
     cachable = False  # a service may have gone since the last time
 
-    def __init__(self, seconds: float = 20.0, host: str = "127.0.0.1", port: int | None = None) -> None:
-        """Connect to the NameNode's web address: the published one, or inside the containers' network another."""
+    def __init__(
+        self, seconds: float = 20.0, host: str = "127.0.0.1", port: int | None = None, secret: str | None = None
+    ) -> None:
+        """Connect to the NameNode's web address: the published one, or inside the containers' network another.
+
+        Args:
+            secret: LAKE_SECRET of `.env`, without which HDFS changes nothing; None takes ours.
+        """
         self._seconds = seconds
+        self._secret = secret or settings().lake_secret
         # Whoever reaches the NameNode by its own name reaches the DataNodes by theirs.
         self._reach = published if host == "127.0.0.1" else str
-        super().__init__(host, port or settings().namenode_web_port, user=USER, data_proxy=self._reach)
+        super().__init__(host, port or settings().namenode_web_port, user=USER)
         self._call("GETFILESTATUS", path="/")
 
     def _connect(self) -> None:
         self.session = _Session(self._seconds, self._reach)
+        self.session.headers[f"X-{self._secret}"] = "flow360"
+
+    def _open(self, path: str, mode: str = "rb", **kw: Any) -> Any:
+        file = super()._open(path, mode, **kw)
+        if "a" in mode:  # fsspec asks where to append to, and forgets the answer
+            file.location = self._call("APPEND", "post", path, redirect=False).headers["Location"]
+            file._initiate_upload = lambda: None
+        return file
+
+    def mv(self, path1: str, path2: str, **_: Any) -> None:
+        """Give a file or folder another name; where `path2` is a folder, move it into that.
+
+        Raises:
+            FlowError: there is nothing to move, a file of that name already, or no folder to move it to.
+        """
+        if self._done("RENAME", "put", path1, destination=self._strip_protocol(path2)):
+            return
+        if not self.exists(path1):
+            why = "it does not exist"
+        elif self.exists(path2):
+            why = "there is one already, take it away first"
+        else:
+            why = f"there is no folder {path2.rpartition('/')[0]}"
+        raise FlowError(f"lake: {path1} was not moved to {path2}: {why}")
+
+    def rm(self, path: str, recursive: bool = False, missing_ok: bool = False, **_: Any) -> None:
+        """Remove a file, or a folder with all that is in it (`recursive`).
+
+        Raises:
+            FlowError: it does not exist (unless `missing_ok`).
+        """
+        if not self._done("DELETE", "delete", path, recursive=str(recursive).lower()) and not missing_ok:
+            raise FlowError(f"lake: {path} was not removed: it does not exist")
+
+    def _done(self, op: str, method: str, path: str, **options: str) -> bool:
+        """What HDFS answers to a change: true, or false where there was nothing to do."""
+        return self._call(op, method, path, **options).json()["boolean"]
 
     def write(self, path: str, data: bytes, *, replication: int | None = None, block_size: int | None = None) -> None:
         """Write a whole file, replacing what was there.
@@ -122,7 +166,7 @@ class Lake(WebHDFS):
         # In two steps: in one, the data would travel to the NameNode, only to be sent on from there.
         asked = self._call("CREATE", "put", path, redirect=False, **{k: v for k, v in options.items() if v})
         headers = {"content-type": "application/octet-stream"}
-        answer = self.session.put(self._reach(asked.headers["Location"]), data=data, headers=headers)
+        answer = self.session.put(asked.headers["Location"], data=data, headers=headers)
         if not answer.ok:
             raise FlowError(f"lake: {path} was not written: {_remote(answer)}")
 

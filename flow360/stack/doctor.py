@@ -143,7 +143,7 @@ def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
     """A checkout made on Windows may have CRLF in files that Linux programs read."""
     for path in [*(ROOT / "scripts").glob("*"), *(ROOT / "stack").rglob("*.*")]:
         # A compiled file is no text: any two bytes may stand in it.
-        if path.is_file() and path.suffix != ".pyc" and b"\r\n" in path.read_bytes()[:20_000]:
+        if path.is_file() and path.suffix not in (".pyc", ".jar") and b"\r\n" in path.read_bytes()[:20_000]:
             fix = "git config core.autocrlf input && git rm -rq --cached . && git reset --hard"
             name = path.relative_to(ROOT)
             return [Finding("line ends", "blocker", f"{name} has Windows line ends", fix, Exit.LINE_ENDS)]

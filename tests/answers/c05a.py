@@ -20,7 +20,7 @@ def reset(exercise: str) -> None:
     """Each exercise begins with what its given cell leaves."""
     fs = lake()
     if exercise == "land_day":
-        fs.rm("/lab/raw/orders", recursive=True)
+        fs.rm("/lab/raw/orders", recursive=True, missing_ok=True)
     if exercise == "external_table":
         drop_table()
     if exercise == "pruned_query" and "orders" not in made:
@@ -30,7 +30,7 @@ def reset(exercise: str) -> None:
     if exercise == "repair_file":
         lose_a_copy()
     if exercise == "compact_files":
-        fs.rm(COMPACT, recursive=True)
+        fs.rm(COMPACT, recursive=True, missing_ok=True)
         if not fs.exists(SMALL):
             write_small()
 
@@ -42,7 +42,7 @@ def drop_table() -> None:
     made.discard("orders")
     lesson.sql("create database if not exists lab", db="lake")
     lesson.sql("drop table if exists lab.orders", db="lake")
-    lake().rm(ORDERS, recursive=True)
+    lake().rm(ORDERS, recursive=True, missing_ok=True)
 
 
 def lose_a_copy() -> None:
@@ -247,6 +247,6 @@ def run_twice():
 @near_miss("compact_files", says="small ones stay where they are")
 def moved_instead():
     rows = small_rows()
-    lake().rm(SMALL, recursive=True)
+    lake().rm(SMALL, recursive=True, missing_ok=True)
     pq.write_table(rows, f"{COMPACT}/part-0.parquet", filesystem=lake())
     return COMPACT

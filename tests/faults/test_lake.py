@@ -26,17 +26,17 @@ MOST = 30.0  # seconds until a person is told that something is gone
 def lake(started) -> Iterator[Callable[[], object]]:
     """HDFS on three machines, with an empty folder; afterwards everything runs again and the folder is gone."""
     started("replication")
-    clients.lake().rm(FOLDER, recursive=True)
+    clients.lake().rm(FOLDER, recursive=True, missing_ok=True)
     yield clients.lake
     started("replication")
-    clients.lake().rm(FOLDER, recursive=True)
+    clients.lake().rm(FOLDER, recursive=True, missing_ok=True)
 
 
 @pytest.fixture
 def table(started) -> Iterator[str]:
     """An external table of 1,000 rows in Hive; afterwards the services run again and it is gone."""
     started("hive-server")
-    clients.lake().rm(FOLDER, recursive=True)
+    clients.lake().rm(FOLDER, recursive=True, missing_ok=True)
     rows = "\n".join(f"{number},{number * number}" for number in range(1000))
     clients.lake().write(f"{FOLDER}/table/rows.csv", rows.encode())
     lesson.sql("drop table if exists fault_rows", db="lake")
@@ -49,7 +49,7 @@ def table(started) -> Iterator[str]:
     yield "fault_rows"
     started("hive-server")
     lesson.sql("drop table if exists fault_rows", db="lake")
-    clients.lake().rm(FOLDER, recursive=True)
+    clients.lake().rm(FOLDER, recursive=True, missing_ok=True)
 
 
 def rows_of(name: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import psutil
 
 
 def listeners(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
-    """(name, address, port) of each socket on which one of them listens.
+    """(name, address, port) of each socket on which one of them listens, or takes packets (UDP).
 
     Airflow's executors make themselves unreadable, so that no other program of the same user takes the keys out of
     their memory; only root sees their sockets. For anybody else they are left out, and said.
@@ -30,7 +31,11 @@ def listeners(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]
                 assert "airflow" in command, command
                 print(f"not readable for this user: {command}")
             continue
-        found += [(name, one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN]
+        found += [
+            (name, one.laddr.ip, one.laddr.port)
+            for one in connections
+            if one.status == psutil.CONN_LISTEN or one.type == socket.SOCK_DGRAM
+        ]
     return found
 
 

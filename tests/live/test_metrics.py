@@ -40,4 +40,4 @@ def test_a_write_to_the_lake_begins_no_new_series(started):
         assert prom.value(f"count(count_over_time({files}[1m]))") == 1
         assert "totalsynctimes" not in prom.query(files)
     finally:
-        clients.lake().rm("/tmp/flow360", recursive=True)
+        clients.lake().rm("/tmp/flow360", recursive=True, missing_ok=True)

@@ -112,6 +112,9 @@ class NativeEngine:
             return
         say("starting", "")
         self.programs.write_config(service)
+        tmp = self.programs.tmp(service)
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir(parents=True)
         if service.native.prepare:
             prepare.STEPS[service.native.prepare](
                 service, self.programs.data(service), self.programs.command(service, once=True)

@@ -25,6 +25,10 @@ class Programs:
         """The folder of what it keeps."""
         return self.state / service.name / "data"
 
+    def tmp(self, service: Service) -> Path:
+        """The folder of its temporary files, emptied before each start: what a server leaves in /tmp stays there."""
+        return self.state / service.name / "tmp"
+
     def conf(self, service: Service) -> Path:
         """The folder of its config files as this machine needs them."""
         return self.state / service.name / "conf"
@@ -56,6 +60,7 @@ class Programs:
             "data": self.data(service),
             "data_of": {name: self.data(other) for name, other in self.model.services.items()},
             "conf": self.conf(service),
+            "tmp": self.tmp(service),
             "root": ROOT,
             "dbt": settings().dbt_dir,
             "python": sys.executable,
@@ -84,7 +89,7 @@ class Programs:
         args = [part.format(**values) for part in native.args]
         folder = self.conf(service) / "once" if once else self.conf(service)
         # The JVM makes no archive for a class path with folders in it; and one for a single run is not worth it.
-        folders = not all(entry.endswith("/*") for entry in native.java.classpath)
+        folders = not all(entry.endswith(("/*", ".jar")) for entry in native.java.classpath)
         cds = not (folders or once or service.job)
         return java.command(service.name, spec, self.classpath(service), args, folder, cds)
 
