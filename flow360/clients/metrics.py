@@ -5,11 +5,13 @@ Every answer is a DataFrame; every error is one line. Times are in UTC.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import psutil
 import requests
 import yaml
 
@@ -200,18 +202,27 @@ class Prometheus:
             raise
 
     def reload(self) -> None:
-        """Let Prometheus read its configuration and rules again.
+        """Let Prometheus read its configuration and rules again: by a signal, or in a container it looks itself.
 
         Raises:
             FlowError: it refuses them, and goes on with the old ones.
         """
-        try:
-            answer = self._http.post(f"{self.url}/-/reload", timeout=SECONDS)
-        except requests.RequestException:
-            raise _down("prometheus") from None
-        if answer.status_code != 200:
-            last = answer.text.strip().splitlines()[-1][:200]
-            raise FlowError(f"prometheus keeps its old rules: {last}; `flow360 logs prometheus` says more")
+        moment, well = (f"prometheus_config_last_reload_success{end}" for end in ("_timestamp_seconds", "ful"))
+        before = self._own()
+        for process in psutil.process_iter(["name"]):
+            if process.info["name"] == "prometheus" and _listens(process, settings().prometheus_port):
+                process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + SECONDS
+        while (now := self._own())[moment] == before[moment]:
+            if now[well] < before[well] or time.monotonic() > end:
+                raise FlowError("prometheus keeps its old rules: `flow360 logs prometheus` says why")
+            time.sleep(0.1)
+
+    def _own(self) -> dict[str, float]:
+        """What it measures of itself, now and not at its last scrape: name -> value, of what has no labels."""
+        text = self._get(f"{self.url}/metrics", "prometheus").text
+        pairs = (line.split() for line in text.splitlines() if "{" not in line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
 
     # ---
 
@@ -234,6 +245,14 @@ class Prometheus:
             raise FlowError(f"{service} did not answer within {SECONDS} s", Exit.SERVICE) from None
         except requests.RequestException:
             raise _down(service) from None
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    """Whether a process of this user listens on a port."""
+    try:
+        return any(one.laddr.port == port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
+    except psutil.Error:  # it has ended, or is somebody else's
+        return False
 
 
 def _down(service: str) -> FlowError:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from flow360 import clients, lesson
+from flow360.errors import FlowError
+from flow360.settings import settings
 
 TELLS = {
     "namenode": "fs_namesystem_num_live_data_nodes >= 1",
@@ -41,3 +44,28 @@ def test_a_write_to_the_lake_begins_no_new_series(started):
         assert "totalsynctimes" not in prom.query(files)
     finally:
         clients.lake().rm("/tmp/flow360", recursive=True, missing_ok=True)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "quit"), ("PUT", "quit"), ("POST", "reload"), ("PUT", "reload")])
+def test_nobody_stops_prometheus_or_makes_it_read_rules_over_http(started, method, path):
+    started("prometheus")
+    url = f"http://127.0.0.1:{settings().prometheus_port}/-/{path}"
+    answer = requests.request(method, url, headers={"Origin": "http://evil.example"}, timeout=10)
+    assert answer.status_code in (403, 405)
+    assert clients.prometheus().value("vector(1)") == 1
+
+
+def test_rules_come_into_force_and_those_that_prometheus_refuses_do_not(started):
+    started("prometheus")
+    prom = clients.prometheus()
+    rule = "groups: [{{name: {}, rules: [{{record: '{}', expr: vector(7)}}]}}]"
+    try:
+        prom.rules("live", rule.format("live", "seven"))
+        lesson.wait_for(lambda: prom.value("seven") == 7, 60, "the new rule")
+        for _ in range(2):
+            with pytest.raises(FlowError, match="prometheus keeps its old rules"):
+                prom.rules("live", rule.format("live", "no name"))
+        assert prom.value("seven") == 7
+    finally:
+        prom.rules("live", None)
+    assert "live" not in {group["name"] for group in prom._ask("rules")["groups"]}
