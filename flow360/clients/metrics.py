@@ -212,11 +212,13 @@ class Prometheus:
         for process in psutil.process_iter(["name"]):
             if process.info["name"] == "prometheus" and _listens(process, settings().prometheus_port):
                 process.send_signal(signal.SIGHUP)
-        end = time.monotonic() + SECONDS
-        while (now := self._own())[moment] == before[moment]:
-            if now[well] < before[well] or time.monotonic() > end:
-                raise FlowError("prometheus keeps its old rules: `flow360 logs prometheus` says why")
-            time.sleep(0.1)
+
+        def answer() -> str:
+            now = self._own()
+            return "read" if now[moment] > before[moment] else "refused" if now[well] < before[well] else ""
+
+        if wait_for(answer, SECONDS, "prometheus to read its rules", every=0.1) == "refused":
+            raise FlowError("prometheus keeps its old rules: `flow360 logs prometheus` says why")
 
     def _own(self) -> dict[str, float]:
         """What it measures of itself, now and not at its last scrape: name -> value, of what has no labels."""
