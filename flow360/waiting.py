@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,15 @@ from typing import Any, TypeVar
 from flow360.errors import FlowError
 
 T = TypeVar("T")
+PATIENCE = "FLOW360_PATIENCE"
+
+
+def patient(seconds: float) -> float:
+    """A deadline as long as this machine needs: `seconds` are those of an idle one.
+
+    The tests measure how many times slower the machine is at the moment and say so in FLOW360_PATIENCE.
+    """
+    return seconds * float(os.environ.get(PATIENCE) or 1)
 
 
 def wait_for(condition: Callable[[], T], deadline: float = 30, what: str = "the condition", every: float = 0.2) -> T:
@@ -19,13 +29,14 @@ def wait_for(condition: Callable[[], T], deadline: float = 30, what: str = "the 
 
     Args:
         condition: what to ask.
-        deadline: seconds until we give up.
+        deadline: seconds until we give up, on an idle machine (see `patient`).
         what: how the message calls the thing that is waited for.
         every: seconds between two questions.
 
     Raises:
         FlowError: the deadline passed; the line says what was seen last.
     """
+    deadline = patient(deadline)
     for _ in rounds(deadline, every):
         try:
             value = condition()

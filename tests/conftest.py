@@ -20,10 +20,15 @@ def stack() -> Iterator:
 
 
 @pytest.fixture
-def started(stack) -> Callable[..., None]:
-    """`started("kafka", …)`: these services are up and answer."""
+def started(stack, request) -> Callable[..., None]:
+    """`started("kafka", …)`: these services are up and answer. They must be among the file's SERVICES."""
+    from flow360.course.services import resolve
+
+    declared = set(stack.model.closure(resolve(request.module.SERVICES)))
 
     def start(*names: str) -> None:
+        missing = set(stack.model.closure(names)) - declared
+        assert not missing, f"{request.module.__name__}: SERVICES does not name {', '.join(sorted(missing))}"
         stack.up(names)
 
     return start

@@ -1,33 +1,67 @@
-"""The tests' own stacks: other ports, other state folders, so that a learner's running course is left alone.
+"""Where the tests run, how deep, and on how fast a machine.
 
-There are two, a lane each, so that two tests may run side by side without one stopping what the other asks. Which tests
-run in which lane: tests/lanes.py.
+There are two lanes, each with a stack of its own: other ports, another state folder, so that a learner's running course
+is left alone and two bundles of tests (tests/bundles.py) may run side by side.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import socket
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-from dotenv import dotenv_values
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
 LANES = (1, 2)
 
+# --- how deep ---------------------------------------------------------------------------------------------------------
+
+DEPTH = "FLOW360_TEST_DEPTH"  # full: what ./scripts/test --full adds
+FULL = os.environ.get(DEPTH) == "full"
+LEFT = "left to --full: "  # so begins the reason of a test that short depth leaves out
+
+
+def left_to_full(why: str) -> pytest.MarkDecorator:
+    """A test that only `--full` runs; the suite's report says so once, with the reason."""
+    return pytest.mark.skipif(not FULL, reason=LEFT + why)
+
+
+# --- how fast ---------------------------------------------------------------------------------------------------------
+
+WORK = random.Random(360).randbytes(6_000_000)
+IDLE_SECONDS = 0.15  # what it takes to compress WORK on two idle cores of the machine that the deadlines were made on
+
+
+def slowness() -> float:
+    """How many times longer than on that machine two threads' work takes here and now; never less than 1."""
+
+    def compress(_: int) -> None:
+        zlib.compress(WORK)
+
+    start = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(compress, range(2)))
+    return min(max(1.0, (time.monotonic() - start) / IDLE_SECONDS), 8.0)
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+# Above a learner's ports, below those that the system gives to outgoing connections (from 32768 on).
+FIRST, LAST, BLOCK = 21_000, 32_700, 100
+
 
 def folder_of(lane: int) -> Path:
     """What a lane keeps of a run: its `.env`, reports, logs."""
     return BUILD / f"lane{lane}"
-
-
-def report_of(phase: str, lane: int) -> Path:
-    """Pytest's report of a phase."""
-    return folder_of(lane) / f"{phase}.xml"
 
 
 def make_lane(lane: int) -> dict[str, str]:
@@ -46,7 +80,8 @@ def make_lane(lane: int) -> dict[str, str]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "test.env").exists():
-        _write_ports(folder / "test.env", lane)
+        (folder / "test.env").touch(mode=0o600)
+        (folder / "test.env").write_text(port_lines(f"lane {lane}"), "utf-8")
     with patch.dict(os.environ, found):
         settings.ensure_env()
     settings.settings.cache_clear()
@@ -64,39 +99,45 @@ def use_test_environment() -> None:
     os.environ.update(make_lane(LANES[0]))
 
 
-def _write_ports(file: Path, lane: int) -> None:
-    """Ports that neither another program nor another lane has."""
-    from flow360 import settings
+def port_lines(what: str) -> str:
+    """Lines for a `.env`: a free port for each of the stack's."""
+    from flow360.settings import PORTS
 
-    others = [dotenv_values(other) for other in BUILD.glob("lane*/test.env")]
-    taken = {int(port) for other in others for name, port in other.items() if name in settings.PORTS}
-    # Each checkout has a shift of its own, so that two of them can be tested at once.
-    shift = 10000 + 7 * (zlib.crc32(f"{ROOT}{lane}".encode()) % 97)
-    file.touch(mode=0o600)
-    file.write_text(port_lines(settings.PORTS, shift, taken), "utf-8")
+    return "".join(f"{name}={port}\n" for name, port in zip(PORTS, ports(what, len(PORTS)), strict=False))
 
 
-def port_lines(usual: Mapping[str, int], shift: int, taken: set[int]) -> str:
-    """Lines for a `.env`: each usual port and `shift`, or one further on where another program has it."""
-    ports: dict[str, int] = {}
-    for name, port in usual.items():
-        ports[name] = _port(port + shift, taken | set(ports.values()))
-    return "".join(f"{name}={port}\n" for name, port in ports.items())
+def ports(what: str, count: int) -> Iterable[int]:
+    """A block of ports that no other lane or checkout has; it is this process's until it ends.
 
-
-def _port(wanted: int, taken: set[int]) -> int:
-    """The wanted port, or one further on when somebody has it.
-
-    Not one that the system picks: those it also gives to outgoing connections while our service is down.
+    Whoever listens on a block's first port has the block: that is the same for all users and all checkouts, needs no
+    file, and is over when the process is. Ports that the system picks would not do: those it also gives to outgoing
+    connections while our service is down.
     """
-    for port in range(wanted, wanted + 2000, 100):
-        if port in taken:
-            continue
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    blocks = range(FIRST, LAST - BLOCK, BLOCK)
+    begin = zlib.crc32(f"{ROOT}{what}".encode()) % len(blocks)
+    for first in (*blocks[begin:], *blocks[:begin]):
+        with ExitStack() as held:
             try:
-                sock.bind(("127.0.0.1", port))
+                guard = _listening(first)
+                for port in range(first + 1, first + 1 + count):
+                    held.enter_context(_listening(port))
             except OSError:
                 continue
-            return port
-    raise RuntimeError(f"no free port from {wanted} on")
+            _GUARDS.append(guard)
+            return range(first + 1, first + 1 + count)
+    raise RuntimeError(f"no {count} free ports between {FIRST} and {LAST}")
+
+
+_GUARDS: list[socket.socket] = []
+
+
+def _listening(port: int) -> socket.socket:
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        one.bind(("127.0.0.1", port))
+        one.listen()
+    except OSError:
+        one.close()
+        raise
+    return one

@@ -1,18 +1,22 @@
-"""Everything that `./scripts/test` proves, phase by phase, with what took the time.
+"""Everything that `./scripts/test` proves, with what took the time.
 
-    ./scripts/test                      all
-    ./scripts/test --only lint --only unit
-    ./scripts/test --chapter 02         the notebooks of one chapter (with lint and unit left out)
-    ./scripts/test --order random       the chapters shuffled; --order SEED does it again
+    ./scripts/test                      each lesson, lab, answer and fault once
+    ./scripts/test --full               second runs of the lessons, more kills, longer curves, a random order
+    ./scripts/test --only lint --only unit      kinds (unit, chapters, lessons, labs, answers, live, faults, …)
+    ./scripts/test --only faults/spark  one bundle
+    ./scripts/test --chapter 02         one chapter
+    ./scripts/test --order random       another order than the longest first; --order SEED does it again
 
-Two lanes run side by side (tests/lanes.py), each on a stack of its own: most tests wait more than they compute. Each
-line begins with its lane. Executed notebooks, logs and reports are kept under build/test/. At its end
-nothing is left running; what a run leaves that was cut off, the next one ends first.
+Two lanes, each with a stack of its own, take bundles (tests/bundles.py) out of one queue: most tests wait more than
+they compute. Services that the next bundle needs are kept alive for it, the others are stopped. Each line begins with
+its lane. Executed notebooks, logs and reports are kept under build/test/. At the end nothing is left running; what a
+run leaves that was cut off, the next one ends first.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import shutil
@@ -22,29 +26,42 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flow360.delivery import linters
-from tests.environment import BUILD, LANES, ROOT, folder_of, make_lane, report_of
-from tests.lanes import files, under_test
+import psutil
+
+from flow360.stack.model import model
+from flow360.waiting import PATIENCE
+from tests import bundles
+from tests.bundles import Bundle
+from tests.environment import BUILD, DEPTH, LANES, LEFT, ROOT, folder_of, make_lane, slowness
 
 BIN = Path(sys.executable).parent
+LONGEST = 1500  # seconds for one bundle on an idle machine; each test in it has a limit of its own
+# One after another, when the queue is done: they look at what all have left, and at the stacks' end.
+AFTER = (
+    Bundle("leaks", ("-rA", "--show-capture=stdout", "tests/leaks")),
+    Bundle("ending", ("tests/ending",)),
+    Bundle("compose", ("tests/compose",)),
+)
 
 
 @dataclass
 class Result:
-    """What one phase came to, in one lane."""
+    """What one bundle came to, in one lane."""
 
-    name: str
+    bundle: Bundle
     lane: int
-    environment: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    patience: float = 1.0
     passed: int = 0
     failed: int = 0
     skipped: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -52,8 +69,29 @@ class Result:
         print(f"{self.lane}| {text}", flush=True)
 
     def fail(self, text: str) -> None:
+        """Count a failure that is not a test's."""
         self.failed += 1
-        self.say(f"failed: {self.name}: {text}")
+        self.say(f"failed: {self.bundle.name}: {text}")
+
+    def count(self, report: Path) -> int:
+        """Count the tests in pytest's own report; how many there are."""
+        cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+        for case in cases:
+            name = f"{case.get('classname')}.{case.get('name')}"
+            self.slowest.append((float(case.get("time") or 0), name))
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+            elif (skip := case.find("skipped")) is not None:
+                # Of a file that is skipped as a whole, the reason stands in the text.
+                whole = skip.get("message") == "collection skipped"
+                reason = (skip.text if whole else skip.get("message")) or ""
+                if reason.startswith(LEFT):
+                    self.left.append(reason)
+                else:
+                    self.skipped.append(f"{name}: {reason}")
+            else:
+                self.passed += 1
+        return len(cases)
 
 
 class Programs:
@@ -65,14 +103,14 @@ class Programs:
         self.over = False
 
     @contextmanager
-    def started(self, argv: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    def started(self, argv: Iterable[str | Path], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
         """A program in a group of its own, which is ended whole when the block ends before it."""
         with self._lock:
             if self.over:
                 raise InterruptedError("the suite was interrupted")
             process = subprocess.Popen(
-                argv, cwd=ROOT, env={**os.environ, **environment}, start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                [str(part) for part in argv], cwd=ROOT, env={**os.environ, **environment}, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             )  # fmt: skip
             self._running.add(process)
         try:
@@ -82,10 +120,12 @@ class Programs:
             self._running.discard(process)
 
     def kill(self, process: subprocess.Popen) -> None:
+        """End a program with all that it started, unless it is over."""
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
     def end(self) -> None:
+        """End all, and start nothing from now on."""
         with self._lock:
             self.over = True
             for process in self._running:
@@ -95,254 +135,227 @@ class Programs:
 PROGRAMS = Programs()
 
 
-def run(result: Result, *argv: str | Path, timeout: int) -> int | None:
-    """A program's exit status, its lines shown as they come; None when it was ended at its time limit."""
-    words = [str(part) for part in argv]
-    with PROGRAMS.started(words, result.environment) as process:
-        late = threading.Event()
-        timer = threading.Timer(timeout, lambda: (late.set(), PROGRAMS.kill(process)))
-        timer.start()
+class Lane:
+    """A worker with a stack of its own: it runs one bundle after another."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.environment = make_lane(number)
+        self.running: frozenset[str] = frozenset()  # what the last bundle left alive
+        self.busy: Bundle | None = None
+
+    def run(self, bundle: Bundle) -> Result:
+        """Do a bundle; whatever happens, there is a result."""
+        patience = slowness()
+        result = Result(bundle, self.number, patience=patience)
+        result.say(f"=== {bundle.name} ===")
+        begin = time.monotonic()
         try:
-            for line in process.stdout:
-                result.say(line.rstrip("\n"))
-            status = process.wait()
-        finally:
-            timer.cancel()
-    if late.is_set():
-        result.fail(f"not done after {timeout} s: {' '.join(words)}")
+            if bundle.services:
+                self._stop_all_but(bundle.services, result)
+            self._pytest(bundle, result)
+        except Exception as error:  # noqa: BLE001 - a lane goes on; what happened is counted
+            result.fail(f"{type(error).__name__}: {error}")
+        result.seconds = time.monotonic() - begin
+        return result
+
+    def _stop_all_but(self, needed: frozenset[str], result: Result) -> None:
+        if idle := [name for name in model().services if name in self.running - needed]:
+            status = self._program(result, [BIN / "flow360", "down", "--engine", "native", *idle], {}, 300, show=False)
+            if status:
+                result.fail(f"flow360 down {' '.join(idle)}: exit status {status}")
+        self.running = needed
+
+    def _pytest(self, bundle: Bundle, result: Result) -> None:
+        report = folder_of(self.number) / f"{bundle.name.replace('/', '-')}.xml"
+        options = ["-q", "-p", "tests.limits", f"--junitxml={report}", "-o", "junit_family=xunit2", "--rootdir", ROOT]
+        own = {PATIENCE: f"{result.patience:.2f}"}
+        if bundle.chapter:
+            own["FLOW360_TEST_CHAPTER"] = bundle.chapter
+        argv = [sys.executable, "-m", "pytest", *options, *bundle.arguments]
+        status = self._program(result, argv, own, LONGEST * result.patience)
+        if status is None:
+            return
+        if not report.exists():
+            result.fail(f"pytest wrote no report (exit status {status})")
+            return
+        cases = result.count(report)
+        # 5 is "no test ran": right where a whole file was skipped, with the reason in the report.
+        ran_none = status == 5 and (result.skipped or result.left)
+        if not (status in (0, 1) or ran_none) or not cases:
+            result.fail(f"pytest exit status {status}, {cases} tests")
+
+    def _program(
+        self, result: Result, argv: list[str | Path], own: dict[str, str], limit: float, show: bool = True
+    ) -> int | None:
+        """A program's exit status, its lines shown as they come; None when it was ended at its time limit."""
+        with PROGRAMS.started(argv, self.environment | own) as process:
+            late = threading.Event()
+            timer = threading.Timer(limit, lambda: (late.set(), PROGRAMS.kill(process)))
+            timer.start()
+            try:
+                for line in process.stdout:
+                    if show:
+                        result.say(line.rstrip("\n"))
+                status = process.wait()
+            finally:
+                timer.cancel()
+        if late.is_set():
+            result.fail(f"not done after {limit:.0f} s: {' '.join(map(str, argv))}")
+            return None
+        return status
+
+    def clear(self) -> None:
+        """End what a run that was cut off left: its services, and databases whose passwords went with its folder."""
+        down = [BIN / "flow360", "down", "--engine", "native"]
+        subprocess.run(down, cwd=ROOT, env={**os.environ, **self.environment}, timeout=300, check=True)
+        shutil.rmtree(self.environment["FLOW360_STATE"], ignore_errors=True)
+
+    def keep_logs(self) -> None:
+        """Put the services' logs beside the reports, and remove the rest of the stack's state."""
+        state = Path(self.environment["FLOW360_STATE"])
+        if (state / "logs").exists():
+            shutil.copytree(state / "logs", folder_of(self.number) / "logs", dirs_exist_ok=True)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+class Queue:
+    """The bundles that nobody has taken yet, for all lanes."""
+
+    def __init__(self, waiting: Iterable[Bundle], seconds: dict[str, float], room_mb: float) -> None:
+        self._waiting = list(waiting)
+        self._seconds, self._room_mb = seconds, room_mb
+        self._changed = threading.Condition()
+
+    def work(self, lane: Lane, lanes: list[Lane], results: list[Result]) -> None:
+        """Let a lane take and do bundles until none is left."""
+        while bundle := self._take(lane, lanes):
+            results.append(lane.run(bundle))
+            with self._changed:
+                lane.busy = None
+                self._changed.notify_all()
+
+    def _take(self, lane: Lane, lanes: list[Lane]) -> Bundle | None:
+        with self._changed:
+            while self._waiting:
+                beside = next((other.busy for other in lanes if other is not lane and other.busy), None)
+                chosen = bundles.choose(self._waiting, self._seconds, lane.running, beside, self._room_mb)
+                if chosen:
+                    self._waiting.remove(chosen)
+                    lane.busy = chosen
+                    return chosen
+                self._changed.wait()
         return None
-    return status
-
-
-def command(result: Result, *argv: str | Path) -> None:
-    """A program that passes when it exits with 0."""
-    status = run(result, *argv, timeout=900)
-    if status == 0:
-        result.passed += 1
-    elif status:
-        result.fail(" ".join(map(str, argv)))
-
-
-def pytest(result: Result, *argv: str | Path, timeout: int = 3000) -> None:
-    """A pytest run, counted from its own report."""
-    report = report_of(result.name, result.lane)
-    options = ["-q", f"--junitxml={report}", "-o", "junit_family=xunit2", "--rootdir", ROOT]
-    status = run(result, sys.executable, "-m", "pytest", *options, *argv, timeout=timeout)
-    if status is None:
-        return
-    if not report.exists():
-        result.fail(f"pytest wrote no report (exit status {status})")
-        return
-    cases = list(ElementTree.parse(report).getroot().iter("testcase"))
-    for case in cases:
-        name = f"{case.get('classname')}.{case.get('name')}"
-        result.slowest.append((float(case.get("time") or 0), name))
-        if case.find("failure") is not None or case.find("error") is not None:
-            result.failed += 1
-        elif (skip := case.find("skipped")) is not None:
-            # Of a file that is skipped as a whole, the reason stands in the text.
-            whole = skip.get("message") == "collection skipped"
-            result.skipped.append(f"{name}: {skip.text if whole else skip.get('message')}")
-        else:
-            result.passed += 1
-    # 5 is "no test ran": right where a whole file was skipped, with the reason in the report.
-    ran_none = status == 5 and result.skipped
-    if not (status in (0, 1) or ran_none) or not cases:
-        result.fail(f"pytest exit status {status}, {len(cases)} tests")
-
-
-# --- the phases -------------------------------------------------------------------------------------------------------
-
-
-def lint(result: Result) -> None:
-    command(result, BIN / "ruff", "check", ".")
-    command(result, BIN / "ruff", "format", "--check", ".")
-    command(
-        result,
-        BIN / "shellcheck",
-        *sorted((ROOT / "scripts").iterdir()),
-        *sorted((ROOT / "stack").rglob("*.sh")),
-        ROOT / ".ci" / "run",
-    )
-    command(result, BIN / "hadolint", *sorted((ROOT / "stack" / "images").glob("*Dockerfile*")))
-    command(result, BIN / "flow360", "generate", "--check")
-    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
-        found = linters.workflow(path.read_text("utf-8"))
-        for line in (f"{path.name}: {len(found)} findings ({linters.judge()})", *found):
-            result.say(line)
-        result.passed += not found
-        result.failed += bool(found)
-
-
-def unit(result: Result) -> None:
-    pytest(result, "tests/unit")
-
-
-def goto(result: Result) -> None:
-    pytest(result, "tests/goto")
-
-
-def live(result: Result) -> None:
-    pytest(result, *files("tests/live", result.lane))
-
-
-def lessons(result: Result) -> None:
-    # nbval's own limit is for a cell; ours for the whole run.
-    options = ["--nbval-lax", "--nbval-cell-timeout=300", "--nbval-current-env", "--timeout=600"]
-    pytest(result, *options, *(chapter.lesson for chapter in under_test(result.lane)))
-
-
-def answers(result: Result) -> None:
-    pytest(result, "tests/live/test_answers.py")
-
-
-def labs(result: Result) -> None:
-    pytest(result, "tests/labs")
-
-
-def faults(result: Result) -> None:
-    pytest(result, "-rA", "--show-capture=stdout", *files("tests/faults", result.lane))
-
-
-def leaks(result: Result) -> None:
-    pytest(result, "-rA", "--show-capture=stdout", "tests/leaks")
-
-
-def compose(result: Result) -> None:
-    pytest(result, "tests/compose")
-
-
-def ending(result: Result) -> None:
-    """Stop the lane's stack and prove that nothing is left: no process, no listener."""
-    command(result, BIN / "flow360", "down", "--engine", "native")
-    pytest(result, "tests/ending")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What is done, and in which lanes."""
-
-    do: Callable[[Result], None]
-    lanes: tuple[int, ...] = LANES
-
-
-# The phases of a stage follow each other in their lanes; a stage begins when both lanes have ended the one before.
-STAGES: tuple[dict[str, Phase], ...] = (
-    {"lint": Phase(lint, (1,))},
-    {
-        "unit": Phase(unit, (2,)),
-        "goto": Phase(goto, (1,)),
-        "live": Phase(live),
-        "lessons": Phase(lessons),
-        "answers": Phase(answers),
-        "labs": Phase(labs),
-        "faults": Phase(faults),
-    },
-    {"leaks": Phase(leaks, (1,))},  # of both lanes
-    {"ending": Phase(ending)},
-    {"compose": Phase(compose, (1,))},
-)
-NAMES = [name for stage in STAGES for name in stage]
-WITHOUT_SERVICES = {"lint", "unit", "compose"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/test", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", choices=NAMES, help="run this phase (may be given again)")
-    parser.add_argument("--chapter", default="", help="run the notebooks of one chapter: 02")
+    parser.add_argument("--full", action="store_true", help="also second runs, more kills, longer curves")
+    parser.add_argument("--only", action="append", default=[], help="a kind or a bundle (may be given again)")
+    parser.add_argument("--chapter", default="", help="one chapter: 02")
     parser.add_argument("--order", type=_order, help="random, or the seed that such a run has printed")
     options = parser.parse_args()
-    if options.order:
-        os.environ["FLOW360_TEST_ORDER"] = options.order
-        print(f"order of the chapters: --order {options.order}", flush=True)
+    os.environ[DEPTH] = "full" if options.full else "short"
     os.environ["FLOW360_TEST_CHAPTER"] = options.chapter
-    if not under_test():
+    if not bundles.under_test():
         parser.error(f"--chapter {options.chapter}: no such chapter")
-    lanes = [lane for lane in LANES if under_test(lane)]
-    every = [name for name in NAMES if name != "answers"]  # `live` holds them
-    wanted = set(options.only or (["lessons", "labs", "answers", "ending"] if options.chapter else every))
-    if not wanted <= WITHOUT_SERVICES:
-        wanted.add("ending")  # whoever starts services stops them
+    queue, after = _wanted(options.only, options.chapter, parser)
+    seconds = bundles.last_times()
+    if options.order is None and options.full:
+        options.order = _order("random")
+    if options.order is not None:
+        print(f"order of the bundles: --order {options.order}", flush=True)
+        seconds = bundles.drawn((bundle.name for bundle in queue), options.order)
+
     start = time.monotonic()
     shutil.rmtree(BUILD, ignore_errors=True)
-    environments = {lane: make_lane(lane) | {"FLOW360_TEST_LANE": str(lane)} for lane in LANES}
-    for environment in environments.values():
-        _end_cut_off_run(environment)
+    lanes = [Lane(number) for number in LANES]
+    for lane in lanes:
+        lane.clear()
+    memory = psutil.virtual_memory()
+    waiting = Queue(queue, seconds, memory.available / 2**20)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     results: list[Result] = []
+    watch = Memory()
     try:
-        for stage in STAGES:
-            threads = []
-            for lane in lanes:
-                mine = [
-                    (Result(name, lane, environments[lane]), phase)
-                    for name, phase in stage.items()
-                    if name in wanted and lane in (phase.lanes if len(lanes) > 1 else lanes)
-                ]
-                results += [result for result, _ in mine]
-                threads.append(threading.Thread(target=_lane, args=(mine,), daemon=True))
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        threads = [threading.Thread(target=waiting.work, args=(lane, lanes, results), daemon=True) for lane in lanes]
+        for thread in (watch, *threads):
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for bundle in after:
+            results += [lane.run(bundle) for lane in (lanes if bundle.name == "ending" else lanes[:1])]
     finally:
         PROGRAMS.end()
-    for lane, environment in environments.items():
-        _keep_logs(lane, environment)
-    return _report(results, time.monotonic() - start)
+    for lane in lanes:
+        lane.keep_logs()
+    return _report(results, time.monotonic() - start, watch.most_gb)
 
 
-def _lane(phases: list[tuple[Result, Phase]]) -> None:
-    for result, phase in phases:
-        result.say(f"=== {result.name} ===")
-        begin = time.monotonic()
-        try:
-            phase.do(result)
-        except InterruptedError as error:
-            result.fail(str(error))
-        except Exception as error:  # noqa: BLE001 - a phase that breaks must not take the others, or its failure, with it
-            result.fail(f"{type(error).__name__}: {error}")
-        if not (result.passed or result.failed or result.skipped):
-            result.fail("it proved nothing: no test ran")
-        result.seconds = time.monotonic() - begin
+def _wanted(only: list[str], chapter: str, parser: argparse.ArgumentParser) -> tuple[list[Bundle], list[Bundle]]:
+    """The bundles that were asked for: those of the queue, and those after it."""
+    every = bundles.all_bundles()
+    queue = [
+        one for one in every if {one.name, one.kind} & set(only or ["chapters"] if chapter or only else [one.kind])
+    ]
+    if parts := [part for part in bundles.PARTS if part in only]:
+        queue += bundles.chapters(parts)
+    after = [one for one in AFTER if one.name in only or not (only or chapter)]
+    known = {*bundles.PARTS, *(name for one in (*every, *AFTER) for name in (one.name, one.kind))}
+    if unknown := sorted(set(only) - known):
+        parser.error(f"--only {unknown[0]}: there are {', '.join(sorted(known))}")
+    if any(one.kind not in ("lint", "unit") for one in queue):
+        after = [one for one in AFTER if one in after or one.name == "ending"]  # whoever starts services stops them
+    return queue, after
 
 
-def _order(text: str) -> str:
-    """The seed in the text, or one that is drawn."""
-    return str(secrets.randbelow(10**6) if text == "random" else int(text))
+def _order(text: str) -> int:
+    """A seed: the one given, or, for `random`, one that is drawn."""
+    return secrets.randbelow(10**6) if text == "random" else int(text)
 
 
-def _end_cut_off_run(environment: dict[str, str]) -> None:
-    """What a run that was cut off left: its services, and databases whose passwords went with its build/test/."""
-    down = [BIN / "flow360", "down", "--engine", "native"]
-    subprocess.run(down, cwd=ROOT, env={**os.environ, **environment}, timeout=300, check=True)
-    shutil.rmtree(environment["FLOW360_STATE"], ignore_errors=True)
+class Memory(threading.Thread):
+    """Looks every two seconds at how much of the machine's memory is in use."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._first = self._least = psutil.virtual_memory().available
+
+    @property
+    def most_gb(self) -> float:
+        """The most that was in use at once, less what was in use at the beginning."""
+        return (self._first - self._least) / 2**30
+
+    def run(self) -> None:
+        while not PROGRAMS.over:
+            self._least = min(self._least, psutil.virtual_memory().available)
+            threading.Event().wait(2)
 
 
-def _keep_logs(lane: int, environment: dict[str, str]) -> None:
-    state = Path(environment["FLOW360_STATE"])
-    if (state / "logs").exists():
-        shutil.copytree(state / "logs", folder_of(lane) / "logs", dirs_exist_ok=True)
-    shutil.rmtree(state, ignore_errors=True)
-
-
-def _report(results: list[Result], seconds: float) -> int:
-    print(f"\nlane  {'phase':<10}{'seconds':>9}{'passed':>8}{'failed':>8}{'skipped':>9}")
-    for one in sorted(results, key=lambda result: result.lane):
+def _report(results: list[Result], seconds: float, memory_gb: float) -> int:
+    print(f"\n{'lane':<6}{'bundle':<24}{'seconds':>9}{'slowness':>10}{'passed':>8}{'failed':>8}{'skipped':>9}")
+    for one in sorted(results, key=lambda result: -result.seconds):
         counts = f"{one.passed:>8}{one.failed:>8}{len(one.skipped):>9}"
-        print(f"{one.lane:<6}{one.name:<10}{one.seconds:>9.1f}{counts}")
-    slowest = sorted((one for result in results for one in result.slowest), reverse=True)[:10]
+        print(f"{one.lane:<6}{one.bundle.name:<24}{one.seconds:>9.1f}{one.patience:>10.1f}{counts}")
+    slowest = sorted((one for result in results for one in result.slowest), reverse=True)[:15]
     print("\nwhat took the time:")
     for took, name in slowest:
         print(f"{took:>8.1f} s  {name}")
+    left = Counter(reason for result in results for reason in result.left)
+    for reason, count in sorted(left.items()):
+        print(f"\n{reason} ({count} tests, not counted as passed)")
     skipped = [line for result in results for line in result.skipped]
     if skipped:
         print("\nskipped:")
         for line in skipped:
             print(f"  {line}")
+    times = {one.bundle.name: round(one.seconds) for one in results if one.bundle.kind not in ("leaks", "ending")}
+    (BUILD / bundles.TIMES.name).write_text(json.dumps(times, indent=1, sort_keys=True) + "\n", "utf-8")
     passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
-    print(f"\nin {seconds / 60:.1f} minutes; reports and executed notebooks: {BUILD}")
-    print(f"{passed} passed, {failed} failed, {len(skipped)} skipped")
+    worked = sum(one.seconds for one in results)
+    print(f"\nin {seconds / 60:.1f} minutes ({worked:.0f} lane-seconds), {memory_gb:.1f} GB of memory at most")
+    print(f"reports and executed notebooks: {BUILD}")
+    print(f"{passed} passed, {failed} failed, {len(skipped)} skipped, {left.total()} left to --full")
     return 1 if failed or not passed else 0
 
 

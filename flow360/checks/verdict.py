@@ -33,6 +33,7 @@ from flow360.course import progress
 from flow360.course.registry import Chapter, Exercise, course
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT
+from flow360.waiting import patient
 
 _YELLOW, _GREEN, _GREY, _OFF = "\x1b[33m", "\x1b[32m", "\x1b[90m", "\x1b[0m"
 _LONGEST = 400
@@ -159,13 +160,14 @@ def limited(func: Callable[..., Any], seconds: float, name: str | None = None) -
 
     Args:
         func: what to call.
-        seconds: how long it may take.
+        seconds: how long it may take, on an idle machine (see `flow360.waiting.patient`).
         name: what to call it in the message; by default its own name.
 
     Raises:
         NotYet: no answer in time. What the function itself raises comes through.
     """
     called = name or getattr(func, "__name__", "your function")
+    seconds = patient(seconds)
 
     @functools.wraps(func)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -14,8 +14,11 @@ from flow360.course.notebooks import clean, dumps, read, read_whole
 from flow360.course.registry import Chapter
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT
+from flow360.waiting import patient
 
 KINDS = ("notebooks", "labs", "solutions")
+CELL_SECONDS = 120  # for a cell that does not say more
+_LONGER = "seconds-"  # the tag `seconds-400` says more
 
 
 def run_notebook(chapter: Chapter, kind: str = "notebooks", parameters: dict[str, Any] | None = None) -> Path:
@@ -79,13 +82,22 @@ def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None
             kernel_name="python3",
             cwd=source.parent,
             progress_bar=progress,
-            execution_timeout=600,
+            timeout_func=lambda cell: int(patient(cell_seconds(cell))),
         )
     for number, cell in enumerate(read(target).cells):
         errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
         if errors and "raises-exception" not in cell.metadata.get("tags", []):
             why = f"{errors[0].ename}: {errors[0].evalue}".splitlines()[0]
             raise FlowError(f"{source.parent.name}/{source.name}, cell {number}: {why} (see {target})")
+
+
+def cell_seconds(cell: Any) -> int:
+    """How long a cell may take on an idle machine: two minutes, unless its tag (`seconds-400`) allows it more.
+
+    A cell that shows a widget or waits for an answer would otherwise hold up its notebook until somebody looks.
+    """
+    tags = cell.metadata.get("tags", [])
+    return next((int(tag.removeprefix(_LONGER)) for tag in tags if tag.startswith(_LONGER)), CELL_SECONDS)
 
 
 def keep_outputs(chapter: Chapter, executed: Path) -> Path:

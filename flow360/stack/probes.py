@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flow360.settings import settings
+from flow360.waiting import patient
 
 if TYPE_CHECKING:
     import requests
@@ -311,13 +312,14 @@ def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], p
 
     Args:
         probe: returns None when ready, else what is missing.
-        deadline: seconds from now.
+        deadline: seconds from now, on an idle machine (see `patient`).
         alive: returns None while the process lives, else a sentence; a dead process is not waited for.
         pause: seconds between two questions.
 
     Returns:
         None when ready, else the last sentence.
     """
+    deadline = patient(deadline)
     end = time.monotonic() + deadline
     while True:
         missing = probe()

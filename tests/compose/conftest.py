@@ -114,7 +114,7 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         patch.setenv("FLOW360_ENGINE", "docker")
         patch.setenv("FLOW360_COMPOSE_PROJECT", f"flow360-test-{os.getpid()}")
         # Beside a learner's stack and beside the native one of the tests.
-        lines = [port_lines(settings.PORTS, 11000, set())]
+        lines = [port_lines("compose")]
         (folder / ".env").touch(mode=0o600)
         # A learner's own user, which no image knows by name.
         lines += [f"FLOW360_DATA={settings.GENERATED}\n", f"FLOW360_UID={os.geteuid() or 12345}\n"]

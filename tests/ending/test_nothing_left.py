@@ -8,7 +8,13 @@ import pytest
 
 from flow360.stack.model import model
 
+SERVICES = ()  # it stops them all
 PORTS = [(service.name, port) for service in model().services.values() for port in service.ports]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def down(stack) -> None:
+    stack.down()
 
 
 def test_supervisord_is_gone(stack):

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from flow360.waiting import patient
+
 SEED = 360
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -25,7 +27,8 @@ def report(fault: str, **counts: Any) -> None:
 
 
 def until(condition: Callable[[], Any], what: str, deadline: float = 60.0, pause: float = 0.05) -> Any:
-    """Wait until a condition holds; its value."""
+    """Wait until a condition holds; its value. The deadline is an idle machine's (see `patient`)."""
+    deadline = patient(deadline)
     end = time.monotonic() + deadline
     while True:
         value = condition()

@@ -19,6 +19,7 @@ from flow360.errors import FlowError
 from flow360.orchestration import pipelines
 from tests.faults.support import kill, ready, recovered, report, until
 
+SERVICES = ("03",)
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HOURS = [f"2026-05-07T{hour:02}:00Z" for hour in range(8, 16)]
 

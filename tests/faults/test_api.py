@@ -11,6 +11,8 @@ from flow360.primeur.records import outward
 from flow360.primeur.snapshot import seed_table
 from tests.faults.support import report
 
+SERVICES = ("market-api",)
+
 WORST = {"errors": 0.25, "slow": 0.1, "trickle": 0.1, "delay": 1.0, "rate": 20.0, "burst": 10}
 PATIENCE = 0.5  # seconds for one answer: less than a slow or trickling one takes
 

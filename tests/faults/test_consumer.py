@@ -14,6 +14,7 @@ from flow360.ingestion.patterns import consume_with_dead_letters, decode_json
 from flow360.ingestion.topics import read_all
 from tests.faults.support import child, line, report
 
+SERVICES = ("kafka", "postgres-dwh")
 ORDERS = 1000
 
 # Reads in batches, writes each batch to both tables, and (the first one) waits to be killed before its commit.

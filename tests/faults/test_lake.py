@@ -16,8 +16,10 @@ import pytest
 
 from flow360 import clients, lesson
 from flow360.errors import FlowError
+from flow360.waiting import patient
 from tests.faults.support import SEED, kill, ready, report, until
 
+SERVICES = ("replication", "hive-server")
 FOLDER = "/fault"
 MOST = 30.0  # seconds until a person is told that something is gone
 
@@ -79,7 +81,7 @@ def told(call: Callable[[], object], *words: str) -> tuple[str, float]:
     with pytest.raises(FlowError) as caught:
         call()
     seconds = time.monotonic() - start
-    assert seconds < MOST, f"{seconds:.0f} s until: {caught.value.message}"
+    assert seconds < patient(MOST), f"{seconds:.0f} s until: {caught.value.message}"
     assert len(caught.value.message.splitlines()) == 1
     for word in words:
         assert word in caught.value.message
@@ -151,12 +153,14 @@ def test_a_block_is_overwritten_on_one_disk(stack, lake):
     holder = lake().blocks(path)["on"].iat[0].split(", ")[0]
     victim = next((stack.host.programs.data(stack.model[holder]) / "blocks").rglob(f"blk_{block}"))
     victim.write_bytes(bytes(len(data)))
-    spoilt = sum(copy != data for copy in on_disk())
+    copies, spoilt = len(on_disk()), sum(copy != data for copy in on_disk())
     seen, start = {"reads": 0, "wrong_bytes_read": 0}, time.monotonic()
     until(again, "two good copies again", 120, pause=0.3)
     healing = time.monotonic() - start
     corrupt = bool(re.search(r"CORRUPT|Corrupt blocks:\s+[1-9]", lesson.hdfs("fsck", FOLDER)))
-    report("25 block overwritten with zeros", copies=2, spoilt=spoilt, **seen, replaced=healing, corrupt_after=corrupt)
+    report(
+        "25 block overwritten with zeros", copies=copies, spoilt=spoilt, **seen, replaced=healing, corrupt_after=corrupt
+    )
     assert spoilt == 1
     assert seen["wrong_bytes_read"] == 0
     assert not corrupt
@@ -181,10 +185,12 @@ def test_a_folder_is_full(lake):
     changed = sum(lake().cat_file(path) != data for path, data in kept.items())
     lake().set_quota(f"{FOLDER}/small")
     lake().write(f"{FOLDER}/small/after.bin", content(99), replication=3, block_size=262_144)
-    report("25 full quota", files=8, kept=len(kept), refused=refused, kept_files_changed=changed, after_raising=1)
+    there = len(lake().ls(f"{FOLDER}/small", detail=False))
+    report("25 full quota", tried=len(kept) + refused, kept=len(kept), refused=refused, kept_files_changed=changed,
+           files_after_raising=there)  # fmt: skip
     assert len(kept) > 0
     assert refused > 0
-    assert len(kept) + refused == 8
+    assert there == len(kept) + 1
     assert changed == 0
 
 

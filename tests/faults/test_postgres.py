@@ -16,6 +16,8 @@ from flow360 import clients
 from flow360.errors import FlowError
 from tests.faults.support import SEED, kill, recovered, report, until
 
+SERVICES = ("postgres-dwh",)
+
 ACCOUNTS, OPENING, TRANSFERS, THREADS = 20, 1000, 1000, 8
 
 

@@ -27,9 +27,11 @@ from flow360.checks.verdict import NotYet
 from flow360.course.notebooks import read
 from flow360.processing.spark import rest, watch
 from flow360.settings import GENERATED, ROOT
+from tests.environment import FULL
 from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
-POINTS = 5  # a driver takes some 15 to 25 seconds to be back at work on two slow cores: five kills, not ten
+SERVICES = ("spark-connect", "spark-worker", "kafka")
+POINTS = 10 if FULL else 3  # a driver takes some 15 to 25 seconds to be back at work on two slow cores
 ROWS = 12_000
 
 
@@ -279,7 +281,7 @@ def test_corrupt_parquet_is_named_and_nothing_is_half_written(spark, folder):
     for number in range(6):
         pq.write_table(pa.table({"id": range(number * 1000, number * 1000 + 1000)}), source / f"part-{number}.parquet")
     whole = (source / "part-2.parquet").read_bytes()
-    outcomes = {}
+    outcomes, half_written = {}, 0
     for name, content in {
         "truncated": whole[: len(whole) // 2],
         "zeros": whole[:100] + b"\0" * 400 + whole[500:],
@@ -289,8 +291,7 @@ def test_corrupt_parquet_is_named_and_nothing_is_half_written(spark, folder):
         with pytest.raises(PySparkException) as caught:
             spark.read.schema("id long").parquet(str(source)).write.parquet(str(out))
         outcomes[name] = "part-2.parquet" in str(caught.value)
-        assert not (out / "_SUCCESS").exists()
-        assert not list(out.glob("*.parquet")), "a failed write left files that count"
+        half_written += len([*out.glob("_SUCCESS"), *out.glob("*.parquet")])
     (source / "part-2.parquet").write_bytes(whole[: len(whole) // 2])
     spark.conf.set("spark.sql.files.ignoreCorruptFiles", "true")
     try:
@@ -301,10 +302,11 @@ def test_corrupt_parquet_is_named_and_nothing_is_half_written(spark, folder):
         "14 corrupt Parquet among 6 files",
         corrupt=len(outcomes),
         named=sum(outcomes.values()),
-        half_written=0,
+        half_written=half_written,
         rows_lost_in_silence_with_ignoreCorruptFiles=6000 - silent,
     )
     assert all(outcomes.values())
+    assert half_written == 0, "a failed write left files that count"
     assert silent == 5000
 
 

@@ -11,11 +11,14 @@ import pytest
 
 from flow360.processing import streams
 from flow360.processing.streams import topics
+from tests.environment import FULL
 from tests.faults.support import SEED, report, until
+
+SERVICES = ("kafka",)
 
 RECORDS = 20_000
 KEYS = 97
-KILLS = 4
+KILLS = 10 if FULL else 3
 
 
 def counting(prefix: str):

@@ -18,20 +18,12 @@ import pytest
 from flow360.errors import Exit
 from flow360.settings import PORTS, settings
 from flow360.stack.native.supervise import Supervisor
+from flow360.waiting import patient
+from tests.environment import ports
 from tests.faults.support import ROOT, report, until
 
+SERVICES = ("postgres-dwh", "zookeeper", "mosquitto")
 Run = Callable[..., subprocess.CompletedProcess]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class Course:
@@ -39,7 +31,7 @@ class Course:
 
     def __init__(self, folder: Path) -> None:
         self.state = folder / "state"
-        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.ports = dict(zip(PORTS, ports("test_up", len(PORTS)), strict=True))
         env = folder / "course.env"
         env.write_text("".join(f"{name}={port}\n" for name, port in self.ports.items()), "utf-8")
         self.environment = os.environ | {
@@ -53,12 +45,18 @@ class Course:
         """`flow360 WORDS`, as a learner would type it."""
         command = [*before, sys.executable, "-m", "flow360.cli", *words]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=150, cwd=ROOT, env=self.environment | environment
+            command, capture_output=True, text=True, timeout=patient(150), cwd=ROOT, env=self.environment | environment
         )
 
     @property
     def supervisor(self) -> Supervisor:
         return Supervisor(self.state)
+
+    def counts(self, done: subprocess.CompletedProcess) -> dict[str, int]:
+        """How it ended, how many lines it said of it, and how many processes run now, the supervisor among them."""
+        running = [self.supervisor.daemon()] if self.supervisor.alive() else self.supervisor.orphans()
+        family = [one for process in running for one in (process, *process.children(recursive=True))]
+        return {"exit": done.returncode, "lines": len(done.stderr.strip().splitlines()), "running": len(family)}
 
     def refused(self, done: subprocess.CompletedProcess, code: Exit, *words: str) -> str:
         """`up` said one line with these words, left with this code, and started nothing."""
@@ -95,7 +93,7 @@ def test_a_port_is_taken(course):
         done = course.run("up", "postgres-dwh")
     said = course.refused(done, Exit.PORT, f"port {port} of postgres-dwh is taken by", f"(pid {os.getpid()})")
     assert "POSTGRES_DWH_PORT" in said
-    report("9 up, port taken", exit=done.returncode, lines=1, started=0)
+    report("9 up, port taken", **course.counts(done))
 
 
 @contextmanager
@@ -121,7 +119,7 @@ def test_no_room_on_the_disk(course, full):
                     file.flush()
         done = course.run("up", "postgres-dwh", FLOW360_STATE=str(disk / "state"))
         course.refused(done, Exit.DISK, "free some", "FLOW360_STATE")
-    report(f"9 up, disk {'full' if full else 'too small'}", exit=done.returncode, lines=1, started=0)
+    report(f"9 up, disk {'full' if full else 'too small'}", **course.counts(done))
 
 
 @pytest.mark.parametrize("service", ["zookeeper", "mosquitto"])
@@ -135,7 +133,7 @@ def test_no_network_while_something_must_be_fetched(course, tmp_path, service):
     done = course.run("up", service, before=unshare, FLOW360_CACHE=str(tmp_path / "empty"))
     what = "jars" if service == "zookeeper" else "the packages of mosquitto"
     course.refused(done, Exit.NETWORK, "no network", what, "connect once")
-    report(f"9 up, no network ({service})", exit=done.returncode, lines=1, started=0)
+    report(f"9 up, no network ({service})", **course.counts(done))
 
 
 def test_no_network_when_everything_is_here(course):
@@ -162,7 +160,7 @@ def test_a_stale_pid_file(course, pid):
     assert psutil.pid_exists(os.getpid()), "whoever has that number was left alone"
     assert course.supervisor.alive()
     assert "nothing left over" in course.run("doctor", "zookeeper").stdout
-    report(f"9 up, stale pid file ({pid})", exit=done.returncode, running=1)
+    report(f"9 up, stale pid file ({pid})", **course.counts(done))
 
 
 QUERY = """
@@ -199,7 +197,7 @@ def test_a_killed_supervisor(course):
     kept = subprocess.run(
         [sys.executable, "-c", QUERY], env=course.environment, cwd=ROOT, capture_output=True, text=True
     ).stdout
-    report("9 up, supervisor killed", orphans=orphans, exit=done.returncode, rows=100, lost=100 - int(kept))
+    report("9 up, supervisor killed", orphans=orphans, exit=done.returncode, rows=int(rows), lost=int(rows) - int(kept))
     assert kept.strip() == "100"
     assert not set(before.values()) & set(after.values())
 
@@ -214,4 +212,4 @@ def test_down_after_a_killed_supervisor_leaves_nothing(course):
     assert done.returncode == Exit.OK
     assert "zookeeper        stopped left over by a killed run" in done.stdout
     assert course.supervisor.orphans() == []
-    report("9 down, supervisor killed", exit=done.returncode, left=0)
+    report("9 down, supervisor killed", **course.counts(done))

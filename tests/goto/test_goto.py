@@ -15,6 +15,8 @@ from flow360 import clients
 from flow360.settings import settings
 from tests.environment import ROOT
 
+SERVICES = ()  # it stops them all, and starts its own
+
 pytestmark = pytest.mark.timeout(600)
 
 

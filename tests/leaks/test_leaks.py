@@ -16,6 +16,8 @@ from flow360.settings import SECRETS, settings
 from tests.environment import BUILD, ROOT
 from tests.faults.support import report
 
+SERVICES = ("postgres-dwh", "jupyterlab")
+
 # What looks like a secret and is none: (kind, value) with the reason.
 INNOCENT = {
     ("Hex High Entropy String", r"[0-9a-f]{16}"): "half a SHA-256 of a generated file or a golden table",

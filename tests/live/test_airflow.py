@@ -17,6 +17,7 @@ from flow360.orchestration import pipelines
 from flow360.settings import SECRETS, settings
 from tests.live.listeners import listeners
 
+SERVICES = ("03", "datanode", "hive-server", "prometheus", "pushgateway")
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEAD = "from airflow.sdk import dag\n\n@dag()\n"
 PIPELINES = ("hourly_ingestion", "store_sales", "backfill_deliveries", "nightly_quality")

@@ -15,6 +15,8 @@ from flow360.errors import FlowError
 from flow360.ingestion import topics, trial
 from flow360.ingestion.patterns import merge_by_copy
 
+SERVICES = ("02",)
+
 TABLE = "staging.test_delivery"
 
 

@@ -9,6 +9,8 @@ from flow360 import clients, lesson
 from flow360.errors import FlowError
 from flow360.settings import settings
 
+SERVICES = ("prometheus", "datanode", "spark-worker", "spark-connect")
+
 TELLS = {
     "namenode": "fs_namesystem_num_live_data_nodes >= 1",
     "datanode": "datanode_blocks_written >= 0",

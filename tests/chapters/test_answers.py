@@ -12,7 +12,7 @@ from flow360.checks.verdict import NotYet
 from flow360.course.registry import Chapter
 from flow360.settings import settings
 from tests.answers import Answer, answers_of, module_of
-from tests.lanes import under_test
+from tests.bundles import under_test
 
 
 def cases() -> list:

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from flow360.course import run
-from tests.lanes import under_test
+from tests.bundles import under_test
 from tests.environment import BUILD, ROOT
 
 CHAPTERS = under_test()
