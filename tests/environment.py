@@ -50,7 +50,7 @@ def slowness() -> float:
     start = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(compress, range(2)))
-    return min(max(1.0, (time.monotonic() - start) / IDLE_SECONDS), 8.0)
+    return min(max(1.0, (time.monotonic() - start) / IDLE_SECONDS), 4.0)
 
 
 # --- where ------------------------------------------------------------------------------------------------------------

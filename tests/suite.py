@@ -1,7 +1,7 @@
 """Everything that `./scripts/test` proves, with what took the time.
 
     ./scripts/test                      each lesson, lab, answer and fault once
-    ./scripts/test --full               second runs of the lessons, more kills, longer curves, a random order
+    ./scripts/test --full               second runs of the lessons, ten kills instead of three, a random order
     ./scripts/test --only lint --only unit      kinds (unit, chapters, lessons, labs, answers, live, faults, …)
     ./scripts/test --only faults/spark  one bundle
     ./scripts/test --chapter 02         one chapter
@@ -250,7 +250,9 @@ class Queue:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./scripts/test", description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="also second runs, more kills, longer curves")
+    parser.add_argument(
+        "--full", action="store_true", help="also second runs of the lessons, more kills, a random order"
+    )
     parser.add_argument("--only", action="append", default=[], help="a kind or a bundle (may be given again)")
     parser.add_argument("--chapter", default="", help="one chapter: 02")
     parser.add_argument("--order", type=_order, help="random, or the seed that such a run has printed")
@@ -304,7 +306,7 @@ def _wanted(only: list[str], chapter: str, parser: argparse.ArgumentParser) -> t
     known = {*bundles.PARTS, *(name for one in (*every, *AFTER) for name in (one.name, one.kind))}
     if unknown := sorted(set(only) - known):
         parser.error(f"--only {unknown[0]}: there are {', '.join(sorted(known))}")
-    if any(one.kind not in ("lint", "unit") for one in queue):
+    if any(one.kind not in ("lint", "unit", "compose") for one in (*queue, *after)):
         after = [one for one in AFTER if one in after or one.name == "ending"]  # whoever starts services stops them
     return queue, after
 

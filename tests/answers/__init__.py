@@ -17,9 +17,9 @@ right reason.
         def fetch_all(session): ...
         return fetch_all
 
-Each exercise has one right answer at least and two near misses. `tests/live/test_answers.py` runs them against the live
-services (`-k paged_client` for one exercise); a `reset(exercise)` function in the module, if there is one, runs before
-each answer and takes away what the one before left in the services.
+Each exercise has one right answer at least and two near misses. `tests/chapters/test_answers.py` runs them against the
+live services (`-k paged_client` for one exercise); a `reset(exercise)` function in the module, if there is one, runs
+before each answer (and, with "", after the last one) and takes away what the one before left in the services.
 """
 
 from __future__ import annotations

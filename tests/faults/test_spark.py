@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,23 @@ def executors(stack: Any) -> list[psutil.Process]:
     return [child for child in worker.children() if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())]
 
 
+def long_sum(session: Any) -> Any:
+    """24 tasks, which keep both cores busy for some seconds."""
+    return session.range(0, 600_000_000, 1, 24).select(F.sum(F.pmod(F.xxhash64("id"), F.lit(1000))).alias("x"))
+
+
+@cache
+def undisturbed(session: Any) -> int:
+    """What comes out when nobody is killed; the same for each victim."""
+    return long_sum(session).first()[0]
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("victim", ["executor", "spark-worker"])
 def test_killed_in_the_middle_of_a_job(stack, spark, victim):
     """Fault 13: the lost tasks are computed again from their lineage; the result is exact."""
-    work = spark.range(0, 600_000_000, 1, 24).select(F.sum(F.pmod(F.xxhash64("id"), F.lit(1000))).alias("x"))
-    expected = work.first()[0]
+    work = long_sum(spark)
+    expected = undisturbed(spark)
     result: list[int] = []
 
     def busy() -> bool:
