@@ -42,6 +42,7 @@ class Answer:
     kind: str
     make: Make
     says: str | None = None
+    solved: bool = False  # the solved lab says the same
 
     def arguments(self) -> tuple[Any, ...]:
         """What the check is called with."""
@@ -52,9 +53,9 @@ class Answer:
 _ANSWERS: dict[str, list[Answer]] = {}
 
 
-def right(exercise: str) -> Callable[[Make], Make]:
-    """Register a right answer of the exercise."""
-    return _register(exercise, "right", None)
+def right(exercise: str, *, solved: bool = False) -> Callable[[Make], Make]:
+    """Register a right answer of the exercise; with `solved`, one that the solved lab proves already."""
+    return _register(exercise, "right", None, solved)
 
 
 def near_miss(exercise: str, *, says: str) -> Callable[[Make], Make]:
@@ -64,9 +65,9 @@ def near_miss(exercise: str, *, says: str) -> Callable[[Make], Make]:
     return _register(exercise, "near-miss", says)
 
 
-def _register(exercise: str, kind: str, says: str | None) -> Callable[[Make], Make]:
+def _register(exercise: str, kind: str, says: str | None, solved: bool = False) -> Callable[[Make], Make]:
     def keep(make: Make) -> Make:
-        _ANSWERS.setdefault(make.__module__, []).append(Answer(exercise, kind, make, says))
+        _ANSWERS.setdefault(make.__module__, []).append(Answer(exercise, kind, make, says, solved))
         return make
 
     return keep

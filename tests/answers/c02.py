@@ -15,7 +15,7 @@ from tests.answers import near_miss, right
 # --- keyed_producer ---------------------------------------------------------------------------------------------------
 
 
-@right("keyed_producer")
+@right("keyed_producer", solved=True)
 def van_is_the_key():
     def send_readings(topic, readings):
         with producer(acks="all") as out:
@@ -104,7 +104,7 @@ def python_text_instead_of_json():
 INSERT = "insert into {} (order_id, total_eur) values (%(order_id)s, %(total_eur)s)"
 
 
-@right("safe_group")
+@right("safe_group", solved=True)
 def commit_after_the_database():
     def take_orders(topic, group, table):
         reader = consumer(topic, group_id=group, enable_auto_commit=False, session_timeout_ms=6000)
@@ -234,7 +234,7 @@ def as_it_came(out, dead_topic, record, error):
     out.send(dead_topic, record.value, record.key, headers=headers)
 
 
-@right("dead_letters")
+@right("dead_letters", solved=True)
 def bytes_cause_and_place():
     return sorter(lambda record: decode_json(record, FIELDS), as_it_came)
 
@@ -299,7 +299,7 @@ MERGE = """insert into staging.lab02_load values (%(order_id)s, %(status)s, %(to
            on conflict (order_id) do update set status = excluded.status, total_eur = excluded.total_eur"""
 
 
-@right("idempotent_load")
+@right("idempotent_load", solved=True)
 def copy_and_merge():
     def load_orders(path):
         with postgres() as db, db.cursor() as cursor:
@@ -406,7 +406,7 @@ def committed(group, topic):
         return {p.partition: at.offset for p, at in admin.list_group_offsets(group)[group].items() if p.topic == topic}
 
 
-@right("lag_by_hand")
+@right("lag_by_hand", solved=True)
 def end_less_committed():
     def lag_of(group, topic):
         done = committed(group, topic)

@@ -44,7 +44,7 @@ def reset(exercise: str) -> None:
 SCHEDULE = 'CronDataIntervalTimetable("0 0 * * *", timezone="Europe/Paris")'
 
 
-@right("first_dag")
+@right("first_dag", solved=True)
 def as_in_the_solution():
     write("given-load")
     return write("first-dag")
@@ -93,7 +93,7 @@ def a_name_that_does_not_exist():
 DELETE = '        warehouse.execute(f"delete from staging.lab_reviews {WITHIN}", (start, end))\n'
 
 
-@right("idempotent_load")
+@right("idempotent_load", solved=True)
 def delete_the_interval_and_insert():
     return write("idempotent")
 
@@ -145,7 +145,7 @@ def five(first: str, last: str, wait: bool = True) -> int:
     return backfill
 
 
-@right("backfill_five_days")
+@right("backfill_five_days", solved=True)
 def from_midnight_in_paris():
     return five("2026-05-03T22:00Z", "2026-05-07T22:00Z")
 
@@ -174,7 +174,7 @@ def without_waiting():
 # --- 4 ----------------------------------------------------------------------------------------------------------------
 
 
-@right("quality_branch")
+@right("quality_branch", solved=True)
 def a_limit_of_the_run():
     return write("branch")
 
@@ -208,7 +208,7 @@ def history(order: str) -> str:
     return lesson.sql(query, db="airflow").iat[0, 0]
 
 
-@right("slow_task")
+@right("slow_task", solved=True)
 def the_highest_median():
     return history("percentile_cont(0.5) within group (order by extract(epoch from end_date - start_date))")
 

@@ -49,7 +49,7 @@ def to_celsius(reading):
     return round((reading["value"] - 32) / 1.8, 2) if reading["unit"] == "F" else reading["value"]
 
 
-@right("clean_celsius")
+@right("clean_celsius", solved=True)
 def filter_then_convert():
     return clean(has_value, to_celsius)
 
@@ -123,7 +123,7 @@ def minutes(number):
     return ks().Duration.ofMinutes(number)
 
 
-@right("average_per_van")
+@right("average_per_van", solved=True)
 def five_minutes_and_grace():
     return average(ks().TimeWindows.ofSizeAndGrace(minutes(5), minutes(15)))
 
@@ -176,7 +176,7 @@ def fields(tour):
     return {"route_id": (tour or {}).get("route_id"), "city": (tour or {}).get("city")}
 
 
-@right("on_tour")
+@right("on_tour", solved=True)
 def left_join():
     return with_tour("leftJoin", fields)
 
@@ -213,7 +213,7 @@ def count(windows, final=True):
     return topology
 
 
-@right("final_count")
+@right("final_count", solved=True)
 def suppressed():
     return count(ks().TimeWindows.ofSizeAndGrace(minutes(10), minutes(5)))
 
@@ -249,7 +249,7 @@ def in_a_row(van, reading, state):
     return {"warm": state["warm"] + 1 if reading["celsius"] > 8.0 else 0}
 
 
-@right("door_alarm")
+@right("door_alarm", solved=True)
 def counted_in_the_store():
     return streams.run(door(in_a_row, lambda s: s["warm"] == 3), "lab-04a")
 

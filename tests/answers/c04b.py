@@ -26,7 +26,7 @@ def by_category(joined: Any) -> Any:
     return joined.groupBy("category").agg(F.sum("line_total_eur").alias("euros"))
 
 
-@right("fewer_shuffles")
+@right("fewer_shuffles", solved=True)
 def broadcast():
     F = functions()
     return by_category(check.read("order_lines").join(F.broadcast(check.read("products")), "product_id"))
@@ -184,7 +184,7 @@ def known() -> dict[str, Any]:
     }
 
 
-@right("late_model")
+@right("late_model", solved=True)
 def rain_items_and_slot():
     return trained(known())
 

@@ -68,7 +68,7 @@ def write_small() -> None:
 # --- land_day ---------------------------------------------------------------------------------------------------------
 
 
-@right("land_day")
+@right("land_day", solved=True)
 def bytes_as_they_came():
     lake().write(LANDED, SOURCE.read_bytes(), replication=3)
     return LANDED
@@ -124,7 +124,7 @@ def make_table(
     return int(lesson.sql("select count(*) from lab.orders", db="lake").iat[0, 0])
 
 
-@right("external_table")
+@right("external_table", solved=True)
 def external_and_announced():
     return make_table()
 
@@ -160,7 +160,7 @@ def days_in_utc():
 # --- pruned_query -----------------------------------------------------------------------------------------------------
 
 
-@right("pruned_query")
+@right("pruned_query", solved=True)
 def by_the_folder():
     return "select sum(total_eur) from lab.orders where day = '2026-05-07'"
 
@@ -202,7 +202,7 @@ def nothing_done():
     return int(lake().info(PRICES)["replication"])
 
 
-@right("repair_file")
+@right("repair_file", solved=True)
 def the_machine_is_back():
     lesson.start("datanode-3")
     lesson.wait_for(lambda: lake().blocks(PRICES)["copies"].min() == 3, 60, "the third copy")
@@ -216,7 +216,7 @@ def small_rows() -> pa.Table:
     return ds.dataset(SMALL, filesystem=lake()).to_table()
 
 
-@right("compact_files")
+@right("compact_files", solved=True)
 def one_file():
     pq.write_table(small_rows(), f"{COMPACT}/part-0.parquet", filesystem=lake())
     return COMPACT

@@ -53,7 +53,7 @@ def registry_of(kind=Counter, name: str = "lab06_orders", labels=("channel",), r
     return registry
 
 
-@right("own_metric")
+@right("own_metric", solved=True)
 def counted_and_pushed():
     return registry_of()
 
@@ -105,7 +105,7 @@ def the_first_page_only():
     return registry_of(rows=orders().head(100))
 
 
-@right("slow_routes")
+@right("slow_routes", solved=True)
 def rate_sum_quantile():
     return f"histogram_quantile(0.95, sum by (le, route) (rate({BUCKETS}[1m])))"
 
@@ -156,7 +156,7 @@ groups:
 LAG = 'kafka_consumergroup_lag{consumergroup="lab06-billing"}'
 
 
-@right("backlog_alert")
+@right("backlog_alert", solved=True)
 def the_sum_of_the_group():
     return rule(f"sum by (consumergroup) ({LAG}) > 500")
 
@@ -209,7 +209,7 @@ def panel(expr: str, unit: str = "percentunit", legend: str = "{{route}}", kind:
     }
 
 
-@right("error_panel")
+@right("error_panel", solved=True)
 def share_by_route():
     return panel(f"{ERRORS} / {ANSWERS}")
 
