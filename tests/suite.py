@@ -1,7 +1,7 @@
 """Everything that `./scripts/test` proves, with what took the time.
 
     ./scripts/test                      each lesson, lab, answer and fault once
-    ./scripts/test --full               second runs of the lessons, ten kills instead of three, a random order
+    ./scripts/test --full               second runs of the lessons (04b with a longer curve), ten kills, a random order
     ./scripts/test --only lint --only unit      kinds (unit, chapters, lessons, labs, answers, live, faults, …)
     ./scripts/test --only faults/spark  one bundle
     ./scripts/test --chapter 02         one chapter
