@@ -136,8 +136,7 @@ def staging_model(payments: Any) -> None:
     """View lab.lab_stg_payments: the source's rows, renamed, with a signed amount and the day in Paris."""
     model = "lab_stg_payments"
     _built("payments", payments, model)
-    document = dbt.manifest(lab=True)
-    parents = document["parent_map"][f"model.primeur.{model}"]
+    parents = dbt.manifest(lab=True, built=True)["parent_map"][f"model.primeur.{model}"]
     if parents != ["source.primeur.primeur.payments"]:
         shown = ", ".join(p.rpartition(".")[2] for p in parents) or "nothing"
         raise NotYet(f"payments: expected source('primeur', 'payments') as its only parent, found {shown}")
@@ -159,7 +158,8 @@ def fact_at_grain(product_days: Any) -> None:
     """Table lab.lab_fct_product_days: one row for each product and day (Paris), without cancelled orders."""
     model = "lab_fct_product_days"
     _built("product_days", product_days, model)
-    parents = [parent.rpartition(".")[2] for parent in dbt.manifest(lab=True)["parent_map"][f"model.primeur.{model}"]]
+    document = dbt.manifest(lab=True, built=True)
+    parents = [parent.rpartition(".")[2] for parent in document["parent_map"][f"model.primeur.{model}"]]
     if not parents or not all(parent.startswith("stg_") for parent in parents):
         shown = ", ".join(parents) or "nothing"
         raise NotYet(f"product_days: expected staging models of the project as its parents, found {shown}")

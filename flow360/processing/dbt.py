@@ -253,9 +253,13 @@ def drop_sandbox() -> None:
 # --- What dbt knows of the project ------------------------------------------------------------------------------------
 
 
-def manifest(target: str = "prod", channel: str = "primeur", lab: bool = False) -> dict[str, Any]:
-    """dbt's manifest, of the project as it stands now: nodes, sources, exposures, parent_map …"""
-    _invoke(["parse"], target, channel, lab)
+def manifest(target: str = "prod", channel: str = "primeur", lab: bool = False, built: bool = False) -> dict[str, Any]:
+    """dbt's manifest, of the project as it stands now: nodes, sources, exposures, parent_map …
+
+    With `built`, the one that the last build left: whoever has just built need not parse all of it once more.
+    """
+    if not built:
+        _invoke(["parse"], target, channel, lab)
     return json.loads((target_dir(target, channel, lab) / "manifest.json").read_text("utf-8"))
 
 
