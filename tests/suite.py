@@ -160,8 +160,9 @@ class Lane:
         return result
 
     def _stop_all_but(self, needed: frozenset[str], result: Result) -> None:
-        if idle := [name for name in model().services if name in self.running - needed]:
-            status = self._program(result, [BIN / "flow360", "down", "--engine", "native", *idle], {}, 300, show=False)
+        idle = [name for name in model().services if name not in needed]
+        if idle and (Path(self.environment["FLOW360_STATE"]) / "run").exists():
+            status = self._program(result, [BIN / "flow360", "down", "--engine", "native", *idle], {}, 300)
             if status:
                 result.fail(f"flow360 down {' '.join(idle)}: exit status {status}")
         self.running = needed
@@ -185,9 +186,7 @@ class Lane:
         if not (status in (0, 1) or ran_none) or not cases:
             result.fail(f"pytest exit status {status}, {cases} tests")
 
-    def _program(
-        self, result: Result, argv: list[str | Path], own: dict[str, str], limit: float, show: bool = True
-    ) -> int | None:
+    def _program(self, result: Result, argv: list[str | Path], own: dict[str, str], limit: float) -> int | None:
         """A program's exit status, its lines shown as they come; None when it was ended at its time limit."""
         with PROGRAMS.started(argv, self.environment | own) as process:
             late = threading.Event()
@@ -195,8 +194,7 @@ class Lane:
             timer.start()
             try:
                 for line in process.stdout:
-                    if show:
-                        result.say(line.rstrip("\n"))
+                    result.say(line.rstrip("\n"))
                 status = process.wait()
             finally:
                 timer.cancel()
