@@ -18,7 +18,7 @@ COMMANDS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "shellcheck": ["shellcheck", *SCRIPTS],
     "hadolint": ["hadolint", *sorted((ROOT / "stack" / "images").glob("*Dockerfile*"))],
-    "labs": ["flow360", "labs", "--check"],
+    "generated": ["flow360", "generate", "--check"],
 }
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
