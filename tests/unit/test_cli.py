@@ -196,7 +196,7 @@ def test_a_disk_that_refuses_is_one_line(monkeypatch, number, code, fix):
 
 def test_a_bad_port_in_env_is_one_line(tmp_path):
     (tmp_path / ".env").write_text("KAFKA_PORT=ninety\n")
-    assert "KAFKA_PORT" in one_line(flow360_("status"), Exit.USAGE)
+    assert "KAFKA_PORT" in one_line(flow360_("status"), Exit.FAILED)
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
