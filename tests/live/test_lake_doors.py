@@ -168,6 +168,14 @@ def test_the_pages_of_hdfs_do_not_tell_the_secret(lake, page):
         assert settings().lake_secret not in answer.text
 
 
+@pytest.mark.parametrize("name", ["namenode", "datanode"])
+def test_the_logs_of_hdfs_do_not_tell_the_secret(stack, lake, name):
+    written = stack.host.programs.log(stack.model[name]).read_text("utf-8", "replace")
+    _, started, since = written.rpartition("STARTUP_MSG: Starting ")
+    assert started
+    assert settings().lake_secret not in since
+
+
 @pytest.mark.parametrize("name", ["cre\u0300me.txt", "crème.txt", "a+b %41;#ä&?.txt", "日本.bin"])
 def test_a_file_is_found_under_the_name_that_it_was_given(lake, name):
     """An accent of its own, as macOS writes it, is another name than the letter with the accent in it."""
