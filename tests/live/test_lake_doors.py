@@ -176,6 +176,12 @@ def test_the_logs_of_hdfs_do_not_tell_the_secret(stack, lake, name):
     assert settings().lake_secret not in since
 
 
+@pytest.mark.parametrize("name", ["namenode", "datanode"])
+def test_temporary_files_stay_in_the_folder_of_the_service(stack, lake, name):
+    """In /tmp, where Jetty unpacks its pages, each start would leave one more folder behind."""
+    assert list(stack.host.programs.tmp(stack.model[name]).glob("jetty-*"))
+
+
 @pytest.mark.parametrize("name", ["cre\u0300me.txt", "crème.txt", "a+b %41;#ä&?.txt", "日本.bin"])
 def test_a_file_is_found_under_the_name_that_it_was_given(lake, name):
     """An accent of its own, as macOS writes it, is another name than the letter with the accent in it."""
