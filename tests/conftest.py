@@ -21,14 +21,15 @@ def stack() -> Iterator:
 
 @pytest.fixture
 def started(stack, request) -> Callable[..., None]:
-    """`started("kafka", …)`: these services are up and answer. They must be among the file's SERVICES."""
+    """`started("kafka", …)`: these services (or a profile's) are up and answer. The file's SERVICES must name them."""
     from flow360.course.services import resolve
 
     declared = set(stack.model.closure(resolve(request.module.SERVICES)))
 
     def start(*names: str) -> None:
-        missing = set(stack.model.closure(names)) - declared
+        wanted = resolve(names)
+        missing = set(stack.model.closure(wanted)) - declared
         assert not missing, f"{request.module.__name__}: SERVICES does not name {', '.join(sorted(missing))}"
-        stack.up(names)
+        stack.up(wanted)
 
     return start
