@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import psutil
 import pytest
 
+from tests.environment import FULL
 from tests.faults.support import ready, report
 from tests.live.listeners import watched
 
-ROUNDS = int(os.environ.get("FLOW360_TEST_ROUNDS", 3))
+ROUNDS = 30 if FULL else 3
 GROUPS = (
     ("kafka", "spark-connect", "namenode"),
     ("zookeeper", "spark-master", "spark-worker", "datanode", "hive-metastore", "hive-server"),
 )
+
+SERVICES = tuple(name for group in GROUPS for name in group)
 
 
 def test_every_java_service_is_among_those_that_are_killed(stack):

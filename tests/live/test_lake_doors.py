@@ -19,6 +19,7 @@ from flow360.settings import ROOT, settings
 from flow360.stack.native import jars
 from tests.live.listeners import listeners
 
+SERVICES = ("datanode", "hive-server")
 FOLDER = "/doors"
 PAGE = {"Origin": "http://evil.example", "User-Agent": "Mozilla/5.0", "Content-Type": "text/plain"}
 

@@ -27,6 +27,7 @@ from flow360.processing.spark import rest
 from flow360.settings import GENERATED, settings
 from tests.live.listeners import listeners
 
+SERVICES = ("spark-connect", "spark-worker")
 PROGRAMS = ("spark-master", "spark-worker", "spark-connect")
 
 

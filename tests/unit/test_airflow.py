@@ -67,7 +67,8 @@ def test_natively_airflow_has_the_container_s_variables_with_this_machine_s_addr
     assert set(native) == set(docker) | ONLY_NATIVE
     for key, value in native.items():
         assert not re.search(r"/opt/|@[a-z]|://[a-z][\w-]*(:\d+)?(/|$)", value.replace(str(tmp_path), "")), key
-    assert native["AIRFLOW_CONN_LAKE"] == f"webhdfs://127.0.0.1:{settings().namenode_web_port}"
+    lake = f"webhdfs://primeur:{settings().lake_secret}@127.0.0.1:{settings().namenode_web_port}"
+    assert native["AIRFLOW_CONN_LAKE"] == lake
 
 
 def test_all_parts_share_their_keys_and_only_the_api_knows_the_password():

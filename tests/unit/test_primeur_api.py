@@ -300,7 +300,7 @@ def test_the_service_tells_a_client_what_it_was_answered(tmp_path: Path) -> None
 def test_the_service_knows_who_came_back_sooner_than_retry_after_said(tmp_path: Path) -> None:
     clock = Clock()
     chaos = Chaos(CALM.model_copy(update={"rate": 2, "burst": 1, "patience": 3}), clock)
-    with TestClient(server.create_app(tmp_path, chaos)) as client:
+    with TestClient(server.create_app(tmp_path, chaos), LOCAL) as client:
         assert [client.get("/stores").status_code for _ in range(2)] == [200, 429]
         for seconds, early in ((2.9, 1), (0.1, 1)):  # there is a token, but it was told to wait three seconds
             clock.now += seconds
