@@ -17,7 +17,7 @@ GROUPS = (
     ("zookeeper", "spark-master", "spark-worker", "datanode", "hive-metastore", "hive-server"),
 )
 
-SERVICES = tuple(name for group in GROUPS for name in group)
+SERVICES = ("kafka", "spark-connect", "spark-worker", "hive-server")
 
 
 def test_every_java_service_is_among_those_that_are_killed(stack):
