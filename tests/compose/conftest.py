@@ -75,7 +75,7 @@ def daemon() -> Iterator[str]:
             # That daemon has no bridge of its own.
             patch.setenv("FLOW360_BUILD_NETWORK", "host")
             # The old builder makes every stage in front of the wanted one: one build after the other finds them made.
-            patch.setattr("flow360.stack.images.PULLS", 1)
+            patch.setattr("flow360.stack.docker.images.PULLS", 1)
             standins.build()
             yield "standins"
     finally:
