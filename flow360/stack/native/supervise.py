@@ -1,13 +1,12 @@
 """The keeper of native processes: PyPI `supervisor`, its config file, its XML-RPC socket, and what a killed one left.
 
 Each program is a process group of its own, ended whole, with its log; supervisord restarts what dies. The socket has
-mode 0600 and a short path (a socket's path may have 107 characters).
+mode 0600.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import os
 import re
@@ -32,6 +31,7 @@ from flow360.settings import OURS, settings
 from flow360.stack import probes
 
 RESTART = 10  # seconds in which supervisord starts again what has crashed
+LONGEST = 98  # bytes in the path of a socket: 107, less what supervisord adds to it while it makes one
 ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
 
 
@@ -144,12 +144,26 @@ class Supervisor:
         self.run = state / "run"
         self.conf = self.run / "supervisord.conf"
         self.pidfile = self.run / "supervisord.pid"
-        mark = hashlib.sha256(str(state).encode()).hexdigest()[:10]
-        # Not below the state folder, whose path may be too long for a socket; and where every shell of this user finds
-        # it: variables such as XDG_RUNTIME_DIR differ between a desktop, `su` and cron.
-        base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108 - 0700, ours
-        self.folder = base / f"flow360-{os.geteuid()}-{mark}"
-        self.socket = self.folder / "supervisor.sock"
+
+    @property
+    def socket(self) -> Path:
+        """Where supervisord answers: in the state folder, which nobody else can enter.
+
+        Where that path is too long for a socket, in a folder whose name nobody can guess, and so make before us; it is
+        noted in the state folder, so that every shell of this user finds it.
+        """
+        place = self.run / "supervisor.sock"
+        if len(os.fsencode(place)) > LONGEST:
+            with contextlib.suppress(FileNotFoundError):
+                place = Path((self.run / "socket").read_text("utf-8")) / place.name
+        return place
+
+    def _make_room(self) -> None:
+        """Make the folder of the socket, where it is not the state folder."""
+        if len(os.fsencode(self.socket)) > LONGEST or not self.socket.parent.is_dir():
+            own = os.environ.get("XDG_RUNTIME_DIR", "")
+            folder = tempfile.mkdtemp(prefix="flow360-", dir=own if os.access(own, os.W_OK) else None)
+            write(self.run / "socket", folder, 0o600)
 
     # --- the daemon
 
@@ -163,14 +177,10 @@ class Supervisor:
     def ensure(self, programs: Iterable[Program]) -> None:
         """Run supervisord with (at least) these programs; running programs are left alone."""
         self.run.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        if self.folder.stat().st_uid != os.geteuid():
-            raise FlowError(f"{self.folder} belongs to somebody else: remove it", Exit.PERMISSION)
+        self._make_room()
         programs = list(programs)
         owner = str(self.state)
         running = self.alive()
-        if running and not self.conf.exists():
-            raise FlowError(f"{self.state} was removed while its services ran: flow360 down, then up", Exit.LEFTOVERS)
         if not running:
             for old in self.run.glob("*.program"):
                 old.unlink()
@@ -242,8 +252,9 @@ class Supervisor:
             _still_there([daemon], max(end - time.monotonic(), 1))
         _still_there(self.orphans(), 5)  # children of a program get its signal and may need a moment longer
         self.socket.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
+        if self.socket.parent != self.run:
+            with contextlib.suppress(OSError):
+                self.socket.parent.rmdir()
 
     def daemon(self) -> psutil.Process | None:
         """The supervisord of this state folder, whether it answers or not, told by its config file."""
