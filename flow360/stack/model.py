@@ -88,6 +88,8 @@ class Native:
     ready: Mapping[str, Any] | None = None
     ordinary_user: bool = False
     stop_seconds: int = 20
+    stop_signal: str = "TERM"
+    root_args: tuple[str, ...] = ()
     reset_with: tuple[str, ...] = ()
     tools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -255,7 +257,7 @@ def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any], versio
     if "config" in values:
         given = values["config"]
         values["config"] = tuple(Config(**one) for one in ([given] if isinstance(given, dict) else given))
-    for key in ("command", "args", "debian", "archives", "reset_with"):
+    for key in ("command", "args", "debian", "archives", "reset_with", "root_args"):
         if key in values:
             values[key] = tuple(values[key])
     values["what"] = _at(values["what"], versions)

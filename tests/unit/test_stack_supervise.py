@@ -20,8 +20,9 @@ from flow360.errors import FlowError
 from flow360.settings import settings
 from flow360.stack import probes
 from flow360.stack.memory import pss_mb
+from flow360.stack.model import model
 from flow360.stack.native import supervise
-from flow360.stack.native.supervise import MARK, Program, Supervisor, inherited
+from flow360.stack.native.supervise import MARK, STOP, Program, Supervisor, inherited
 
 # A child of a child: ending a program must end it too. Both wait to be signalled.
 FAMILY = "import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "
@@ -71,7 +72,7 @@ def test_awkward_variables_come_through(awkward):
 
     one = Program("x", ["/bin/true"], Path("/tmp"), Path("/tmp/x.log"), {"A": awkward, "B": "2"})
     got = dict_of_key_value_pairs(parsed(one)["environment"] % {})
-    assert got == {"A": awkward, "B": "2", MARK: "owner:x"}
+    assert got == {"A": awkward, "B": "2", MARK: "owner:x", STOP: "TERM"}
 
 
 @pytest.mark.parametrize("awkward", ["/my #1 course", "/a ;b", "/a\n[program:y]\ncommand=/bin/evil"])
@@ -100,12 +101,13 @@ def test_a_path_with_a_percent_sign_comes_through():
 
 
 def test_whole_groups_are_stopped_and_postgresql_by_its_fast_signal():
-    section = parsed(Program("x", ["/opt/bin/postgres"], Path("/"), Path("/x"), user="nobody", stop_seconds=7))
+    section = parsed(Program("x", ["/bin/true"], Path("/"), Path("/x"), {}, "nobody", 7, "INT"))
     assert section["stopasgroup"] == section["killasgroup"] == "true"
     assert section["stopsignal"] == "INT"
     assert section["user"] == "nobody"
     assert section["stopwaitsecs"] == "7"
-    assert "stopsignal" not in parsed(Program("x", ["/bin/true"], Path("/"), Path("/x")))
+    assert parsed(Program("x", ["/bin/true"], Path("/"), Path("/x")))["stopsignal"] == "TERM"
+    assert {s.native.stop_signal for s in model().services.values() if s.native.database} == {"INT"}
 
 
 # --- a real supervisord -----------------------------------------------------------------------------------------------

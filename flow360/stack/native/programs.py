@@ -139,14 +139,16 @@ class Programs:
         if not native.prepare:
             data.mkdir(exist_ok=True)
         command = self.command(service)
-        if service.name == "jupyterlab" and os.geteuid() == 0:
-            command.append("--allow-root")
+        if os.geteuid() == 0:
+            command += native.root_args
         user = postgres.ordinary_user() if native.ordinary_user and os.geteuid() == 0 else None
         folder = data.parent if user else ROOT
         if native.relocate:
             folder = debian.root_of(service.name) / native.relocate.lstrip("/")
         environment = self.environment(service)
-        return Program(service.name, command, folder, self.log(service), environment, user, native.stop_seconds)
+        return Program(
+            service.name, command, folder, self.log(service), environment, user, native.stop_seconds, native.stop_signal
+        )
 
 
 def _services_of(job: Service) -> str:

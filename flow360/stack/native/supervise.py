@@ -30,6 +30,7 @@ from flow360.files import write
 from flow360.settings import OURS, settings
 from flow360.stack import probes
 
+STOP = "FLOW360_STOP_SIGNAL"  # beside the mark: how such a program wants to be ended
 RESTART = 10  # seconds in which supervisord starts again what has crashed
 LONGEST = 98  # bytes in the path of a socket: 107, less what supervisord adds to it while it makes one
 ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
@@ -46,10 +47,11 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     stop_seconds: int = 20
+    stop_signal: str = "TERM"
 
     def section(self, owner: str) -> str:
         """Its section of supervisord.conf."""
-        environment = {**self.environment, MARK: f"{owner}:{self.name}"}
+        environment = {**self.environment, MARK: f"{owner}:{self.name}", STOP: self.stop_signal}
         pairs = ",".join(f"{key}={_quoted(value)}" for key, value in environment.items())
         lines = [
             f"[program:{self.name}]",
@@ -61,6 +63,7 @@ class Program:
             "startsecs=1",
             "startretries=10",
             f"stopwaitsecs={self.stop_seconds}",
+            f"stopsignal={self.stop_signal}",
             "stopasgroup=true",
             "killasgroup=true",
             "redirect_stderr=true",
@@ -70,8 +73,6 @@ class Program:
         ]
         if self.user:
             lines.append(f"user={self.user}")
-        if self.command[0].endswith("/postgres"):
-            lines.append("stopsignal=INT")  # PostgreSQL's fast shutdown; TERM would wait for every client to leave
         return "\n".join(lines) + "\n"
 
 
@@ -355,7 +356,7 @@ class Supervisor:
         return found
 
     def end_orphans(self, grace: float = 20) -> list[str]:
-        """End them: INT to PostgreSQL and TERM to the rest, then KILL after `grace` seconds. Returns their services."""
+        """End them, each by its own signal, then by KILL after `grace` seconds. Returns their services."""
         alive = self.alive()
         deaf = None if alive else self.daemon()
         if deaf:  # it lives, but its socket is gone (somebody cleaned /tmp): it would restart what we end
@@ -368,7 +369,7 @@ class Supervisor:
         for process in orphans:
             with contextlib.suppress(psutil.Error):
                 names.add(self.service_of(process) or "")
-                process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+                process.send_signal(signal.Signals[f"SIG{process.environ().get(STOP, 'TERM')}"])
         stubborn = _still_there(orphans, grace)
         for process in stubborn:
             with contextlib.suppress(psutil.Error):
