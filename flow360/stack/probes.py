@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flow360.settings import settings
-from flow360.waiting import patient
+from flow360.waiting import patient, rounds
 
 if TYPE_CHECKING:
     import requests
@@ -29,6 +29,14 @@ HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as go
 REFUSED = "password authentication failed"  # in PostgreSQL's words
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
+PROBES: dict[str, Callable[..., str | None]] = {}
+"""All probes by the names that the layers' files use."""
+
+
+def _probe(function: Callable[..., str | None]) -> Callable[..., str | None]:
+    PROBES[function.__name__] = function
+    return function
+
 
 def of(model: Model, service: Service) -> Probe:
     """The probe of a service, with the ports that it asks.
@@ -37,7 +45,7 @@ def of(model: Model, service: Service) -> Probe:
     another service's port.
     """
     ready = dict(service.native.ready or {})
-    probe = globals()[ready.pop("probe")]
+    probe = PROBES[ready.pop("probe")]
     port = model[ready.pop("broker", service.name)].ports[ready.pop("port", 0)]
     for key, value in ready.items():
         if isinstance(value, dict):
@@ -45,6 +53,7 @@ def of(model: Model, service: Service) -> Probe:
     return partial(probe, port, **ready)
 
 
+@_probe
 def postgres(port: int, database: str) -> str | None:
     """`select 1` as the course's own user: a server that refuses the password is not ready."""
     import psycopg
@@ -66,6 +75,7 @@ def postgres(port: int, database: str) -> str | None:
     return None
 
 
+@_probe
 def zookeeper(port: int) -> str | None:
     """The four-letter word `ruok`, which a serving node answers with `imok`."""
     try:
@@ -78,6 +88,7 @@ def zookeeper(port: int) -> str | None:
     return None if answer == b"imok" else f"ruok answered {answer!r}"
 
 
+@_probe
 def kafka(port: int) -> str | None:
     """The broker must name a controller (metadata, version 1) and a coordinator of groups (version 0).
 
@@ -126,43 +137,43 @@ def _exactly(sock: socket.socket, count: int) -> bytes:
     return data
 
 
-def mqtt(port: int) -> str | None:
-    """CONNECT (MQTT 3.1.1, clean session); the broker must answer CONNACK with return code 0."""
-    client = b"flow360-probe"
-    variable = b"\x00\x04MQTT\x04\x02\x00\x0a" + struct.pack(">H", len(client)) + client
-    try:
-        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
-            sock.settimeout(TIMEOUT)
-            sock.sendall(bytes([0x10, len(variable)]) + variable)
-            answer = _exactly(sock, 4)
-            sock.sendall(b"\xe0\x00")  # DISCONNECT, so that the broker does not log a broken client
-    except (OSError, EOFError) as error:
-        return f"CONNECT: {error}"
-    return None if answer[0] == 0x20 and answer[3] == 0 else f"CONNACK says {answer!r}"
+@_probe
+def mqtt(port: int, topic: str = "", contains: str = "") -> str | None:
+    """CONNECT must be accepted; with a topic, what is retained on it must contain a text.
 
-
-def mqtt_retained(port: int, topic: str, contains: str) -> str | None:
-    """A retained message on `topic` that contains a text: how a publisher without a port says that it is there."""
+    That is how a publisher without a port says that it is there.
+    """
     import paho.mqtt.client as paho
 
+    accepted: list[bool] = []
     found: list[str] = []
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="flow360-probe-retained")
+
+    def connected(client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        accepted.append(not reason.is_failure)
+        if topic:
+            client.subscribe(topic)
+
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=f"flow360-probe-{topic or 'broker'}")
+    client.on_connect = connected
     client.on_message = lambda _client, _data, message: found.append(message.payload.decode("utf-8", "replace"))
-    client.on_connect = lambda *_: client.subscribe(topic)
     try:
         client.connect("127.0.0.1", port, keepalive=10)
-        end = time.monotonic() + TIMEOUT / 2
-        while not found and time.monotonic() < end:
+        for _ in rounds(TIMEOUT / 2, every=0):
             client.loop(0.1)
+            if found if topic else accepted:
+                break
     except OSError as error:
         return f"CONNECT: {error}"
     finally:
         client.disconnect()
-    if not found:
+    if accepted != [True]:
+        return "CONNECT: refused" if accepted else "CONNECT: no answer"
+    if topic and not found:
         return f"nothing retained on {topic}"
-    return None if contains in found[0] else f"{topic} says {found[0][:80]}"
+    return None if not topic or contains in found[0] else f"{topic} says {found[0][:80]}"
 
 
+@_probe
 def http(port: int, path: str = "/", contains: str = "") -> str | None:
     """GET must answer 200, with a text in the body if one is named."""
     import requests
@@ -183,6 +194,7 @@ def _get(port: int, path: str) -> requests.Response:
         return session.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT)
 
 
+@_probe
 def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | None:
     """A part of Airflow that lives says so in the metadata every two seconds; the last time must be fresh.
 
@@ -205,6 +217,7 @@ def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | Non
     return None if age < HEARTBEAT else f"{job} has been silent for {age:.0f} s"
 
 
+@_probe
 def spark_connect(port: int, page: int) -> str | None:
     """A Config request for `spark.app.id`: the driver answers that once it is registered with the master.
 
@@ -243,6 +256,7 @@ def _jmx(port: int, bean: str) -> dict:
     return beans[0] if beans else {}
 
 
+@_probe
 def namenode(port: int) -> str | None:
     """JMX on its web port: active. (Whether it may be written to is its DataNodes' matter: they start after it.)"""
     import requests
@@ -254,6 +268,7 @@ def namenode(port: int) -> str | None:
     return None if state == "active" else f"JMX: its state is {state or 'not known yet'}"
 
 
+@_probe
 def datanode(port: int, namenode: int) -> str | None:
     """JMX on both web ports: it is registered with its NameNode, which counts it as live and has left safe mode."""
     import requests
@@ -272,6 +287,7 @@ def datanode(port: int, namenode: int) -> str | None:
     return None if live else "the NameNode has no live DataNode"
 
 
+@_probe
 def hive_metastore(port: int) -> str | None:
     """`getCatalogs` over Thrift (binary protocol): it is answered from the database, by Hive's own catalogue."""
     name = b"get_catalogs"
@@ -290,6 +306,7 @@ def hive_metastore(port: int) -> str | None:
     return None
 
 
+@_probe
 def hive_server(port: int) -> str | None:
     """OpenSession and CloseSession, as every client begins and ends."""
     from flow360.clients import hive_at
