@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of `flow360`; `flow360 --help` prints them."""
+    """Exit codes of `flow360`, so that scripts and CI can tell what to mend; `flow360 --help` prints them."""
 
     OK = 0
     FAILED = 1  # the thing asked for was tried and did not work
@@ -43,3 +43,10 @@ class FlowError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return self.message.splitlines()
+
+
+class ServiceError(FlowError):
+    """A service is down, refuses us, or broke off: never the fault of a learner's answer, and so no verdict on it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.SERVICE)

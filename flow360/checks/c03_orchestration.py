@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from flow360.checks.verdict import NotAttempted, NotYet, exercise, expect, expect_equal, expect_type
 from flow360.clients.query import sql
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.orchestration import pipelines
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -66,9 +66,9 @@ def _succeed(name: str, dag_id: str, run: str) -> None:
     try:
         if pipelines.finish(dag_id, run) == "success":
             return
+    except ServiceError:
+        raise
     except FlowError as error:
-        if error.code == Exit.SERVICE:
-            raise
         late = error  # a task that failed and waits to be tried again keeps its run from ending
     failed = [one for one in pipelines.tasks(dag_id, run) if one["state"] in ("failed", "up_for_retry")]
     if not failed:

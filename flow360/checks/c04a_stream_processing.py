@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flow360.checks.verdict import NotYet, Verdict, exercise, expect, expect_equal, expect_type, explain, limited
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.processing.streams import Live, topics
 from flow360.waiting import wait_for
 
@@ -195,9 +195,9 @@ def door_alarm(live: Live) -> None:
     live.kill()
     try:
         live.start()
+    except ServiceError:
+        raise
     except FlowError as error:
-        if error.code == Exit.SERVICE:
-            raise
         raise NotYet(f"live: killed, and it does not start again: {error}") from error
     _send(live, van, [9.0])
     told = _told(van)

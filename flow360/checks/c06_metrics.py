@@ -13,7 +13,7 @@ import yaml
 from flow360 import clients
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
 from flow360.clients.query import sql
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.monitoring.dashboards import DRAWERS
 from flow360.monitoring.incidents import LONGEST, SERVICES, Incident
 from flow360.waiting import wait_for
@@ -33,9 +33,9 @@ def _asked(name: str, promql: str, at: float | None = None) -> pd.DataFrame:
     """The learner's expression; what Prometheus says against it is the verdict."""
     try:
         return clients.prometheus().query(promql, at)
+    except ServiceError:
+        raise
     except FlowError as error:
-        if error.code == Exit.SERVICE:
-            raise
         raise NotYet(f"{name}: {error}") from None
 
 
@@ -133,9 +133,9 @@ def backlog_alert(rules: Any) -> None:
     prom = clients.prometheus()
     try:
         prom.rules("lab06", rules)
+    except ServiceError:
+        raise
     except FlowError as error:
-        if error.code == Exit.SERVICE:
-            raise
         raise NotYet(f"rules: {error}") from None
     try:
         _backlog(600, NEIGHBOUR)

@@ -31,7 +31,7 @@ from typing import Any
 from flow360.clients import reach
 from flow360.course import progress
 from flow360.course.registry import Chapter, Exercise, course
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.settings import ROOT
 from flow360.waiting import patient
 
@@ -243,11 +243,9 @@ class Check:
         attempted(**values)
         try:
             self.run(*args, **kwargs)
-        except Verdict:
+        except (Verdict, ServiceError):
             raise
         except Exception as error:  # noqa: BLE001 - the learner's code may raise anything; it becomes one line
-            if isinstance(error, FlowError) and error.code == Exit.SERVICE:
-                raise
             for service in self.chapter.services:
                 if not reach.answers(service):
                     raise reach.is_down(service) from None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
-from flow360.errors import Exit, FlowError
+from flow360.errors import ServiceError
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def mqtt(
         client.disconnect()
         client.loop_stop()
         if answer:
-            raise FlowError(f"mosquitto refused the connection: {answer[0]}", Exit.SERVICE)
+            raise ServiceError(f"mosquitto refused the connection: {answer[0]}")
         raise reach.is_down("mosquitto", f"no answer to CONNECT within {reach.CONNECT_SECONDS} s")
     client.on_connect = None
     return client

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import is_split, settings
 
 if TYPE_CHECKING:
@@ -71,17 +71,16 @@ def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
 
 def _postgres_error(service: str, text: str) -> FlowError:
     if "authentication failed" in text or "no password supplied" in text:
-        return FlowError(
+        return ServiceError(
             f"{service} refused the password of .env: put back the .env that the database was made with, "
             f"or make it anew with `flow360 reset {service}` (its data goes)",
-            Exit.SERVICE,
         )
     if "starting up" in text or "shutting down" in text or "recovery" in text:
-        return FlowError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`", Exit.SERVICE)
+        return ServiceError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`")
     if "does not exist" in text or "too many clients" in text or "permission denied" in text:
         # The driver adds where it connected to, and sometimes a DETAIL: the line that matters is the server's own.
         said = next((line for line in text.splitlines() if "FATAL:" in line), text.strip().splitlines()[-1])
-        return FlowError(f"{service}: {said[max(0, said.find('FATAL:')) :].strip()}", Exit.SERVICE)
+        return ServiceError(f"{service}: {said[max(0, said.find('FATAL:')) :].strip()}")
     return reach.is_down(
         service, re.sub(r"connection (failed|is bad): (connection to server at .*, port \d+ failed: )?", "", text)
     )

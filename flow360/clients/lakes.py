@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def lake_errors() -> Iterator[None]:
         line = (text.splitlines() or [type(error).__name__])[0][:300]
         if "Error validating the login" in line:
             line = "hive-server refuses the password: is .env the one that it was started with?"
-            raise FlowError(line, Exit.SERVICE) from None
+            raise ServiceError(line) from None
         if isinstance(error, Error):
             raise FlowError(f"lake: {line}") from None
-        raise FlowError(f"hive-server broke off ({line}): see `flow360 logs hive-server`", Exit.SERVICE) from None
+        raise ServiceError(f"hive-server broke off ({line}): see `flow360 logs hive-server`") from None
 
 
 def hive_at(

@@ -16,7 +16,7 @@ import requests
 import yaml
 
 from flow360.clients import direct
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.files import write
 from flow360.settings import settings
 from flow360.waiting import wait_for
@@ -237,14 +237,14 @@ class Prometheus:
             said = body["error"]
         except (ValueError, KeyError, TypeError):
             text = " ".join(answer.text.split())[:200] or "an empty body"
-            raise FlowError(f"prometheus: {answer.status_code} {text}", Exit.SERVICE) from None
+            raise ServiceError(f"prometheus: {answer.status_code} {text}") from None
         raise FlowError(f"prometheus: {' '.join(said.split())}", Exit.USAGE)
 
     def _get(self, url: str, service: str, parameters: dict[str, Any] | None = None) -> requests.Response:
         try:
             return self._http.get(url, params=parameters, timeout=SECONDS)
         except requests.Timeout:
-            raise FlowError(f"{service} did not answer within {SECONDS} s", Exit.SERVICE) from None
+            raise ServiceError(f"{service} did not answer within {SECONDS} s") from None
         except requests.RequestException:
             raise _down(service) from None
 

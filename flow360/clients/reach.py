@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.settings import PUBLISHED, settings
 
 CONNECT_SECONDS = 5
@@ -44,8 +44,8 @@ def is_down(service: str, said: object = "") -> FlowError:
     where = f" on 127.0.0.1:{port}" if port else ""
     if said and answers(service):
         why = (str(said).strip() or type(said).__name__).splitlines()[-1].strip()[:300]
-        return FlowError(f"{service} runs{where}, but: {why}: see `flow360 logs {service}`", Exit.SERVICE)
-    return FlowError(f"{service} does not answer{where}: start it with `flow360 up {service}`", Exit.SERVICE)
+        return ServiceError(f"{service} runs{where}, but: {why}: see `flow360 logs {service}`")
+    return ServiceError(f"{service} does not answer{where}: start it with `flow360 up {service}`")
 
 
 def require(service: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def airflow(seconds: float = 30.0) -> requests.Session:
         session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
     except (ValueError, KeyError, TypeError):
         said = " ".join(answer.text.split())[:200] or "an empty body"
-        raise FlowError(
-            f"airflow: POST /auth/token: {answer.status_code} without a token: {said}", Exit.SERVICE
-        ) from None
+        raise ServiceError(f"airflow: POST /auth/token: {answer.status_code} without a token: {said}") from None
     session.base += "/api/v2"
     return session
 

@@ -12,7 +12,7 @@ import requests
 from fsspec.implementations.webhdfs import WebHDFS
 
 from flow360.clients import direct, reach
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class _Session(direct.Session):
             # A DataNode that still holds a connection to a NameNode that has gone since finds out by failing once.
             answer = self._once(request, **kw)
             if not answer.ok:  # fsspec would take what it says for the file's bytes
-                raise FlowError(f"{who} could not read it: {_remote(answer)}", Exit.SERVICE)
+                raise ServiceError(f"{who} could not read it: {_remote(answer)}")
         return answer
 
     def _once(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:
@@ -46,15 +46,15 @@ class _Session(direct.Session):
             answer = super().send(request, **kw)
         except requests.Timeout:
             line = f"{who} gave no answer within {self.seconds:g} s: see `flow360 status` and `flow360 logs {who}`"
-            raise FlowError(line, Exit.SERVICE) from None
+            raise ServiceError(line) from None
         except requests.ConnectionError:
             if reach.answers(who):
                 line = f"{who} broke off in the middle of an answer: see `flow360 logs {who}`"
-                raise FlowError(line, Exit.SERVICE) from None
+                raise ServiceError(line) from None
             raise reach.is_down(who) from None
         if answer.status_code == 403 and "SafeModeException" in answer.text:
             line = "namenode is in safe mode: it waits for its DataNodes, see `flow360 status`"
-            raise FlowError(line, Exit.SERVICE)
+            raise ServiceError(line)
         if answer.is_redirect:
             # On the way through Java's URI a name written as e + accent becomes è, another name: ours is put back.
             target = urlsplit(self.address(answer.headers["Location"]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.waiting import rounds, wait_for
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ def read_all(topic: str, seconds: float = 30, isolation_level: str = "read_uncom
             if not left:
                 return sorted(found, key=lambda record: (record.partition, record.offset))
     except KafkaException as error:
-        raise FlowError(f"{topic}: {error.args[0].str()}", Exit.SERVICE) from None
+        raise ServiceError(f"{topic}: {error.args[0].str()}") from None
     finally:
         reader.close()
-    raise FlowError(f"{topic}: its end was not reached in {seconds:g} s, after {len(found):,} records", Exit.SERVICE)
+    raise ServiceError(f"{topic}: its end was not reached in {seconds:g} s, after {len(found):,} records")
 
 
 def _record(message: Any) -> Record:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import typer
 from psycopg import sql
 
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.primeur import ddl
 from flow360.primeur.generate import csv_bytes, table
 from flow360.primeur.plan import Plan
@@ -80,9 +80,9 @@ def connect(which: str) -> psycopg.Connection:
         reason = str(error).strip().splitlines()[0].rpartition("FATAL: ")[2].strip()
         if "authentication" in reason:
             fix = f"its password is not the one in .env: set POSTGRES_{which.upper()}_PASSWORD, or flow360 reset"
-            raise FlowError(f"postgres-{which} refuses: {reason}; {fix} postgres-{which}", Exit.SERVICE) from None
+            raise ServiceError(f"postgres-{which} refuses: {reason}; {fix} postgres-{which}") from None
         problem = f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})"
-        raise FlowError(problem, Exit.SERVICE) from None
+        raise ServiceError(problem) from None
 
 
 def seed_stamp() -> str:
@@ -174,7 +174,7 @@ def load(which: str, plan: Plan | None = None, force: bool = False) -> int:
                 conn.execute("analyze")
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]
-        raise FlowError(f"postgres-{which} could not be loaded, nothing was changed: {reason}", Exit.SERVICE) from None
+        raise ServiceError(f"postgres-{which} could not be loaded, nothing was changed: {reason}") from None
     return rows
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flow360 import clients
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.process import run
 from flow360.settings import settings
 from flow360.stack.native import postgres
@@ -92,7 +92,7 @@ def base() -> Iterator[Path]:
         except FlowError as error:
             if "no pg_hba.conf entry" in error.message:
                 said = "postgres-dwh in its container allows no base backup from outside: run this with --engine native"
-                raise FlowError(said, Exit.SERVICE) from None
+                raise ServiceError(said) from None
             raise
         yield target
     finally:

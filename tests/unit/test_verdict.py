@@ -25,7 +25,7 @@ from flow360.checks.verdict import (
 from flow360.clients import reach
 from flow360.course import progress
 from flow360.course.registry import Chapter, Exercise
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.settings import settings
 
 
@@ -226,7 +226,7 @@ def test_a_service_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_flow_error_of_a_service_comes_through() -> None:
     def broken(fetch_all):
-        raise FlowError("kafka does not answer", Exit.SERVICE)
+        raise ServiceError("kafka does not answer")
 
     with pytest.raises(FlowError, match="kafka does not answer"):
         make(broken)(print)

@@ -11,7 +11,7 @@ from typing import Any
 
 import jpype
 
-from flow360.errors import Exit, FlowError
+from flow360.errors import ServiceError
 from flow360.processing.streams import api, driver, jvm
 
 PARTITIONS = 3
@@ -175,8 +175,8 @@ def make_topics(bootstrap: str, names: list[str]) -> None:
                 if not isinstance(error.getCause(), TopicExistsException):  # somebody was faster
                     raise
     except jpype.JException as error:
-        raise FlowError(
-            f"kafka at {bootstrap}: {jvm.python_error(error)}: is it running? (flow360 up kafka)", Exit.SERVICE
+        raise ServiceError(
+            f"kafka at {bootstrap}: {jvm.python_error(error)}: is it running? (flow360 up kafka)"
         ) from None
     finally:
         admin.close(api.Duration.ofSeconds(2))

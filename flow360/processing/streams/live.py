@@ -25,7 +25,7 @@ from typing import Any
 
 from flow360 import clients
 from flow360.clients import reach
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import ROOT, settings
 from flow360.waiting import rounds
 
@@ -280,7 +280,7 @@ def reset(application: str, *topics: str) -> None:
                 future.result(30)
         _wait(lambda: not there(), 20, f"{application}: its topics are still being removed: try again")
     except KafkaException as error:
-        raise FlowError(f"{application}: {error.args[0].str()}", Exit.SERVICE) from None
+        raise ServiceError(f"{application}: {error.args[0].str()}") from None
 
 
 def _admin() -> Any:
@@ -315,7 +315,7 @@ def _delete_group(admin: Any, application: str) -> None:
 
 def _wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
     if not any(condition() for _ in rounds(seconds)):
-        raise FlowError(otherwise, Exit.SERVICE)
+        raise ServiceError(otherwise)
 
 
 def _pickled(function: Callable[[Any], None]) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import GENERATED, settings
 from flow360.stack import probes
 from flow360.stack.docker import images
@@ -124,7 +124,7 @@ class DockerEngine:
                     continue
                 since.setdefault(name, time.monotonic())
                 if trouble := self._trouble(service, container):
-                    raise FlowError(trouble, Exit.SERVICE)
+                    raise ServiceError(trouble)
                 missing = self._unready(service, container)
                 if missing is None:
                     progress(Event(name, "done" if service.job else "running", "", None, time.monotonic() - began))
@@ -132,11 +132,11 @@ class DockerEngine:
                     if service.job:
                         self._mark_done(service)
                 elif probes.REFUSED in missing:
-                    raise FlowError(another_password(name), Exit.SERVICE)
+                    raise ServiceError(another_password(name))
                 elif time.monotonic() - since[name] > DEADLINE:
-                    raise FlowError(self._with_log(name, f"not ready after {DEADLINE} s ({missing})"), Exit.SERVICE)
+                    raise ServiceError(self._with_log(name, f"not ready after {DEADLINE} s ({missing})"))
             if time.monotonic() - began > DEADLINE * (len(todo) + 1):
-                raise FlowError(f"docker compose up: {', '.join(left)} did not start", Exit.SERVICE)
+                raise ServiceError(f"docker compose up: {', '.join(left)} did not start")
             time.sleep(0.3)
 
     def _unready(self, service: Service, container: Mapping) -> str | None:
@@ -172,7 +172,7 @@ class DockerEngine:
             container = containers.get(name)
             trouble = container and _started(container) and self._trouble(self.model[name], container)
             if trouble:
-                return FlowError(trouble, Exit.SERVICE)
+                return ServiceError(trouble)
         text = "\n".join(said)
         if re.search("address already in use|port is already allocated|ports are not available", text):
             for number in re.findall(r"127\.0\.0\.1:(\d+)", text):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import ROOT, settings
 from flow360.stack import probes
 from flow360.stack.memory import pss_mb
@@ -55,7 +55,7 @@ class NativeEngine:
         for name in order:
             native = self.model[name].native
             if native.runs == "compose only":
-                raise FlowError(f"{name} runs with --engine docker only: {native.why}", Exit.SERVICE)
+                raise ServiceError(f"{name} runs with --engine docker only: {native.why}")
         self._folders()
         self.fetch(order, progress)
         self.supervisor.ensure([self.programs.kept(self.model[name]) for name in order if not self.model[name].job])
@@ -125,9 +125,9 @@ class NativeEngine:
             self.supervisor.end_orphans()
             missing = self._start(service.name, self._probe(service))
         if missing and service.native.database and probes.REFUSED in missing:
-            raise FlowError(another_password(service.name), Exit.SERVICE)
+            raise ServiceError(another_password(service.name))
         if missing:
-            raise FlowError(self._with_log(service.name, missing), Exit.SERVICE)
+            raise ServiceError(self._with_log(service.name, missing))
         say("running", "")
 
     def _start(self, name: str, probe: probes.Probe) -> str | None:
@@ -166,7 +166,7 @@ class NativeEngine:
                 start_new_session=True,
             )
         if done.returncode:
-            raise FlowError(self._with_log(service.name, "it failed"), Exit.SERVICE)
+            raise ServiceError(self._with_log(service.name, "it failed"))
         self.programs.mark_done(service)
         say("done", "")
 
@@ -223,9 +223,7 @@ class NativeEngine:
         """
         pid = self.pids().get(self.model[name].name)
         if pid is None:
-            raise FlowError(
-                f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`", Exit.SERVICE
-            )
+            raise ServiceError(f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`")
         process = psutil.Process(pid)
         process.kill()
         process.wait(30)  # until then its port is open, and whoever asks would take the dead for the living

