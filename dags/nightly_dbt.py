@@ -32,7 +32,7 @@ def nightly_dbt():
         from include.connections import connect, pushgateway
         from include.transform import orders_of, report
 
-        # Several days may have come in since the last run, which answers them all; told is the one that came last.
+        # Several days may have come in since the last run, which answers them all; reported is the one that came last.
         # Somebody who starts this DAG by hand has brought none.
         events = sorted(triggering_asset_events.get(day_in_lake, []), key=lambda event: event.timestamp)
         if not events:
@@ -49,7 +49,7 @@ def nightly_dbt():
         if built["failed"]:
             raise Failed("; ".join(built["failed"]))
 
-    # One task for all of dbt, which knows the order of its models itself. What failed is told before the run fails, and
+    # One task for all of dbt, which knows the order of its models itself. What failed is reported before the run fails, and
     # a Pushgateway that is away spoils no mart.
     built = build()
     report(built)

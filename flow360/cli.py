@@ -162,7 +162,7 @@ def logs(
             missing = Exit.DOCKER if command[0] == "docker" else Exit.FAILED
             raise FlowError(f"{command[0]} is not installed: take another --engine", missing) from None
         if code:
-            # A signal is told as shells tell it.
+            # A signal is reported as shells report it.
             raise typer.Exit(code if code > 0 else 128 - code)
     else:
         text = stack.logs(service, lines)

@@ -47,7 +47,7 @@ def wait_for(condition: Callable[[], T], deadline: float = 30, what: str = "the 
                 return value
             seen = repr(value)
     seen = seen if len(seen) <= 160 else seen[:159] + "…"
-    raise FlowError(f"waited {deadline:g} s for {what}, in vain; last seen: {seen}")
+    raise FlowError(f"waited {deadline:g} s for {what}, without success; last seen: {seen}")
 
 
 def rounds(seconds: float, every: float = 0.2) -> Iterator[None]:

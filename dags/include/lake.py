@@ -1,4 +1,4 @@
-"""One day of the shop in the lake's raw zone: a Parquet file for each table, and what Hive is told about it.
+"""One day of the shop in the lake's raw zone: a Parquet file for each table, and the statements that make Hive know it.
 
     /raw/orders/day=2026-05-07/orders.parquet      the file, written whole or not at all
     raw.orders, partition day='2026-05-07'         the same for whoever asks in SQL
@@ -57,7 +57,7 @@ def copy_day(shop: psycopg.Connection, lake: Lake, table: str, day: str, start: 
 
 
 def statements(tables: Iterable[str], day: str) -> list[str]:
-    """What Hive must be told, so that it sees a day of these tables; it may be told twice."""
+    """The statements for Hive, so that it sees a day of these tables; they may be run twice."""
     told = ["create database if not exists raw"]
     for table in tables:
         columns = ", ".join(f"{column.name} {HIVE[column.type]}" for column in TABLES[table].columns)

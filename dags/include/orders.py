@@ -64,7 +64,7 @@ def reconcile(shop: psycopg.Connection, warehouse: psycopg.Connection, start: da
 
 
 def refresh_store_sales(db: psycopg.Connection, start: datetime, end: datetime) -> int:
-    """Compute anew the days (of Paris) that an interval touches, whole. The caller commits.
+    """Compute again the days (of Paris) that an interval touches, whole. The caller commits.
 
     Returns:
         The rows of these days: one for each store that sold something.

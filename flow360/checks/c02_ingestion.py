@@ -64,7 +64,7 @@ def keyed_producer(send_readings: Any) -> None:
             van, sequence = reading["van_id"], reading["sequence"]
         except (ValueError, TypeError, KeyError):
             raise NotYet(
-                f"send_readings: the value of offset {record.offset} is no JSON of a reading: {record.value!r:.60}"
+                f"send_readings: the value of offset {record.offset} is not JSON of a reading: {record.value!r:.60}"
             ) from None
         places.setdefault(van, set()).add(record.partition)
         late += sequence < newest[van]

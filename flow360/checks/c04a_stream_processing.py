@@ -206,7 +206,7 @@ def door_alarm(live: Live) -> None:
     expect_equal("live: alarms of seven warm readings in a row", found=_told(van), expected=1, why="once is enough")
     _send(live, van, [8.0, 9.0, 9.0])
     expect_equal("live: alarms after a reading of 8.0 and two warm ones", found=_told(van), expected=1,
-                 why="8.0 is not above 8.0, and the count begins anew")  # fmt: skip
+                 why="8.0 is not above 8.0, and the count begins again")  # fmt: skip
     _send(live, van, [9.0])
     expect_equal("live: alarms after three warm readings again", found=_told(van), expected=2, why="a new incident")
 

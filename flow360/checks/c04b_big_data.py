@@ -93,7 +93,7 @@ def fewer_shuffles(fast: Any) -> None:
     expect_equal("fast.columns", found=sorted(fast.columns), expected=["category", "euros"])
     steps = plan(fast)
     if "Coalesce 1" in steps or "SinglePartition" in steps:
-        raise NotYet("fast: all rows go through one task now: that is no shuffle, but no other core can help either")
+        raise NotYet("fast: all rows go through one task now: that is not a shuffle, but no other core can help either")
     found = shuffles(fast)
     kinds = ", ".join(re.sub(r"\(.*", "", step.removeprefix("Exchange ")) for step in found)
     expect(len(found) <= 1, f"fast: expected one shuffle in the plan, found {len(found)}: {kinds}")
@@ -277,7 +277,7 @@ def right_files(folder: Any) -> None:
     """A folder with one `day=…` folder for each day in Paris, one Parquet file in each, and all orders."""
     expect_type("folder", folder, (str, Path))
     place = Path(folder)
-    expect(place.is_dir(), f"folder: {str(folder)!r} is no folder: has the table been written?")
+    expect(place.is_dir(), f"folder: {str(folder)!r} is not a folder: has the table been written?")
     expect((place / "_SUCCESS").exists(), "folder: no _SUCCESS in it: the write did not end well")
     loose = list(place.glob("*.parquet"))
     expect(not loose, f"folder: expected folders day=…, found {len(loose)} Parquet files beside them")

@@ -114,7 +114,7 @@ def repair_file(fewest: Any) -> None:
     lake = clients.lake()
     expect(lake.isfile(PRICES), f"{PRICES}: HDFS has no such file: run the cell above it again")
     wanted = lake.info(PRICES)["replication"]
-    expect_equal(PRICES, found=wanted, expected=3, why="copies asked for: to ask for fewer is no repair")
+    expect_equal(PRICES, found=wanted, expected=3, why="copies asked for: to ask for fewer is not a repair")
     there = int(lake.blocks(PRICES)["copies"].min())
     expect_equal(PRICES, found=there, expected=3, why="copies of its worst block: is a machine missing?")
     expect_equal("fewest", found=int(fewest), expected=3, why="the copies of the worst block, after the repair")

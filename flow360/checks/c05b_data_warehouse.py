@@ -105,7 +105,7 @@ def partition_by_month(partitioned: Any) -> None:
     expect_equal("partitioned", found=name, expected="lab.deliveries_by_month")
     key = sql("select pg_get_partkeydef(to_regclass(%s)) as key", [name]).iat[0, 0]
     if key is None:
-        raise NotYet(f"partitioned: {name} is no partitioned table")
+        raise NotYet(f"partitioned: {name} is not a partitioned table")
     expect_equal("partitioned", found=key.lower(), expected="range (delivered_on)", why=f"the key of {name}")
     difference = """
         select count(*) from (

@@ -265,7 +265,7 @@ def saturated_service(incident: Any, saturated: Any, evidence: Any) -> None:
     before, now = _one("evidence", evidence, incident.began), _one("evidence", evidence, at)
     expect(
         now >= 5 and now >= 3 * before,
-        f"evidence: {before:,.3g} before and {now:,.3g} in the incident: that is no queue",
+        f"evidence: {before:,.3g} before and {now:,.3g} in the incident: that is not a queue",
     )
 
 

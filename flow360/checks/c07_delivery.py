@@ -196,7 +196,7 @@ def compose_service(service: Any) -> None:
 
 @exercise
 def green_again(verdict: Any) -> None:
-    """The view in the warehouse keeps the promise; computed here anew, by SQL."""
+    """The view in the warehouse keeps the promise; computed here again, by SQL."""
     expect_type("verdict", verdict, str)
     promise = """
         with kept as (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def spark() -> SparkSession:
     """This process's session on the Connect server that all notebooks share: `spark().read.parquet(...)`.
 
-    A second call gives the same session; after the server was started anew, a new one (views and cached tables of the
+    A second call gives the same session; after the server was started again, a new one (views and cached tables of the
     old one are gone with it). A call to a server that went away gives up after some 5 seconds.
 
     Raises:

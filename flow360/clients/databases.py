@@ -73,7 +73,7 @@ def _postgres_error(service: str, text: str) -> FlowError:
     if "authentication failed" in text or "no password supplied" in text:
         return ServiceError(
             f"{service} refused the password of .env: put back the .env that the database was made with, "
-            f"or make it anew with `flow360 reset {service}` (its data goes)",
+            f"or make it again with `flow360 reset {service}` (its data goes)",
         )
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return ServiceError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`")

@@ -43,8 +43,8 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
     Args:
         stack: whose services; JupyterLab keeps running, and is started if it does not.
         chapter: where to go.
-        progress: told what each service does.
-        tell: told in a line what was done, chapter by chapter.
+        progress: hears what each service does.
+        tell: hears in a line what was done, chapter by chapter.
 
     Raises:
         FlowError: a solved lab failed, or a service did not start; the line says which.

@@ -132,7 +132,7 @@ def compose(text: str) -> list[Finding]:
     for name, spec in services.items():
         for other in spec.get("depends_on", {}):
             if other not in services:
-                found.append(Finding(0, "depends_on", f"{name} depends on {other}, which is no service"))
+                found.append(Finding(0, "depends_on", f"{name} depends on {other}, which is not a service"))
     if found or not has_compose():
         return found
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Kafka topics made anew, measured and read to their end, by the broker's own offsets."""
+"""Kafka topics made again, measured and read to their end, by the broker's own offsets."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def _now(target: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _legend(form: str, labels: Mapping[str, Any]) -> str:
-    """`{{route}}` in a legend is the value of that label; without a legend all labels are told."""
+    """`{{route}}` in a legend is the value of that label; without a legend all labels are shown."""
     if not form:
         return " ".join(str(value) for key, value in labels.items() if key not in ("__name__", "instance", "value"))
     return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda match: str(labels.get(match[1], "")), form)

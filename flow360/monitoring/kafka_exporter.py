@@ -62,7 +62,7 @@ class KafkaCollector(Collector):
             found = [*self._topics(), *self._groups()]
         except (KafkaException, TimeoutError):
             # The next scrape begins with a new client: one that saw the broker killed and come back a few times was
-            # seen to answer for topics and to wait in vain for groups, for ever.
+            # seen to answer for topics and to wait for groups without success, for ever.
             self._admin, found = None, []
             up.add_metric([], 0)
         else:
@@ -121,7 +121,7 @@ def _internal(topic: str) -> bool:
 
 
 def main(host: str = "127.0.0.1", port: int = 19308, kafka: str = "127.0.0.1:19092") -> None:
-    """Answer /metrics until SIGTERM. A broker that is away is told as kafka_up 0, and is no reason to end."""
+    """Answer /metrics until SIGTERM. A broker that is away is reported as kafka_up 0, and is not a reason to end."""
     REGISTRY.register(KafkaCollector(kafka))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

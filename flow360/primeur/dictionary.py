@@ -63,7 +63,7 @@ Over REST and in the files, a moment is written as Paris writes it (`2026-05-07T
 | `sequence` | whole number | | `temperatures.sequence` |
 | `measured_at` | text | UTC | `temperatures.measured_at` |
 | `value` | number | see `unit` | temperature of the cold room |
-| `unit` | text | | `C` or `F`; {fahrenheit} measures in °F and says so, which is no defect |
+| `unit` | text | | `C` or `F`; {fahrenheit} measures in °F and says so, which is not a defect |
 
 ### What is spoilt on purpose
 

@@ -142,7 +142,7 @@ def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:
 def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
     """A checkout made on Windows may have CRLF in files that Linux programs read."""
     for path in [*(ROOT / "scripts").glob("*"), *(ROOT / "stack").rglob("*.*")]:
-        # A compiled file is no text: any two bytes may stand in it.
+        # A compiled file is not text: any two bytes may stand in it.
         if path.is_file() and path.suffix not in (".pyc", ".jar") and b"\r\n" in path.read_bytes()[:20_000]:
             fix = "git config core.autocrlf input && git rm -rq --cached . && git reset --hard"
             name = path.relative_to(ROOT)

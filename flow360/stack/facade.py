@@ -102,7 +102,7 @@ class Stack:
             for engine, part in parts:
                 engine.down(part, progress)
             if wanted is None:
-                (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose anew
+                (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose again
 
     def kill(self, name: str) -> None:
         """End a service with SIGKILL, as a crash would; it is started again at once. `up` waits until it answers."""

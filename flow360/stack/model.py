@@ -363,7 +363,7 @@ def read_model(compose: Path = COMPOSE, native: Path = LAYERS, env: Mapping[str,
         env: the variables of `.env`; by default the file in force, with the process's environment on top.
     """
     if env is None:
-        settings()  # a port that is none is told there, with its variable
+        settings()  # a port that is none is reported there, with its variable
         env = in_force()
     split = is_split(env.get("COMPOSE_FILE"))
     raw = read_compose(compose, split)["services"]

@@ -272,7 +272,7 @@ def the_wrong_one():
     return incident("postgres-dwh"), "kafka", QUEUES["kafka"]
 
 
-@near_miss("saturated_service", says="that is no queue")
+@near_miss("saturated_service", says="that is not a queue")
 def it_answers():
     return incident("postgres-dwh"), "postgres-dwh", 'up{job="postgres-exporter"}'
 

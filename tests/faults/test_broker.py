@@ -29,7 +29,7 @@ class History:
         self.at, self.enough = at, threading.Event()
 
     def settle(self, number: int, error: object = None) -> None:
-        """An error is no proof that the broker does not have it: a request may be done and its answer lost."""
+        """An error is not proof that the broker does not have it: a request may be done and its answer lost."""
         (self.unknown if error else self.acked).add(number)
         if len(self.acked) >= self.at:
             self.enough.set()

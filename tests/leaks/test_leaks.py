@@ -25,7 +25,7 @@ INNOCENT = {
     ("Basic Auth Credentials", "PASSWORD_REMOVED"): "what postgres-exporter writes in a password's place",
     ("Secret Keyword", "scram-sha-256"): "the name of a method in postgresql.conf",
 }
-DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is no text
+DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is not text
 
 
 def scan(paths: list[Path]) -> list[str]:

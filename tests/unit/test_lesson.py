@@ -199,7 +199,7 @@ def test_wait_for_takes_a_frame_with_rows() -> None:
 
 def test_wait_for_says_what_was_seen_last() -> None:
     began = time.monotonic()
-    with pytest.raises(FlowError, match=r"waited 0.1 s for the topic, in vain; last seen: \[\]"):
+    with pytest.raises(FlowError, match=r"waited 0.1 s for the topic, without success; last seen: \[\]"):
         lesson.wait_for(list, deadline=0.1, what="the topic", every=0.02)
     assert time.monotonic() - began < 1
 

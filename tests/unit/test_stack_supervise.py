@@ -159,7 +159,7 @@ def test_start_stop_and_what_it_says_of_itself(supervisor):
     assert supervisor.daemon()
     assert "stopped" in supervisor.dead("sleeper")
     supervisor.start("sleeper")
-    supervisor.start("sleeper")  # the second time is no error
+    supervisor.start("sleeper")  # the second time is not an error
     assert supervisor.dead("sleeper") is None
     pid = supervisor.processes()["sleeper"]["pid"]
     until(lambda: len(family(pid)) == 2, "a grandchild")
@@ -246,7 +246,7 @@ def test_shutdown_ends_everything(supervisor):
     assert all(map(gone, processes))
     assert not supervisor.alive()
     assert not supervisor.socket.exists()
-    supervisor.shutdown(1)  # twice is no error
+    supervisor.shutdown(1)  # twice is not an error
 
 
 def test_the_children_of_a_killed_supervisord_are_found_and_ended(supervisor):

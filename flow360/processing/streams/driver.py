@@ -46,7 +46,7 @@ class Driver:
         from org.apache.kafka.common.serialization import ByteArraySerializer, StringDeserializer, StringSerializer
         from org.apache.kafka.streams import TopologyTestDriver
 
-        jvm.start()  # running already, unless this process was forked: then the reason is told
+        jvm.start()  # running already, unless this process was forked: then the reason is reported
         self._folder = tempfile.mkdtemp(prefix="flow360-streams-")
         self._keys, self._bytes, self._texts = StringSerializer(), ByteArraySerializer(), StringDeserializer()
         config = Properties()

@@ -60,7 +60,7 @@ class Endpoint:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """A probe every second is no news."""
+                """A probe every second is not news."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True

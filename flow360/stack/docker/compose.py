@@ -89,7 +89,7 @@ class Compose:
         listed = ask(["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT}={self.project}"])
         if not listed.split():
             return {}
-        # One may go between the two questions: the rest is still told.
+        # One may go between the two questions: the rest is still reported.
         rows = json.loads(run(["docker", "inspect", *listed.split()], ASK).stdout or "[]")
         rows = [row for row in rows if row["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"]
         return {row["Config"]["Labels"][SERVICE]: row for row in rows}

@@ -93,7 +93,7 @@ class DockerEngine:
             if state == "done":
                 progress(Event(name, "done", "was done"))
             elif state == "running" and same:
-                progress(Event(name, "running", "was running"))
+                progress(Event(name, "running", "is already running"))
             else:
                 todo.append(name)
         return todo
@@ -148,7 +148,7 @@ class DockerEngine:
         return f"its health is {health}" if health != "healthy" else self._probe(service)()
 
     def _trouble(self, service: Service, container: Mapping) -> str | None:
-        """A state that waiting cannot mend, told with the end of the log."""
+        """A state that waiting cannot mend, reported with the end of the log."""
         state = container["State"]
         if state["Status"] in ("exited", "dead") and not (service.job and _exited_well(state)):
             return self._with_log(service.name, f"ended with exit code {state['ExitCode']}")
@@ -192,7 +192,7 @@ class DockerEngine:
         """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays.
 
         Raises:
-            FlowError: docker does not answer, or Compose has failed. With None, it is no error that no daemon is there.
+            FlowError: docker does not answer, or Compose has failed. With None, it is not an error that no daemon is there.
         """
         if names is None:
             wanted = self._ours(self.model.services)

@@ -133,7 +133,7 @@ def command(
     lines = ["-cp", _quote(os.pathsep.join(str(jar) for jar in jars))]
     if cds:
         # In the file and not in the command: an archive that appears while the service runs must not change the
-        # command, or the next `up` would take the service for another one and start it anew.
+        # command, or the next `up` would take the service for another one and start it again.
         archive = find_archive(name, jars)
         if archive:
             lines.append(_quote(f"-XX:SharedArchiveFile={archive}"))

@@ -115,7 +115,7 @@ class Programs:
         return found | {key: value.format(**values) for key, value in service.native.environment.items()}
 
     def write_config(self, service: Service) -> None:
-        """Write its config files anew, as `command` names them."""
+        """Write its config files again, as `command` names them."""
         configs.write(service, self.conf(service), self._values(service), self.model)
 
     def tool(self, service: Service, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
