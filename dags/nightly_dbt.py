@@ -49,8 +49,8 @@ def nightly_dbt():
         if built["failed"]:
             raise Failed("; ".join(built["failed"]))
 
-    # One task for all of dbt, which knows the order of its models itself. What failed is reported before the run fails, and
-    # a Pushgateway that is away spoils no mart.
+    # One task for all of dbt, which knows the order of its models itself. What failed is reported before the run fails,
+    # and a Pushgateway that is away spoils no mart.
     built = build()
     report(built)
     judge(built)

@@ -192,7 +192,7 @@ class DockerEngine:
         """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays.
 
         Raises:
-            FlowError: docker does not answer, or Compose has failed. With None, it is not an error that no daemon is there.
+            FlowError: docker does not answer, or Compose has failed. With None, a missing daemon is not an error.
         """
         if names is None:
             wanted = self._ours(self.model.services)

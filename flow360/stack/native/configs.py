@@ -21,7 +21,7 @@ def write(service: Service, folder: Path, values: Mapping[str, object], services
             text = local_addresses(text, services)
         target = folder / Path(config.file).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A killed service reads its files again while we may be writing them: cut ones would let it start with defaults.
+        # A killed service reads its files again while we may be writing them: with cut ones it would take defaults.
         files.write(target, text)
 
 

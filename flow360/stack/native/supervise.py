@@ -384,7 +384,8 @@ class Supervisor:
 def _still_there(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
     """Wait until they have ended; returns those that live on after `seconds`.
 
-    A zombie has ended: where PID 1 is not an init (a container), nobody may ever ask for its status, and psutil would wait.
+    A zombie has ended: where PID 1 is not an init (a container), nobody may ever ask for its status, and psutil would
+    wait.
     """
     end = time.monotonic() + seconds
     while True:
