@@ -196,3 +196,13 @@ def test_another_java_or_class_path_has_another_archive_and_two_checkouts_write_
     fake(tmp_path, "17.0.2")
     java.jdk.cache_clear()
     assert one != written()
+
+
+def test_an_archive_of_jars_that_were_made_again_is_made_again(tmp_path, java17):
+    jar = tmp_path / "a.jar"
+    jar.write_bytes(b"jar")
+    Path(archive_option(tmp_path, [jar]).partition("=")[2]).write_bytes(b"archive")
+    java.keep_archive("svc", [jar], tmp_path / "conf dir")
+    assert java.find_archive("svc", [jar])
+    os.utime(jar, (1, 1))
+    assert java.find_archive("svc", [jar]) is None, "the JVM would refuse it at each start, and never write another one"

@@ -184,7 +184,16 @@ def _archives() -> Path:
 
 
 def _mark(jars: Sequence[Path]) -> str:
-    return hashlib.sha256((jdk().text + "\n".join(map(str, jars))).encode()).hexdigest()[:16]
+    """What an archive fits: this Java, and these very files. A JVM refuses one of a jar with another size or time.
+
+    An environment that was made again has jars of the same names with other times: by names alone, an archive that
+    is refused at every start would never be replaced.
+    """
+    digest = hashlib.sha256(jdk().text.encode())
+    for jar in jars:
+        found = jar.stat() if jar.exists() else None
+        digest.update(f"{jar} {found and (found.st_size, int(found.st_mtime))}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _part(name: str, jars: Sequence[Path], folder: Path) -> Path:
