@@ -54,9 +54,12 @@ def with_log(name: str, sentence: str, log: str) -> str:
     """What went wrong with a service and what its log says of that, in one line.
 
     Args:
-        log: the last `LOG_LINES` lines. Taken is the last one that speaks of an error (or the last of all), without the
-            stack of calls behind it.
+        log: the last `LOG_LINES` lines. Taken is the last one that speaks of an error (or the last of all), with the one
+            before it where that is short and speaks of it, too, and without the stack of calls behind it.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(("\t", "    "))]
-    telling = [line for line in lines if _ERROR.search(line)] or lines or ["nothing"]
-    return f"{name}: {sentence}; its log says: {telling[-1][:200]} (all of it: flow360 logs {name})"
+    last = max((at for at, line in enumerate(lines) if _ERROR.search(line)), default=len(lines) - 1)
+    telling = lines[last] if lines else "nothing"
+    if last > 0 and _ERROR.search(lines[last - 1]) and len(lines[last - 1] + telling) < 200:
+        telling = f"{lines[last - 1]} {telling}"
+    return f"{name}: {sentence}; its log says: {telling[:200]} (all of it: flow360 logs {name})"

@@ -315,6 +315,7 @@ def test_compose_by_hand_word_for_word(course, tmp_path, monkeypatch):
     """`docker compose up -d kafka postgres-dwh` in a folder that holds what the repository's root holds."""
     course.engine.down(None, course.say)
     (tmp_path / "stack").symlink_to(ROOT / "stack")
+    shutil.copy(ROOT / "compose.yaml", tmp_path)
     shutil.copy(os.environ["FLOW360_ENV_FILE"], tmp_path / ".env")
     (tmp_path / ".env").chmod(0o600)
     project = f"flow360-test-{os.getpid()}-hand"

@@ -103,6 +103,23 @@ def test_the_stage_that_fetches_jars_has_all_that_it_imports(tmp_path):
     assert done.stdout.startswith(str(tmp_path)), done.stderr
 
 
+def test_our_images_have_what_their_programs_import(tmp_path):
+    """Of the package they get what .dockerignore lets in; the build itself asks the same, but needs a daemon."""
+    for entry in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
+        if entry.startswith(("!flow360", "!stack/layers", "!stack/jars.lock")):
+            source, target = ROOT / entry[1:], tmp_path / entry[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
+    asked = [code for code in re.findall(r"&& python -c '(.+)'$", text, re.MULTILINE) if "flow360" in code]
+    assert len(asked) == 2
+    for code in asked:
+        code = code.partition("; api.build")[0]  # the topology wants its jars
+        command = [sys.executable, "-c", f"{code}; import flow360; print(flow360.__file__)"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.stdout.startswith(str(tmp_path)), done.stderr
+
+
 @pytest.mark.parametrize(
     ("said", "code", "expected"),
     [

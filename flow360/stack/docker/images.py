@@ -24,8 +24,8 @@ SOURCE = "org.flow360.source"  # the label that ties our own image to the files 
 INPUTS = (
     *("stack/images", "stack/jars.lock", "stack/spark", "requirements.lock", "flow360/__init__.py"),
     *("flow360/environment.py", "flow360/errors.py", "flow360/files.py", "flow360/neighbours.py"),
-    *("flow360/process.py", "flow360/settings.py", "flow360/waiting.py", "flow360/clients", "flow360/monitoring"),
-    *("flow360/primeur", "flow360/processing", "flow360/stack", "stack/layers", "data/seed"),
+    *("flow360/process.py", "flow360/settings.py", "flow360/waiting.py", "flow360/clients", "flow360/ingestion"),
+    *("flow360/monitoring", "flow360/primeur", "flow360/processing", "flow360/stack", "stack/layers", "data/seed"),
 )
 
 
