@@ -54,8 +54,8 @@ def with_log(name: str, sentence: str, log: str) -> str:
     """What went wrong with a service and what its log says of that, in one line.
 
     Args:
-        log: the last `LOG_LINES` lines. Taken is the last one that speaks of an error (or the last of all), with the one
-            before it where that is short and speaks of it, too, and without the stack of calls behind it.
+        log: the last `LOG_LINES` lines. Taken is the last one that speaks of an error (or the last of all), with
+            the one before it where that is short and speaks of it, too; without the stack of calls behind it.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(("\t", "    "))]
     last = max((at for at, line in enumerate(lines) if _ERROR.search(line)), default=len(lines) - 1)
