@@ -113,7 +113,7 @@ def test_planted_defects_are_stopped_before_the_marts(sandbox, channel, channels
     built = dbt.build(**SANDBOX).set_index("node")["status"]
     skipped = {"files": ("fct_orders", "dim_product", "store_days"), "services": ("fct_orders", "fct_deliveries")}
     marts = {*skipped[channel], "store_days"}
-    there = [mart for mart in marts if not scalar(f"select to_regclass('sandbox_marts.{mart}') is null")]
+    made = [mart for mart in marts if not scalar(f"select to_regclass('sandbox_marts.{mart}') is null")]
     assert {built[mart] for mart in marts} == {"skipped"}
     dbt.run("staging", **SANDBOX)
     tests = dbt.test("staging source:landing", **SANDBOX).set_index("node")
@@ -145,9 +145,9 @@ def test_planted_defects_are_stopped_before_the_marts(sandbox, channel, channels
         named_tests=len(failures),
         keys_planted=planted_rows,
         keys_found=found_rows,
-        marts_built_on_them=len(there),
+        marts_built_on_them=len(made),
     )
-    assert there == []
+    assert made == []
 
 
 @pytest.mark.timeout(300)
