@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,22 @@ def test_an_archive_of_jars_that_were_made_again_is_made_again(tmp_path, java17)
     assert java.find_archive("svc", [jar])
     os.utime(jar, (1, 1))
     assert java.find_archive("svc", [jar]) is None, "the JVM would refuse it at each start, and never write another one"
+
+
+def test_a_machine_whose_name_has_no_address_gets_a_file_of_hosts(tmp_path, java17, monkeypatch):
+    def lines() -> str:
+        command(tmp_path, [tmp_path / "a.jar"])
+        return (tmp_path / "conf dir" / "java.args").read_text()
+
+    def unknown(_host, _port):
+        raise socket.gaierror
+
+    java.name_resolves.cache_clear()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, _port: [1])
+    assert "hosts" not in lines()
+    java.name_resolves.cache_clear()
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(socket, "gethostname", lambda: "nowhere")
+    assert f'"-Djdk.net.hosts.file={tmp_path / "conf dir" / "hosts"}"' in lines()
+    assert (tmp_path / "conf dir" / "hosts").read_text() == "127.0.0.1 localhost nowhere\n"
+    java.name_resolves.cache_clear()

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,10 @@ def command(
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["-cp", _quote(os.pathsep.join(str(jar) for jar in jars))]
+    if not name_resolves():
+        hosts = folder / "hosts"
+        write(hosts, f"127.0.0.1 localhost {socket.gethostname()}\n")
+        lines.append(_quote(f"-Djdk.net.hosts.file={hosts}"))
     if cds:
         # In the file and not in the command: an archive that appears while the service runs must not change the
         # command, or the next `up` would take the service for another one and start it again.
@@ -145,6 +150,15 @@ def command(
     write(argfile, "\n".join(lines) + "\n")
     options = [*SMALL, f"-Xmx{spec.heap}", f"-XX:ErrorFile={folder / 'crash.log'}", *spec.options]
     return [str(jdk().java), *options, f"@{argfile}", spec.main, *args]
+
+
+@cache
+def name_resolves() -> bool:
+    """Whether this machine's name has an address. Hadoop and others ask for it at their start, and die without one."""
+    try:
+        return bool(socket.getaddrinfo(socket.gethostname(), None))
+    except OSError:
+        return False
 
 
 def find_archive(name: str, jars: Sequence[Path]) -> Path | None:
