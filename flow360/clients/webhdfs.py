@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 USER = "primeur"
 DATANODES = ("datanode", "datanode-2", "datanode-3")
+TRIES = 10  # to be sent to a DataNode that lives, where it is one of three
 
 
 class _Session(direct.Session):
@@ -163,10 +164,15 @@ class Lake(WebHDFS):
             FlowError: HDFS refused it (a quota, too few DataNodes); what was there before may be gone.
         """
         options = {"overwrite": "true", "replication": replication, "blocksize": block_size}
-        # In two steps: in one, the data would travel to the NameNode, only to be sent on from there.
-        asked = self._call("CREATE", "put", path, redirect=False, **{k: v for k, v in options.items() if v})
         headers = {"content-type": "application/octet-stream"}
-        answer = self.session.put(asked.headers["Location"], data=data, headers=headers)
+        for attempt in range(TRIES):
+            # In two steps: in one, the data would travel to the NameNode, only to be sent on from there.
+            asked = self._call("CREATE", "put", path, redirect=False, **{k: v for k, v in options.items() if v})
+            place = asked.headers["Location"]
+            # For minutes the NameNode names a DataNode that has gone, too; which one it names is chance.
+            if reach.answers(_asked(place)) or attempt == TRIES - 1:
+                break
+        answer = self.session.put(place, data=data, headers=headers)
         if not answer.ok:
             raise FlowError(f"lake: {path} was not written: {_remote(answer)}")
 

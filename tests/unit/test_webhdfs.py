@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import requests
 
@@ -115,3 +117,17 @@ def test_the_hdfs_command_is_run_where_the_namenode_runs(monkeypatch, tmp_path):
     assert container[-6:] == ["exec", "--no-TTY", "namenode", "hdfs", "fsck", "/"]
     with pytest.raises(FlowError, match="hdfs format: there is dfs, dfsadmin, fsck, oev, oiv"):
         NativeEngine(model(), tmp_path).tool_command("namenode", "hdfs", "format", [])
+
+
+def test_a_write_goes_to_a_datanode_that_lives_though_the_namenode_names_one_that_has_gone(monkeypatch):
+    named = iter(["datanode-3", "datanode-2", "datanode"])
+    lake = webhdfs.Lake.__new__(webhdfs.Lake)
+    asked = lambda *_, **__: SimpleNamespace(headers={"Location": f"http://{next(named)}:9864/x"})  # noqa: E731
+    put = []
+    lake._call, lake.session = (
+        asked,
+        SimpleNamespace(put=lambda place, **_: put.append(place) or SimpleNamespace(ok=True)),
+    )
+    monkeypatch.setattr(reach, "answers", lambda service: service == "datanode")
+    lake.write("/x", b"")
+    assert put == ["http://datanode:9864/x"]
