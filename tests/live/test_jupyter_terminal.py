@@ -17,19 +17,19 @@ from dotenv import dotenv_values
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from flow360.settings import PORTS
 from flow360.stack.native.supervise import Supervisor
 from flow360.waiting import wait_for
 from tests.environment import ROOT, port_lines
 
-SERVICES = ("jupyterlab", "zookeeper", "mosquitto")
+SERVICES = ()  # of the lane; it has a stack of its own
+OWN = ("jupyterlab", "zookeeper", "mosquitto")
 
 
 @pytest.fixture
 def flow360(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """The command line on a stack of its own, which is down afterwards."""
     env = tmp_path / "terminal.env"
-    env.write_text(port_lines(PORTS, 11000, set()), "utf-8")
+    env.write_text(port_lines("terminal"), "utf-8")
     variables = {**os.environ, "FLOW360_STATE": str(tmp_path / "state"), "FLOW360_ENV_FILE": str(env)}
 
     def run(*words: str) -> str:
@@ -59,14 +59,14 @@ async def typed(port: str, token: str, command: str) -> str:
 
 @pytest.mark.timeout(300)
 def test_down_typed_in_a_terminal_of_jupyterlab_leaves_nothing_running(flow360, tmp_path: Path) -> None:
-    flow360("up", *SERVICES)
+    flow360("up", *OWN)
     env = dotenv_values(tmp_path / "terminal.env")
     said = asyncio.run(asyncio.wait_for(typed(env["JUPYTER_PORT"], env["JUPYTER_TOKEN"], "flow360 down"), 120))
     supervisor = Supervisor(tmp_path / "state")
     wait_for(lambda: not supervisor.daemon() and not supervisor.orphans(), 60, "the end of all, the command included")
     shown = said.splitlines()
-    lasts = [max(n for n, line in enumerate(shown) if name in line and "stopped" in line) for name in SERVICES]
+    lasts = [max(n for n, line in enumerate(shown) if name in line and "stopped" in line) for name in OWN]
     assert max(lasts) == lasts[0], "JupyterLab is the last one"
     assert "last, with this terminal" in shown[lasts[0]]
     states = {row["name"]: row["state"] for row in json.loads(flow360("status", "--json"))}
-    assert {states[name] for name in SERVICES} == {"stopped"}
+    assert {states[name] for name in OWN} == {"stopped"}
