@@ -179,9 +179,10 @@ class NativeEngine:
         left to do then is supervisord's.
         """
         if self.supervisor.alive():
-            self._stop_all(self.model.dependants(self.model.services if names is None else names), progress)
+            order = self.model.dependants(self.model.services if names is None else names)
             around = self.supervisor.around()
-            if around and (names is None or around in self.model.dependants(names)):
+            self._stop_all([name for name in order if name != around], progress)
+            if around in order:
                 progress(Event(around, "stopped", "last, with this terminal"))
                 if names is not None:
                     self.supervisor.stop(around)
@@ -193,11 +194,10 @@ class NativeEngine:
     def _stop_all(self, order: Iterable[str], progress: Progress) -> None:
         rows = self.supervisor.processes()
         running = {name for name, row in rows.items() if row["pid"] or row["statename"] == "EXITED"}  # crashed just now
-        around = self.supervisor.around()
         with ThreadPoolExecutor(8) as pool:
             futures: dict[str, Future] = {}
             for name in order:
-                if name in running and name != around:
+                if name in running:
                     # Also those that need it by way of a job, which does not run any more.
                     users = [futures[other] for other in futures if name in self.model.closure([other])]
                     futures[name] = pool.submit(self._stop, self.model[name], users, progress)
