@@ -42,6 +42,7 @@ from tests.environment import BUILD, DEPTH, LANES, LEFT, ROOT, folder_of, make_l
 
 BIN = Path(sys.executable).parent
 LONGEST = 1500  # seconds for one bundle on an idle machine; each test in it has a limit of its own
+SHOWN = 12  # lines of a failure's message that the report repeats
 # One after another, when the queue is done: they look at what all have left, and at the stacks' end.
 AFTER = (
     Bundle("leaks", ("-rA", "--show-capture=stdout", "tests/leaks")),
@@ -59,10 +60,14 @@ class Result:
     seconds: float = 0.0
     patience: float = 1.0
     passed: int = 0
-    failed: int = 0
+    failures: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     slowest: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     def say(self, text: str) -> None:
         """A line on the screen, with the lane that says it."""
@@ -70,8 +75,8 @@ class Result:
 
     def fail(self, text: str) -> None:
         """Count a failure that is not a test's."""
-        self.failed += 1
-        self.say(f"failed: {self.bundle.name}: {text}")
+        self.failures.append(f"{self.bundle.name}: {text}")
+        self.say(f"failed: {self.failures[-1]}")
 
     def count(self, report: Path) -> int:
         """Count the tests in pytest's own report; how many there are."""
@@ -79,8 +84,10 @@ class Result:
         for case in cases:
             name = f"{case.get('classname')}.{case.get('name')}"
             self.slowest.append((float(case.get("time") or 0), name))
-            if case.find("failure") is not None or case.find("error") is not None:
-                self.failed += 1
+            wrong = next((found for kind in ("failure", "error") if (found := case.find(kind)) is not None), None)
+            if wrong is not None:
+                lines = (wrong.get("message") or wrong.text or "").strip().splitlines()
+                self.failures.append("\n    ".join([name, *lines[:SHOWN]]))
             elif (skip := case.find("skipped")) is not None:
                 # Of a file that is skipped as a whole, the reason stands in the text.
                 whole = skip.get("message") == "collection skipped"
@@ -353,6 +360,9 @@ def _report(results: list[Result], seconds: float, memory_gb: float) -> int:
     (BUILD / bundles.TIMES.name).write_text(json.dumps(times, indent=1, sort_keys=True) + "\n", "utf-8")
     passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
     worked = sum(one.seconds for one in results)
+    # Last, because a log that was cut off keeps its end.
+    for failure in (failure for result in results for failure in result.failures):
+        print(f"\nfailed: {failure}")
     print(f"\nin {seconds / 60:.1f} minutes ({worked:.0f} lane-seconds), {memory_gb:.1f} GB of memory at most")
     print(f"reports and executed notebooks: {BUILD}")
     print(f"{passed} passed, {failed} failed, {len(skipped)} skipped, {left.total()} left to --full")
