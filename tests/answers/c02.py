@@ -89,7 +89,7 @@ def newest_first():
     return send_readings
 
 
-@near_miss("keyed_producer", says="no JSON")
+@near_miss("keyed_producer", says="not JSON")
 def python_text_instead_of_json():
     def send_readings(topic, readings):
         with producer() as out:

@@ -98,7 +98,7 @@ def all_in_the_default():
     return "lab.deliveries_by_month"
 
 
-@near_miss("partition_by_month", says="no partitioned table")
+@near_miss("partition_by_month", says="not a partitioned table")
 def a_table_with_an_index():
     lesson.sql("create table lab.deliveries_by_month as table lab.delivery_history")
     lesson.sql("create index on lab.deliveries_by_month (delivered_on)")
