@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 USER = "primeur"
 DATANODES = ("datanode", "datanode-2", "datanode-3")
-TRIES = 10  # to be sent to a DataNode that lives, where it is one of three
+TRIES = 30  # asked so often, the NameNode names the one DataNode of three that lives, but for one time in 100,000
+
+
+class _Gone(ServiceError):
+    """Nothing came back from the service that was asked."""
 
 
 class _Session(direct.Session):
@@ -51,8 +55,8 @@ class _Session(direct.Session):
         except requests.ConnectionError:
             if reach.answers(who):
                 line = f"{who} broke off in the middle of an answer: see `flow360 logs {who}`"
-                raise ServiceError(line) from None
-            raise reach.is_down(who) from None
+                raise _Gone(line) from None
+            raise _Gone(str(reach.is_down(who))) from None
         if answer.status_code == 403 and "SafeModeException" in answer.text:
             line = "namenode is in safe mode: it waits for its DataNodes, see `flow360 status`"
             raise ServiceError(line)
@@ -117,12 +121,25 @@ class Lake(WebHDFS):
         self.session = _Session(self._seconds, self._reach)
         self.session.headers[f"X-{self._secret}"] = "flow360"
 
-    def _open(self, path: str, mode: str = "rb", **kw: Any) -> Any:
-        file = super()._open(path, mode, **kw)
-        if "a" in mode:  # fsspec asks where to append to, and forgets the answer
-            file.location = self._call("APPEND", "post", path, redirect=False).headers["Location"]
+    def _open(self, path: str, mode: str = "rb", replication: int | None = None, **kw: Any) -> Any:
+        if "w" in mode:
+            self.write(path, b"", replication=replication)
+        file = super()._open(path, mode, replication=replication, **kw)
+        if "r" not in mode:  # fsspec takes whichever DataNode is named, and forgets where to append to
+            file.location = self._place("APPEND", "post", path)
             file._initiate_upload = lambda: None
         return file
+
+    def _place(self, op: str, method: str, path: str, **options: Any) -> str:
+        """The address of a DataNode that takes data for a file.
+
+        For seconds the NameNode may name a DataNode that has gone; which one it names is chance.
+        """
+        for _ in range(TRIES):
+            place = self._call(op, method, path, redirect=False, **options).headers["Location"]
+            if reach.answers(_asked(place)):
+                break
+        return place
 
     def mv(self, path1: str, path2: str, **_: Any) -> None:
         """Give a file or folder another name; where `path2` is a folder, move it into that.
@@ -164,15 +181,17 @@ class Lake(WebHDFS):
             FlowError: HDFS refused it (a quota, too few DataNodes); what was there before may be gone.
         """
         options = {"overwrite": "true", "replication": replication, "blocksize": block_size}
+        options = {name: value for name, value in options.items() if value}
         headers = {"content-type": "application/octet-stream"}
-        for attempt in range(TRIES):
+        for attempt in range(1, TRIES + 1):
             # In two steps: in one, the data would travel to the NameNode, only to be sent on from there.
-            asked = self._call("CREATE", "put", path, redirect=False, **{k: v for k, v in options.items() if v})
-            place = asked.headers["Location"]
-            # For minutes the NameNode names a DataNode that has gone, too; which one it names is chance.
-            if reach.answers(_asked(place)) or attempt == TRIES - 1:
+            place = self._place("CREATE", "put", path, **options)
+            try:
+                answer = self.session.put(place, data=data, headers=headers)
                 break
-        answer = self.session.put(place, data=data, headers=headers)
+            except _Gone:  # a container's port takes connections for a DataNode that has gone
+                if attempt == TRIES:
+                    raise
         if not answer.ok:
             raise FlowError(f"lake: {path} was not written: {_remote(answer)}")
 

@@ -130,6 +130,28 @@ def _unreadable(lake, path: str) -> int:
 
 
 @pytest.mark.timeout(200)
+def test_what_is_written_right_after_two_of_three_datanodes_went(stack, lake):
+    """The NameNode names them for some seconds more; by themselves they would also make the third one look busy."""
+    done = dict.fromkeys(("written", "opened", "appended", "read"), 0)
+    for round_, pair in enumerate((("datanode-2", "datanode-3"), ("datanode", "datanode-3"))):
+        with killed_for_good(stack, pair[0]), killed_for_good(stack, pair[1]):
+            for number in range(8):
+                path, data = f"{FOLDER}/{round_}-{number}", content(number, 5_000)
+                lake().write(path, data)
+                done["written"] += 1
+                with lake().open(f"{path}-opened", "wb") as file:
+                    file.write(data)
+                done["opened"] += 1
+                with lake().open(path, "ab") as file:
+                    file.write(data)
+                done["appended"] += 1
+                done["read"] += lake().cat_file(path) == data * 2
+                done["read"] += lake().cat_file(f"{path}-opened") == data
+    report("2 of 3 DataNodes gone", **done)
+    assert done == {"written": 16, "opened": 16, "appended": 16, "read": 32}
+
+
+@pytest.mark.timeout(200)
 def test_a_block_is_overwritten_on_one_disk(stack, lake):
     """Fault 25: every reader gets the right bytes, the bad copy is found by its checksum and replaced by a good one."""
     path, data = f"{FOLDER}/precious.bin", content(77, 60_000)

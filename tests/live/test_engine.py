@@ -81,7 +81,7 @@ def test_a_second_up_does_nothing_and_is_quick(stack, everything):
     seconds = time.monotonic() - start
     print(f"\nsecond up: {seconds:.2f} s for {len(everything)} services")
     assert stack.host.pids() == before
-    assert {event.detail for event in events} == {"is already running", "was done"}
+    assert {event.detail for event in events} == {"already", "was done"}
     assert seconds < patient(3)
 
 

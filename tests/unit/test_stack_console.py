@@ -33,11 +33,11 @@ def test_a_file_gets_a_line_for_each_step(screen):
     with Reporter() as report:
         report(Event("kafka", "starting"))
         report(Event("kafka", "running", "", seconds=3.25))
-        report(Event("zookeeper", "running", "is already running", seconds=0.01))
+        report(Event("zookeeper", "running", "already", seconds=0.01))
     assert out.getvalue().splitlines() == [
         "kafka            starting",
         "kafka            running (3.2 s)",
-        "zookeeper        running is already running",
+        "zookeeper        running already",
     ]
 
 

@@ -186,7 +186,7 @@ def test_up_says_what_was_running_and_starts_nothing(engine, monkeypatch):
     monkeypatch.setattr(engine.compose, "containers", lambda: {"mosquitto": row})
     monkeypatch.setattr(engine, "_probe", lambda _service: lambda: None)
     engine.up(["mosquitto"], events.append)
-    assert [(event.state, event.detail) for event in events] == [("running", "is already running")]
+    assert [(event.state, event.detail) for event in events] == [("running", "already")]
 
 
 # --- up over the containers of the last run ---------------------------------------------------------------------------

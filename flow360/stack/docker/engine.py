@@ -93,7 +93,7 @@ class DockerEngine:
             if state == "done":
                 progress(Event(name, "done", "was done"))
             elif state == "running" and same:
-                progress(Event(name, "running", "is already running"))
+                progress(Event(name, "running", "already"))
             else:
                 todo.append(name)
         return todo

@@ -108,7 +108,7 @@ class NativeEngine:
             self._run_job(service, say)
             return
         if self.supervisor.dead(service.name) is None and self._probe(service)() is None:
-            say("running", "is already running")
+            say("running", "already")
             return
         say("starting", "")
         self.programs.write_config(service)
