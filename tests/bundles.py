@@ -11,7 +11,7 @@ import ast
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def choose(
     waiting: Iterable[Bundle],
     seconds: Mapping[str, float],
     running: frozenset[str] = frozenset(),
-    beside: Bundle | None = None,
+    beside: Collection[Bundle] = (),
     room_mb: float = float("inf"),
 ) -> Bundle | None:
     """The bundle that a lane takes next: the longest, or one that finds its services running and is nearly as long.
@@ -148,14 +148,14 @@ def choose(
         waiting: those that nobody has taken.
         seconds: what each took; one that is not known may be the longest of all, so it goes first.
         running: the services of the lane's last bundle.
-        beside: what the other lane does at the moment.
-        room_mb: memory for the services of both.
+        beside: what the other lanes do at the moment.
+        room_mb: memory for the services of all.
 
     Returns:
-        None when nothing fits beside the other lane's bundle: wait until that is done.
+        None when nothing fits beside the other lanes' bundles: wait until one of them is done.
     """
-    others = beside.services if beside else frozenset()
-    most = room_mb - (beside.memory_mb if beside else 0)
+    others = frozenset().union(*(one.services for one in beside))
+    most = room_mb - sum(one.memory_mb for one in beside)
     fit = [one for one in waiting if not (ALONE in one.services & others or (beside and one.memory_mb > most))]
 
     def worth(one: Bundle) -> tuple[float, str]:

@@ -1,7 +1,7 @@
 """Where the tests run, how deep, and on how fast a machine.
 
-There are two lanes, each with a stack of its own: other ports, another state folder, so that a learner's running course
-is left alone and two bundles of tests (tests/bundles.py) may run side by side.
+There are three lanes, each with a stack of its own: other ports, another state folder, so that a learner's running course
+is left alone and bundles of tests (tests/bundles.py) may run side by side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
-LANES = (1, 2)
+LANES = (1, 2, 3)
 
 # --- how deep ---------------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@
     ./scripts/test --chapter 02         one chapter
     ./scripts/test --order random       another order than the longest first; --order SEED does it again
 
-Two lanes, each with a stack of its own, take bundles (tests/bundles.py) out of one queue: most tests wait more than
-they compute. Services that the next bundle needs are kept alive for it, the others are stopped. Each line begins with
+Three lanes, each with a stack of its own, take bundles (tests/bundles.py) out of one queue, also on two cores: most
+tests wait more than they compute. Services that the next bundle needs are kept alive for it, the others are stopped. Each line begins with
 its lane. Executed notebooks, logs and reports are kept under build/test/. At the end nothing is left running; what a
 run leaves that was cut off, the next one ends first.
 """
@@ -243,7 +243,7 @@ class Queue:
     def _take(self, lane: Lane, lanes: list[Lane]) -> Bundle | None:
         with self._changed:
             while self._waiting:
-                beside = next((other.busy for other in lanes if other is not lane and other.busy), None)
+                beside = [other.busy for other in lanes if other is not lane and other.busy]
                 chosen = bundles.choose(self._waiting, self._seconds, lane.running, beside, self._room_mb)
                 if chosen:
                     self._waiting.remove(chosen)

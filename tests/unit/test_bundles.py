@@ -47,14 +47,14 @@ def test_services_that_run_already_are_worth_a_little():
 
 def test_two_bundles_that_read_the_same_dag_files_do_not_run_side_by_side():
     airflow = bundle("airflow", ALONE)
-    assert choose([airflow], {}, beside=bundle("chapters/03", ALONE)) is None
-    assert choose([airflow, bundle("unit")], {"airflow": 500, "unit": 1}, beside=airflow).name == "unit"
+    assert choose([airflow], {}, beside=[bundle("unit"), bundle("chapters/03", ALONE)]) is None
+    assert choose([airflow, bundle("unit")], {"airflow": 500, "unit": 1}, beside=[airflow]).name == "unit"
 
 
-def test_services_of_both_lanes_fit_into_the_memory():
+def test_services_of_all_lanes_fit_into_the_memory():
     spark = bundle("spark", "spark-connect", "spark-worker")
-    beside = bundle("kafka", *KAFKA)
-    room = spark.memory_mb + beside.memory_mb
+    beside = [bundle("kafka", *KAFKA), bundle("shop", "postgres-source")]
+    room = spark.memory_mb + sum(one.memory_mb for one in beside)
     assert choose([spark], {}, beside=beside, room_mb=room) is spark
     assert choose([spark], {}, beside=beside, room_mb=room - 1) is None
     assert choose([spark], {}, room_mb=1) is spark, "alone it is tried in any case"
