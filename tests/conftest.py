@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,3 +37,23 @@ def started(stack, request) -> Callable[..., None]:
         stack.up(wanted)
 
     return start
+
+
+@pytest.fixture
+def spark(started) -> Any:
+    """A session on the tests' own Connect server."""
+    from flow360 import clients
+
+    started("spark-connect", "spark-worker")
+    return clients.spark()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that Spark sees under the same path, removed afterwards."""
+    from flow360.settings import GENERATED
+
+    path = GENERATED / f"test-{time.time_ns()}"
+    path.mkdir(parents=True)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

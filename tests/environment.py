@@ -1,7 +1,7 @@
 """Where the tests run, how deep, and on how fast a machine.
 
-There are three lanes, each with a stack of its own: other ports, another state folder, so that a learner's running course
-is left alone and bundles of tests (tests/bundles.py) may run side by side.
+There are three lanes, each with a stack of its own: other ports, another state folder, so that a learner's running
+course is left alone and bundles of tests (tests/bundles.py) may run side by side.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@
     ./scripts/test --order random       another order than the longest first; --order SEED does it again
 
 Three lanes, each with a stack of its own, take bundles (tests/bundles.py) out of one queue, also on two cores: most
-tests wait more than they compute. Services that the next bundle needs are kept alive for it, the others are stopped. Each line begins with
-its lane. Executed notebooks, logs and reports are kept under build/test/. At the end nothing is left running; what a
-run leaves that was cut off, the next one ends first.
+tests wait more than they compute. Services that the next bundle needs are kept alive for it, the others are stopped.
+Each line begins with its lane. Executed notebooks, logs and reports are kept under build/test/. At the end nothing is
+left running; what a run leaves that was cut off, the next one ends first.
 """
 
 from __future__ import annotations

@@ -6,11 +6,9 @@ import itertools
 import json
 import os
 import random
-import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -27,29 +25,13 @@ from flow360 import clients
 from flow360.checks.verdict import NotYet
 from flow360.course.notebooks import read
 from flow360.processing.spark import rest, watch
-from flow360.settings import GENERATED, ROOT
+from flow360.settings import ROOT
 from tests.environment import FULL
 from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
 SERVICES = ("spark-connect", "spark-worker", "kafka")
 POINTS = 10 if FULL else 3  # a driver takes some 15 to 25 seconds to be back at work on two slow cores
 ROWS = 12_000
-
-
-@pytest.fixture
-def spark(started):
-    """A session on the tests' own Connect server."""
-    started("spark-connect", "spark-worker")
-    return clients.spark()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that Spark sees under the same path, removed afterwards."""
-    path = GENERATED / f"fault-{time.time_ns()}"
-    path.mkdir(parents=True)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def again(stack: Any) -> Any:

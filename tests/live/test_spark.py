@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import socket
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,28 +19,12 @@ import requests
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from flow360 import clients
 from flow360.processing.spark import rest
-from flow360.settings import GENERATED, settings
+from flow360.settings import settings
 from tests.live.listeners import listeners
 
 SERVICES = ("spark-connect", "spark-worker")
 PROGRAMS = ("spark-master", "spark-worker", "spark-connect")
-
-
-@pytest.fixture
-def spark(started):
-    started("spark-connect", "spark-worker")
-    return clients.spark()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that Spark sees under the same path, removed afterwards."""
-    path = GENERATED / f"spark-{time.time_ns()}"
-    path.mkdir(parents=True)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 # --- who may use them -------------------------------------------------------------------------------------------------
