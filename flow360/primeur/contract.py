@@ -1,0 +1,304 @@
+"""What a row of each channel looks like, and the judge who holds rows against it.
+
+`contracts/*.odcs.yaml` say it, in the form of the Open Data Contract Standard: one file a channel, columns by name.
+Everybody who takes rows in asks here, so that the nightly file, the landing tables, the consumers on Kafka, dbt's tests
+and data/README.md cannot tell different stories:
+
+    contract("orders_csv").judge({"order_id": "100001", ...})     ({"order_id": 100001, ...}, "")
+    contract("orders_csv").judge({"order_id": "2_0001", ...})     (None, "order_id: not a whole number")
+
+A value is right in the channel's own grammar, which is narrower than Python's and PostgreSQL's: no `2_0001`, no
+`1.5e3`, no moment without its offset. It is in the column's range, which fits the type of the table that it goes to.
+Whole rows out of bytes are the job of `intake`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+from typing_extensions import NotRequired, TypedDict
+
+from flow360.errors import FlowError
+
+if TYPE_CHECKING:
+    from open_data_contract_standard.model import SchemaProperty
+
+FOLDER = Path(__file__).parent / "contracts"
+NAMES = tuple(sorted(path.name.removesuffix(".odcs.yaml") for path in FOLDER.glob("*.odcs.yaml")))
+"""The contracts, by the names of their files."""
+
+PLACES = 20
+"""Decimals of a number whose contract says nothing about them: as many as a double ever shows."""
+LONGEST_REASON = 200
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What PostgreSQL's text cannot hold: NUL, and half a pair of surrogates (JSON can spell it)."""
+_UNREADABLE = re.compile("[\0\ud800-\udfff\ufffd]")
+_TYPES = {"integer": int, "number": Decimal, "string": str, "timestamp": datetime, "date": date}
+_REASONS = {
+    "missing": "missing",
+    "extra_forbidden": "not in the contract",
+    "greater_than_equal": "out of range",
+    "less_than_equal": "out of range",
+    "literal_error": "not one of the known values",
+    "string_too_long": "too long",
+}
+"""Pydantic's kinds of error, in the words of a quarantine. Ours bring their own."""
+
+
+def _wrong(why: str) -> PydanticCustomError:
+    return PydanticCustomError("contract", why)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a contract.
+
+    Attributes:
+        kind: ODCS's logical type: integer, number, string, timestamp or date.
+        required: whether a value must be there; an empty text is none.
+        rules: (pattern of the whole text, reason) for values that are texts.
+        least, most: both allowed; None where the kind has no order.
+        places: decimals of a number, at most; exactly so many in its canonical text.
+        values: the only ones allowed; empty allows all.
+        longest: characters of a text, at most.
+        key: a part of what makes a row one row.
+        unit: "" where a value has none.
+        decimal_mark: of a number that comes as text.
+    """
+
+    name: str
+    kind: str
+    required: bool
+    rules: tuple[tuple[re.Pattern[str], str], ...] = ()
+    least: Any = None
+    most: Any = None
+    places: int | None = None
+    values: tuple[str, ...] = ()
+    longest: int | None = None
+    key: bool = False
+    unit: str = ""
+    decimal_mark: str = "."
+
+    @property
+    def type(self) -> Any:
+        """What pydantic asks of a value of this column."""
+        kind: Any = Literal[self.values] if self.values else _TYPES[self.kind]
+        kind = Annotated[kind, Field(ge=self.least, le=self.most, max_length=self.longest)]
+        return Annotated[kind if self.required else kind | None, BeforeValidator(self.convert)]
+
+    def convert(self, value: Any) -> Any:
+        """A value as it was delivered, as one of the column's kind; its range is not looked at yet.
+
+        Raises:
+            PydanticCustomError: it is missing, or not of the grammar; the message is the reason.
+        """
+        if value is None or value == "":
+            if self.required:
+                raise PydanticCustomError("missing", "missing")
+            return None
+        if isinstance(value, str):
+            for pattern, why in self.rules:
+                if not pattern.fullmatch(value):
+                    raise _wrong(why)
+        return _CONVERT[self.kind](self, value)
+
+    def text(self, value: Any) -> str | None:
+        """The one way to write a right value, which PostgreSQL reads as the same value under every setting."""
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, Decimal):
+            return f"{value:f}" if self.places is None else f"{value:.{self.places}f}"
+        return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _integer(column: Column, value: Any) -> int:
+    if isinstance(value, str) and column.rules:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong("not a whole number")
+    return value
+
+
+def _number(column: Column, value: Any) -> Decimal:
+    if isinstance(value, str) and column.rules:
+        value = Decimal(value.replace(column.decimal_mark, "."))
+    elif isinstance(value, float):
+        value = Decimal(repr(value))
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise _wrong("not a number")
+    if -value.as_tuple().exponent > (PLACES if column.places is None else column.places):
+        raise _wrong(f"more than {PLACES if column.places is None else column.places} decimals")
+    return value
+
+
+def _string(column: Column, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong("not a text")
+    if _UNREADABLE.search(value):
+        raise _wrong("not readable (NUL, or a character that was lost)")
+    return value
+
+
+def _timestamp(column: Column, value: Any) -> datetime:
+    if isinstance(value, str) and column.rules:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise _wrong("not a moment") from None
+    if not isinstance(value, datetime):
+        raise _wrong("not a moment with its offset")
+    if value.tzinfo is None:
+        raise _wrong("a moment without its offset")
+    if getattr(value, "nanosecond", 0):
+        raise _wrong("finer than a microsecond")
+    return value
+
+
+def _date(column: Column, value: Any) -> date:
+    if isinstance(value, str) and column.rules:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise _wrong("not a day") from None
+    if isinstance(value, datetime) or not isinstance(value, date):
+        raise _wrong("not a day")
+    return value
+
+
+_CONVERT: dict[str, Callable[[Column, Any], Any]] = {
+    "integer": _integer,
+    "number": _number,
+    "string": _string,
+    "timestamp": _timestamp,
+    "date": _date,
+}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One channel's rows.
+
+    Attributes:
+        name: the file's.
+        title: for people.
+        table: the table of `schema.TABLES` that the rows belong to.
+        grain: what one row is.
+        columns: by name.
+        format: csv, jsonl, parquet or json (one document at a time).
+        path: of the files in the drop zone, a pattern; of a service, the API's path or the topic.
+        encoding, delimiter: of a text file.
+    """
+
+    name: str
+    title: str
+    table: str
+    grain: str
+    columns: Mapping[str, Column]
+    format: str
+    path: str
+    encoding: str = "utf-8"
+    delimiter: str = ","
+
+    @cached_property
+    def _judge(self) -> TypeAdapter[dict[str, Any]]:
+        fields = {c.name: c.type if c.required else NotRequired[c.type] for c in self.columns.values()}
+        row = TypedDict(self.name, fields)
+        row.__pydantic_config__ = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+        return TypeAdapter(row)
+
+    def judge(self, values: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        """Hold one row against the contract. It does not raise, whatever stands in the row.
+
+        Args:
+            values: column -> value as delivered: texts of a CSV file, JSON's or Parquet's values.
+
+        Returns:
+            (typed values, "") for a right row, otherwise (None, the reason).
+        """
+        try:
+            return self._judge.validate_python(values), ""
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            why = f"{where}: {_REASONS.get(first['type'], first['msg'])}"
+        except Exception as error:  # noqa: BLE001 - whatever a value does to its judge, it is not a right one
+            why = f"cannot be judged ({type(error).__name__})"
+        return None, storable(why)[:LONGEST_REASON]
+
+    def texts(self, right: Mapping[str, Any]) -> dict[str, str | None]:
+        """A right row's values, each in its one canonical text."""
+        return {name: self.columns[name].text(value) for name, value in right.items()}
+
+
+def storable(text: str) -> str:
+    """A text that PostgreSQL can hold: what it cannot has become U+FFFD, which no contract takes for readable."""
+    return UNSTORABLE.sub("\ufffd", text)
+
+
+@cache
+def contract(name: str) -> Contract:
+    """A contract, read once a process.
+
+    Raises:
+        FlowError: there is none of this name.
+    """
+    from open_data_contract_standard.model import OpenDataContractStandard
+
+    if name not in NAMES:
+        raise FlowError(f"there is no contract {name!r}: {', '.join(NAMES)}")
+    said = OpenDataContractStandard.from_file(str(FOLDER / f"{name}.odcs.yaml"))
+    (table,), server = said.schema_, said.servers[0]
+    return Contract(
+        name=name,
+        title=said.name,
+        table=table.name,
+        grain=table.dataGranularityDescription,
+        columns={column.name: _column(column) for column in table.properties},
+        format=server.format,
+        path=server.path or server.location,
+        encoding=server.encoding or "utf-8",
+        delimiter=server.delimiter or ",",
+    )
+
+
+def of_table(table: str) -> tuple[Contract, ...]:
+    """The contracts whose rows belong to a table."""
+    return tuple(one for one in map(contract, NAMES) if one.table == table)
+
+
+def _column(said: SchemaProperty) -> Column:
+    options = said.logicalTypeOptions or {}
+    more = {one.property: one.value for one in said.customProperties or ()}
+    rules = [(one.arguments["pattern"], one.description) for one in said.quality or () if one.metric == "invalidValues"]
+    if "pattern" in options:
+        rules.append((options["pattern"], "not of its form"))
+    read = {"number": lambda v: Decimal(str(v)), "timestamp": datetime.fromisoformat, "date": date.fromisoformat}
+    bounds = [options.get(name) for name in ("minimum", "maximum")]
+    least, most = (None if one is None else read.get(said.logicalType, int)(one) for one in bounds)
+    step = options.get("multipleOf")
+    return Column(
+        name=said.name,
+        kind=said.logicalType,
+        required=bool(said.required),
+        rules=tuple((re.compile(pattern, re.ASCII), why) for pattern, why in rules),
+        least=least,
+        most=most,
+        places=None if step is None else -Decimal(str(step)).as_tuple().exponent,
+        values=tuple(one.value for one in said.enum or ()),
+        longest=options.get("maxLength"),
+        key=bool(said.primaryKey),
+        unit=more.get("unit", ""),
+        decimal_mark=more.get("decimalMark", "."),
+    )
