@@ -1,40 +1,40 @@
-"""The branches' files of orders: read line by line, each line judged, so that one bad line costs one line."""
+"""The branches' files of orders: each row is held against the contract, so that one bad row costs one row."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from flow360.settings import ROOT
+from flow360.primeur.contract import contract
+from flow360.primeur.intake import records
+from flow360.primeur.snapshot import FILES
 
-FILES = ROOT / "data" / "seed" / "files"
-"""The drop zone."""
-COLUMNS = ("order_id", "ordered_at", "customer_id", "store_id", "channel", "status", "items", "total_eur")
+COLUMNS = ("order_id", "ordered_at", "customer_id", "store_id", "total_eur")
+"""What of a good row is published."""
 TABLES = """
     create table if not exists staging.file_orders (
         day date, order_id bigint, ordered_at timestamptz, customer_id bigint, store_id int, total_eur numeric(10, 2),
         primary key (day, order_id)
     );
     create table if not exists staging.file_quarantine (
-        day date, line int, defect text, content text, primary key (day, line)
+        day date, line int, defect text, content text, original bytea, primary key (day, line)
     );
+    alter table staging.file_quarantine add column if not exists original bytea;
 """
 
 
 @dataclass
 class Judged:
-    """A file's lines, sorted.
+    """A file's rows, sorted: each that was read is in one of the two.
 
     Attributes:
-        good: order_id, ordered_at, customer_id, store_id, total_eur of each good line.
-        bad: line (1 is the header), defect, content of each bad one.
+        good: `COLUMNS` of each good row.
+        bad: line (where it begins; 1 is the header), defect, content (for people), original (the bytes) of each bad one.
     """
 
     good: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Judged:
 
     @property
     def share(self) -> float:
-        """Bad lines among all, 0 to 1; an empty file is all bad."""
+        """Bad rows among all, 0 to 1; an empty file is all bad."""
         total = len(self.good) + len(self.bad)
         return len(self.bad) / total if total else 1.0
 
@@ -51,62 +51,41 @@ class Judged:
         return dict(Counter(row["defect"] for row in self.bad).most_common())
 
 
-def judge(path: Path, customers: set[int]) -> Judged:
-    """Judge each line of a branch's file.
+def judge(path: Path, customers: Collection[int], stores: Collection[int]) -> Judged:
+    """Judge each row of a branch's file.
 
     Args:
         path: `orders_<day>.csv`.
-        customers: the ids that exist.
+        customers, stores: the ids that exist.
 
     Raises:
         FileNotFoundError: the file has not come.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path.name} has not come")
     judged, seen = Judged(), set()
-    for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
-        if number == 1:
-            continue
-        row, defect = _line(raw, customers, seen)
+    for record in records(contract("orders_csv"), path):
+        row, defect = record.right, record.defect
+        if row is not None:
+            if row["order_id"] in seen:
+                defect = "doubled"
+            elif row["customer_id"] not in customers:
+                defect = "customer_id: unknown"
+            elif row["store_id"] not in stores:
+                defect = "store_id: unknown"
         if defect:
-            content = raw.decode("utf-8", "backslashreplace")
-            judged.bad.append({"line": number, "defect": defect, "content": content})
+            bad = {"line": record.line, "defect": defect, "content": record.shown(), "original": record.original}
+            judged.bad.append(bad)
         else:
-            judged.good.append(row)
+            seen.add(row["order_id"])
+            judged.good.append({name: row[name] for name in COLUMNS})
     return judged
 
 
 def judge_day(db: psycopg.Connection, day: str) -> Judged:
-    """Judge the file of one day (2026-05-07) in the drop zone against the customers that the warehouse knows."""
-    customers = {number for (number,) in db.execute("select customer_id from primeur.customers")}
-    return judge(FILES / f"orders_{day}.csv", customers)
-
-
-def _line(raw: bytes, customers: set[int], seen: set[int]) -> tuple[dict[str, Any], str | None]:
-    try:
-        fields = next(csv.reader([raw.decode("utf-8")]))
-    except UnicodeDecodeError:
-        return {}, "not UTF-8"
-    if len(fields) != len(COLUMNS) + 1:  # and the delivery note
-        return {}, "wrong number of fields"
-    text = dict(zip(COLUMNS, fields, strict=False))
-    try:
-        row = {
-            "order_id": int(text["order_id"]),
-            "ordered_at": datetime.fromisoformat(text["ordered_at"]),
-            "customer_id": int(text["customer_id"] or 0),
-            "store_id": int(text["store_id"]),
-            "total_eur": Decimal(text["total_eur"]),
-        }
-    except (ValueError, InvalidOperation):
-        return {}, "not a number"
-    if row["order_id"] in seen:
-        return row, "doubled"
-    if not row["customer_id"]:
-        return row, "no customer"
-    if row["customer_id"] not in customers:
-        return row, "unknown customer"
-    if not row["total_eur"].is_finite():
-        return row, "not a number"
-    if "." not in text["total_eur"]:  # the branches write 7.00 for seven euros; 700 is cents
-        return row, "cents, not euros"
-    seen.add(row["order_id"])
-    return row, None
+    """Judge the file of one day (2026-05-07) in the drop zone against what the warehouse knows."""
+    known = [
+        {number for (number,) in db.execute(f"select {key} from primeur.{table}")}
+        for table, key in (("customers", "customer_id"), ("stores", "store_id"))
+    ]
+    return judge(FILES / f"orders_{day}.csv", *known)

@@ -1,18 +1,28 @@
 {#- A column as the type that it should have. The snapshot is typed already.
-    What landed is text: a value that is none of the type (`n.c.`) becomes
-    null, and a test says so; a cast alone would stop the model instead. -#}
+    What landed is text: a value that is not written as its type is here (as
+    `n.c.`, `1.5e3`, `10/05/2026`, a moment without its offset) becomes null,
+    and a test says so. A cast alone would stop the model, or ask the server's
+    DateStyle and TimeZone what the value might mean. -#}
 {% macro typed(column, type) -%}
 
+    {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}
+    {%- set time = '[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?' -%}
+    {%- set offset = '(Z|[+-][0-9]{2}(:[0-9]{2})?)' -%}
+    {%- set grammar = {
+        'integer': '-?[0-9]+',
+        'bigint': '-?[0-9]+',
+        'numeric': '-?[0-9]+([.][0-9]+)?',
+        'float8': '-?[0-9]+([.][0-9]+)?',
+        'boolean': '(true|false)',
+        'date': day,
+        'timestamptz': day ~ '[T ]' ~ time ~ offset,
+    } -%}
     {%- if var('channel') == 'primeur' -%}
         {{ column }}::{{ type }}
-    {%- elif type in ('numeric', 'float8') -%}
-        case
-            when pg_input_is_valid({{ column }}::text, '{{ type }}')
-                then nullif({{ column }}::{{ type }}, 'NaN')
-        end
     {%- else -%}
         case
-            when pg_input_is_valid({{ column }}::text, '{{ type }}')
+            when {{ column }}::text ~ '^{{ grammar[type] }}$'
+                and pg_input_is_valid({{ column }}::text, '{{ type }}')
                 then {{ column }}::{{ type }}
         end
     {%- endif -%}

@@ -14,11 +14,10 @@ Whole rows out of bytes are the job of `intake`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
@@ -29,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import NotRequired, TypedDict
 
 from flow360.errors import FlowError
+from flow360.primeur.schema import TABLES
 
 if TYPE_CHECKING:
     from open_data_contract_standard.model import SchemaProperty
@@ -276,6 +276,37 @@ def contract(name: str) -> Contract:
 def of_table(table: str) -> tuple[Contract, ...]:
     """The contracts whose rows belong to a table."""
     return tuple(one for one in map(contract, NAMES) if one.table == table)
+
+
+def rules(table: str) -> dict[str, dict[str, Any]]:
+    """What the contracts promise of the columns of a landing table, as dbt's test `keeps_the_contract` takes it.
+
+    All contracts of a table promise the same; they differ in how it is written on the way.
+
+    Returns:
+        Column -> type (PostgreSQL's), and what there is of required (false), least, most, values, pattern.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for column in TABLES[table].columns:
+        for promised in (one.columns[column.name] for one in of_table(table) if column.name in one.columns):
+            bounds = {"least": promised.least, "most": promised.most}
+            rule = {"type": _SQL.get(column.sql_type.partition("(")[0], column.sql_type.partition("(")[0])}
+            rule |= {name: _plain(one) for name, one in bounds.items() if one is not None}
+            rule |= {} if promised.required else {"required": False}
+            rule |= {"values": list(promised.values)} if promised.values else {}
+            if promised.kind == "string" and promised.rules:
+                rule["pattern"] = promised.rules[0][0].pattern
+            found[column.name] = rule
+    return found
+
+
+_SQL = {"double precision": "float8"}
+
+
+def _plain(bound: Any) -> int | float | str:
+    if isinstance(bound, Decimal):
+        return int(bound) if bound == bound.to_integral_value() else float(bound)
+    return bound.isoformat() if isinstance(bound, date) else bound
 
 
 def _column(said: SchemaProperty) -> Column:

@@ -1,26 +1,29 @@
 """Primeur's tables as they are really delivered, untidy, into schema `landing` of the warehouse: `land("files")`.
 
-Every column is text, so that nothing is refused at the door; what a row does not fit, dbt's tests say afterwards
-(dbt/models/staging). Beside the columns of the table, each row has
+Every column is text, so that nothing is refused at the door. Each row is held against the contract of its channel
+(flow360/primeur/contract.py): the values of a right one are landed in their canonical text, those of any other as they
+came, and dbt's tests (dbt/models/staging) keep it out of the marts. Beside the columns of the table, each row has
 
-- `_file`, `_line`: where it stood; `_line` counts on over all files, so it is the order of arrival;
-- `_rescued`: the whole line, when it did not fit the columns.
+- `_file`, `_line`: where it came from; `_line` counts on over all files, so it is the order of arrival;
+- `_defect`: why it is not right; null when it is;
+- `_rescued`: the whole row as text, when it did not fit the columns;
+- `_original`: the whole row byte for byte, when it is not right.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 from psycopg import Connection, sql
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError
-from flow360.primeur.files import ORDER_COLUMNS, PRICE_COLUMNS
+from flow360.primeur.contract import Contract, contract, storable
+from flow360.primeur.intake import Record, document, records
 from flow360.primeur.manifest import manifest
 from flow360.primeur.schema import TABLES, WAREHOUSE
 from flow360.primeur.snapshot import FILES, seed_table
@@ -29,54 +32,53 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = "landing"
-META = ("_file", "_line", "_rescued")
-Row = tuple[dict[str, Any], str, str | None]
-"""Values by column, the file, and the line when it did not fit."""
+META = {"_file": "text", "_line": "bigint", "_defect": "text", "_rescued": "text", "_original": "bytea"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a landing table: texts by column, and what is known about it (`META`, but for the line)."""
+
+    values: dict[str, str | None]
+    file: str
+    defect: str | None = None
+    rescued: str | None = None
+    original: bytes | None = None
+
+
+def row_of(made_by: Contract, record: Record, file: str) -> Row:
+    """What is landed of a record."""
+    if record.right is not None:
+        return Row(made_by.texts(record.right), file)
+    values = {name: _text(value) for name, value in record.values.items()}
+    rescued = None if record.fits else record.shown(made_by.encoding)
+    return Row(values, file, record.defect, rescued, record.original)
+
+
+def _text(value: Any) -> str | None:
+    """A value that is not right, as it came; what cannot be a text in PostgreSQL becomes U+FFFD, and a test finds it."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bool | dict | list):
+        return storable(json.dumps(value, default=str, ensure_ascii=False))
+    return storable(str(value))
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def _lines(name: str, encoding: str = "utf-8") -> list[str]:
-    """The lines of a file; bytes that are not of the encoding become U+FFFD, and a test finds them."""
-    return (FILES / name).read_bytes().decode(encoding, errors="replace").splitlines()
+def _files(name: str) -> Callable[[], Iterator[Row]]:
+    """The files of one contract, in the order of their names; one that has not come is a row that says so."""
 
+    def rows() -> Iterator[Row]:
+        promised = contract(name)
+        for path in sorted(FILES.glob(promised.path)) or [FILES / promised.path]:
+            for record in records(promised, path):
+                yield row_of(promised, record, path.name)
 
-def _fields(line: str, columns: tuple[str, ...], delimiter: str, file: str) -> Row:
-    fields = next(csv.reader(io.StringIO(line), delimiter=delimiter))
-    values = {name: value or None for name, value in zip(columns, fields, strict=False)}
-    return values, file, None if len(fields) == len(columns) else line
-
-
-def _orders() -> Iterator[Row]:
-    for path in sorted(FILES.glob("orders_*.csv")):
-        for line in _lines(path.name)[1:]:
-            yield _fields(line, ORDER_COLUMNS, ",", path.name)
-
-
-def _price_lists() -> Iterator[Row]:
-    name = f"price_list_{manifest().day}.csv"
-    for line in _lines(name, "cp1252")[1:]:
-        values, file, rescued = _fields(line, PRICE_COLUMNS, ";", name)
-        price = values.get("purchase_price_eur")
-        yield {**values, "purchase_price_eur": price and price.replace(",", ".")}, file, rescued
-
-
-def _reviews() -> Iterator[Row]:
-    for line in _lines("reviews.jsonl"):
-        yield _document(line, "reviews.jsonl")
-
-
-def _document(text: str, where: str) -> Row:
-    try:
-        return json.loads(text), where, None
-    except ValueError:
-        return {}, where, text
-
-
-def _weather() -> Iterator[Row]:
-    for values in pq.read_table(FILES / "weather.parquet").to_pylist():
-        yield {**values, "observed_at": values["observed_at"].isoformat()}, "weather.parquet", None
+    return rows
 
 
 # --- Services ---------------------------------------------------------------------------------------------------------
@@ -85,13 +87,14 @@ def _weather() -> Iterator[Row]:
 def _api(name: str) -> Callable[[], Iterator[Row]]:
     """The items in the order in which market-api lists them; read without its server, so that no limit slows us."""
 
-    def items() -> Iterator[Row]:
+    def rows() -> Iterator[Row]:
         from flow360.primeur.api.market import Market
 
+        promised = contract(f"{name}_api")
         for item in Market().items(name):
-            yield item, f"/{name}", None
+            yield row_of(promised, document(promised, json.dumps(item, ensure_ascii=False).encode()), promised.path)
 
-    return items
+    return rows
 
 
 def _temperatures() -> Iterator[Row]:
@@ -100,21 +103,34 @@ def _temperatures() -> Iterator[Row]:
     from flow360.primeur.vans.stream import stream
 
     day = manifest().day
-    rows = [
+    readings = [
         r
         for r in seed_table("temperatures").to_pylist()
         if r["measured_at"].astimezone(PARIS).date().isoformat() == day
     ]
-    for message in stream(SEED_PLAN, day, rows)[0]:
-        values, where, rescued = _document(message.payload("landing").decode(), message.topic)
-        value = values.get("value")
-        # A message says its unit, and the column's is °C; one that says it wrongly is dbt's to find.
-        celsius = round((value - 32) * 5 / 9, 2) if value is not None and values["unit"] == "F" else value
-        yield {**values, "celsius": celsius}, where, rescued
+    for message in stream(SEED_PLAN, day, readings)[0]:
+        yield reading_row(message.payload("landing"), message.topic)
+
+
+def reading_row(payload: bytes, topic: str) -> Row:
+    """A van's message as it is landed: in °C, whatever its unit says; one that says it wrongly is dbt's to find."""
+    promised = contract("readings")
+    record = document(promised, payload)
+    row = row_of(promised, record, topic)
+    if record.right is None:
+        return Row({**row.values, "celsius": row.values.get("value")}, topic, row.defect, row.rescued, row.original)
+    value = record.right["value"]
+    celsius = round((value - 32) * 5 / 9, 2) if record.right["unit"] == "F" else value
+    return Row({**row.values, "celsius": f"{celsius:f}"}, topic)
 
 
 CHANNELS: dict[str, dict[str, Callable[[], Iterator[Row]]]] = {
-    "files": {"orders": _orders, "reviews": _reviews, "price_lists": _price_lists, "weather": _weather},
+    "files": {
+        "orders": _files("orders_csv"),
+        "reviews": _files("reviews_jsonl"),
+        "price_lists": _files("price_list_csv"),
+        "weather": _files("weather_parquet"),
+    },
     "services": {
         "orders": _api("orders"),
         "deliveries": _api("deliveries"),
@@ -136,7 +152,7 @@ def land(channel: str = "files") -> pd.DataFrame:
         channel: "files" (the drop zone), "services" (REST API and vans), or "clean" (nothing untidy).
 
     Returns:
-        One row for each table: table, rows, delivered_by.
+        One row for each table: table, rows (all that were read), quarantined (those with a `_defect`), delivered_by.
 
     Raises:
         FlowError: no such channel, or the warehouse is down.
@@ -150,27 +166,33 @@ def land(channel: str = "files") -> pd.DataFrame:
         db.execute(f"create schema if not exists {SCHEMA}")
         for name in WAREHOUSE:
             columns = [c.name for c in TABLES[name].columns]
-            definition = ", ".join(f"{c} text" for c in columns)
-            db.execute(
-                f"create table if not exists {SCHEMA}.{name} ({definition}, _file text, _line bigint, _rescued text)"
-            )
+            _create(db, name, columns)
             db.execute(f"truncate {SCHEMA}.{name}")
             rows = CHANNELS[channel].get(name)
-            count = _copy(db, name, columns, rows()) if rows else _from_snapshot(db, name, columns)
-            done.append((name, count, channel if rows else "snapshot"))
-    return pd.DataFrame(done, columns=["table", "rows", "delivered_by"])
+            counts = _copy(db, name, columns, rows()) if rows else (_from_snapshot(db, name, columns), 0)
+            done.append((name, *counts, channel if rows else "snapshot"))
+    return pd.DataFrame(done, columns=["table", "rows", "quarantined", "delivered_by"])
 
 
-def _copy(db: Connection, name: str, columns: list[str], rows: Iterator[Row]) -> int:
+def _create(db: Connection, name: str, columns: list[str]) -> None:
+    definition = ", ".join([*(f"{c} text" for c in columns), *(f"{c} {kind}" for c, kind in META.items())])
+    db.execute(f"create table if not exists {SCHEMA}.{name} ({definition})")
+    # One that an older version has made, and views stand on.
+    for column, kind in META.items():
+        db.execute(f"alter table {SCHEMA}.{name} add column if not exists {column} {kind}")
+
+
+def _copy(db: Connection, name: str, columns: list[str], rows: Iterator[Row]) -> tuple[int, int]:
     into = sql.Identifier(SCHEMA, name)
     names = sql.SQL(", ").join(map(sql.Identifier, [*columns, *META]))
-    count = 0
+    count = quarantined = 0
     with db.cursor() as cursor, cursor.copy(sql.SQL("copy {} ({}) from stdin").format(into, names)) as copy:
-        for values, file, rescued in rows:
+        for row in rows:
             count += 1
-            texts = [None if values.get(c) is None else str(values[c]) for c in columns]
-            copy.write_row([*texts, file, count, rescued])
-    return count
+            quarantined += row.defect is not None
+            texts = [row.values.get(c) for c in columns]
+            copy.write_row([*texts, row.file, count, row.defect, row.rescued, row.original])
+    return count, quarantined
 
 
 _MOMENT = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "written_at", "temperatures": "measured_at"}
@@ -179,5 +201,6 @@ _MOMENT = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "wri
 def _from_snapshot(db: Connection, name: str, columns: list[str]) -> int:
     texts = ", ".join(f"{c}::text" for c in columns)
     line = f"row_number() over (order by {_MOMENT.get(name, columns[0])})"
-    query = f"insert into {SCHEMA}.{name} select {texts}, 'primeur.{name}', {line}, null from primeur.{name}"
+    query = f"""insert into {SCHEMA}.{name} ({", ".join([*columns, "_file", "_line"])})
+        select {texts}, 'primeur.{name}', {line} from primeur.{name}"""
     return db.execute(query).rowcount

@@ -1,6 +1,8 @@
 {#- No row comes after one that happened later; doubles are another test's. -#}
 {% test arrives_in_order(model, column_name, key, partition_by='1') %}
 
+{%- set moment = typed(column_name, 'timestamptz') %}
+
 with first_arrivals as (
 
     select distinct on ({{ key }}) *
@@ -14,7 +16,7 @@ with_the_latest_before as (
 
     select
         *,
-        max({{ column_name }}::timestamptz) over (
+        max({{ moment }}) over (
             partition by {{ partition_by }}
             order by _line
             rows between unbounded preceding and 1 preceding
@@ -25,6 +27,6 @@ with_the_latest_before as (
 
 select *
 from with_the_latest_before
-where {{ column_name }}::timestamptz < latest_before
+where {{ moment }} < latest_before
 
 {% endtest %}
