@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
 from flow360.errors import FlowError
+from flow360.primeur.intake import parse_finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,7 +223,7 @@ def decode_json(record: Any, fields: Mapping[str, type | tuple[type, ...]], max_
     if record.value is not None and len(record.value) > max_bytes:
         raise BadRecord("too large", f"{len(record.value)} bytes, {max_bytes} allowed")
     try:
-        value = json.loads(record.value or b"")
+        value = parse_finite((record.value or b"").decode("utf-8"))
     except Exception as error:  # noqa: BLE001 - not ValueError alone: brackets nested too deep are a RecursionError
         raise BadRecord("bad json", str(error)) from None
     if not isinstance(value, dict):

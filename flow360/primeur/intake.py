@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -93,6 +94,22 @@ def parse(text: str) -> Any:
         ValueError, RecursionError: as `json.loads`.
     """
     return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
+
+
+def parse_finite(text: str) -> Any:
+    """JSON as the standard has it, with floats; NaN, Infinity and what no float can hold (1e999) are refused.
+
+    Raises:
+        Twice, ValueError, RecursionError: as `parse`.
+    """
+    return json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a number that JSON and a float both have")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

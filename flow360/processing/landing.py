@@ -56,7 +56,7 @@ def row_of(made_by: Contract, record: Record, file: str) -> Row:
 
 
 def _text(value: Any) -> str | None:
-    """A value that is not right, as it came; what cannot be a text in PostgreSQL becomes U+FFFD, and a test finds it."""
+    """A value of a row that is not right, as it came; what PostgreSQL's text cannot hold becomes U+FFFD."""
     if value is None or value == "":
         return None
     if isinstance(value, date):

@@ -127,8 +127,20 @@ def test_a_half_record_ends_a_naive_program_and_not_the_alarm(started):
     alarm = streams.run(cold_chain.on(application), application)
     start = topics.millis("2026-05-07T10:00:00Z")
     warm = [
-        ("VAN-01", {"run": "x", "measured_at": topics.iso(at), "value": 9.0, "unit": "C"}, at)
-        for at in range(start, start + 8 * 60_000, 60_000)
+        (
+            "VAN-01",
+            {
+                "run": "x",
+                "reading_id": at,
+                "van_id": "VAN-01",
+                "sequence": number,
+                "measured_at": topics.iso(at),
+                "value": 9.0,
+                "unit": "C",
+            },
+            at,
+        )
+        for number, at in enumerate(range(start, start + 8 * 60_000, 60_000), 1)
     ]
     try:
         topics.publish(names[1], [("VAN-01", b'{"route_id": 7', start)])

@@ -151,20 +151,22 @@ import json, sys
 sys.path.insert(0, "dags")
 from include.quality import FILES, judge
 from flow360.primeur.snapshot import seed_table
-customers = set(seed_table("customers")["customer_id"].to_pylist())
-found = {path.name: judge(path, customers) for path in sorted(FILES.glob("orders_*.csv"))}
+known = [set(seed_table(f"{name}s")[f"{name}_id"].to_pylist()) for name in ("customer", "store")]
+found = {path.name: judge(path, *known) for path in sorted(FILES.glob("orders_*.csv"))}
+read = {path.name: path.read_bytes().count(b"\\n") - 1 for path in FILES.glob("orders_*.csv")}
+assert {name: len(one.good) + len(one.bad) for name, one in found.items()} == read
 print(json.dumps({name: [[row["line"], row["defect"]] for row in one.bad] for name, one in found.items()}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((ROOT / "data" / "seed" / "manifest.json").read_text("utf-8"))
     called = {
-        "encoding": "not UTF-8",
+        "encoding": "not utf-8",
         "bad_row": "wrong number of fields",
-        "missing_key": "no customer",
-        "orphan": "unknown customer",
-        "not_a_number": "not a number",
-        "wrong_unit": "cents, not euros",
+        "missing_key": "customer_id: missing",
+        "orphan": "customer_id: unknown",
+        "not_a_number": "total_eur: not an amount with two decimals",
+        "wrong_unit": "total_eur: cents, not euros",
         "duplicate": "doubled",
     }
     for name, found in json.loads(done.stdout).items():

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from flow360.primeur.contract import contract
+from flow360.primeur.intake import document
+
 LIMIT = 8.0
 """°C."""
 PATIENCE = 300
@@ -29,19 +32,17 @@ NEW = {"run": None, "at": "", "celsius": None, "since": None, "alarmed": False, 
 
 # [START parse]
 def parse(text: str | None) -> dict[str, Any]:
-    """A reading in °C, or {"cause": …, "text": …} when it cannot be used."""
-    try:
-        reading = json.loads(text or "")
-        value, unit = reading["value"], reading["unit"]
-        if value is None:
-            return refusal("no value", text)
-        celsius = {"C": value, "F": (value - 32) / 1.8}[unit]
-        if not POSSIBLE[0] <= celsius <= POSSIBLE[1]:
-            return refusal("not possible", text)
-        at = datetime.fromisoformat(reading["measured_at"]).astimezone(UTC)
-        return {"run": name(reading.get("run")), "at": at.isoformat(), "celsius": round(celsius, 2)}
-    except Exception as error:  # noqa: BLE001 - half a record, brackets without end, a day before the first: any of it
-        return refusal(f"malformed ({type(error).__name__})", text)
+    """A reading in °C, or {"cause": …, "text": …} when it does not keep its contract, or is not possible."""
+    record = document(contract("readings"), (text or "").encode("utf-8", "surrogatepass"))
+    if record.right is None:
+        return refusal(record.defect, text)
+    reading = record.right
+    value = float(reading["value"])
+    celsius = value if reading["unit"] == "C" else (value - 32) / 1.8
+    if not POSSIBLE[0] <= celsius <= POSSIBLE[1]:
+        return refusal("not possible", text)
+    at = reading["measured_at"].astimezone(UTC)
+    return {"run": reading.get("run"), "at": at.isoformat(), "celsius": round(celsius, 2)}
 
 
 # [END parse]
@@ -54,7 +55,7 @@ def tour(text: str | None) -> dict[str, Any] | None:
             return None
         found = json.loads(text)
         return {"route_id": int(found["route_id"]), "city": name(found["city"])}
-    except Exception as error:  # noqa: BLE001 - as in parse
+    except Exception as error:  # noqa: BLE001 - half a record, brackets without end: any of it
         return refusal(f"malformed ({type(error).__name__})", text)
 
 
