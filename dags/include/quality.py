@@ -34,7 +34,8 @@ class Judged:
 
     Attributes:
         good: `COLUMNS` of each good row.
-        bad: line (where it begins; 1 is the header), defect, content (for people), original (the bytes) of each bad one.
+        bad: line (where it begins; 1 is the header), defect, content (for people) and original (the bytes) of each bad
+            one.
     """
 
     good: list[dict[str, Any]] = field(default_factory=list)

@@ -1,7 +1,8 @@
-"""data/README.md, printed from the schema and the list of defects. `python -m flow360.primeur.dictionary` writes it."""
+"""data/README.md, printed from the schema, the contracts and the defects: `python -m flow360.primeur.dictionary`."""
 
 from __future__ import annotations
 
+from flow360.primeur.contract import NAMES, Column, Contract, contract
 from flow360.primeur.defects import KINDS
 from flow360.primeur.manifest import manifest
 from flow360.primeur.schema import TABLES, Table
@@ -10,7 +11,7 @@ from flow360.settings import ROOT
 PATH = ROOT / "data" / "README.md"
 
 _HEAD = """\
-<!-- Written by `python -m flow360.primeur.dictionary` from flow360/primeur/schema.py: change it there. -->
+<!-- Written by `python -m flow360.primeur.dictionary` from flow360/primeur/: schema.py, contracts/. -->
 # Primeur's data
 
 Primeur is an invented online grocer with {stores} stores in real French cities, from which refrigerated vans bring
@@ -41,29 +42,19 @@ although the clock in UTC still shows the day before. Money is exact, in euros w
 | MQTT | market-sensors: `primeur/vans/<van_id>/temperature` | no |
 | files | `seed/files/` | no |
 
-Over REST and in the files, a moment is written as Paris writes it (`2026-05-07T08:15:00+02:00`), over MQTT in UTC
-(`2026-05-07T06:15:00Z`).
+## What a row of a channel looks like
 
-### The drop zone
+Each channel that is not clean has a **contract**, a file in `flow360/primeur/contracts/` in the form of the
+[Open Data Contract Standard](https://bitol-io.github.io/open-data-contract-standard/). Columns are known by name; the
+key is printed bold. A value is right in the channel's own form only: a number is never `2_0001`, `1.5e3` or `+7`, and a
+moment has its offset. Over REST and in the files it is written as Paris writes it (`2026-05-07T08:15:00+02:00`), over
+MQTT in UTC (`2026-05-07T06:15:00Z`). A row that does not keep its contract is set aside, whole, with the reason. What a
+column means stands below, with its table.
 
-| file | format | grain |
-|---|---|---|
-| `orders_<day>.csv` | UTF-8, comma, header; the columns of `orders` | one order of that day |
-| `reviews.jsonl` | UTF-8, one JSON text a line; the fields of `reviews` | one review of the week, in order of writing |
-| `price_list_{day}.csv` | Windows-1252, semicolon, decimal comma, header; the columns of `price_lists` | one price |
-| `weather.parquet` | Parquet; the columns of `weather` | one hour at one store |
+{contracts}
 
-### A reading over MQTT
-
-| field | type | unit | meaning |
-|---|---|---|---|
-| `run` | text | | the replay that the message belongs to |
-| `reading_id` | whole number | | `temperatures.reading_id` |
-| `van_id` | text | | `temperatures.van_id` |
-| `sequence` | whole number | | `temperatures.sequence` |
-| `measured_at` | text | UTC | `temperatures.measured_at` |
-| `value` | number | see `unit` | temperature of the cold room |
-| `unit` | text | | `C` or `F`; {fahrenheit} measures in °F and says so, which is not a defect |
+Of the readings, `run` is the replay that a message belongs to, `value` the temperature of the cold room, and `unit` its
+unit: {fahrenheit} measures in °F and says so, which is not a defect. The landing table has °C.
 
 ### What is spoilt on purpose
 
@@ -82,6 +73,43 @@ def _kinds() -> str:
         counts = (str(m.count(channel=c, kind=kind) or "–") for c in ("files", "api", "mqtt"))
         rows.append(f"| `{kind}` | {text} | {' | '.join(counts)} |")
     return "\n".join(rows)
+
+
+_ENCODINGS = {"utf-8": "UTF-8", "cp1252": "Windows-1252"}
+_DELIMITERS = {",": "commas", ";": "semicolons"}
+
+
+def _form(c: Column) -> list[str]:
+    found = [", ".join(f"`{value}`" for value in c.values)] if c.values else []
+    if c.kind == "timestamp":
+        found.append("ISO 8601, with its offset")
+    elif c.rules:
+        found.append(f"`{c.rules[-1][0].pattern}`")
+    if c.longest:
+        found.append(f"at most {c.longest:,} characters")
+    return found if c.required else [*found, "may be missing"]
+
+
+def _contract(one: Contract) -> str:
+    form = {
+        "csv": f"CSV, {_ENCODINGS[one.encoding]}, {_DELIMITERS.get(one.delimiter)}, header",
+        "jsonl": f"One JSON object a line, {_ENCODINGS[one.encoding]}",
+        "json": "JSON",
+        "parquet": "Parquet",
+    }[one.format]
+    lines = [
+        f"### {one.title}: `{one.path}`",
+        "",
+        f"{form}. One row is {one.grain}; it goes to `{one.table}`. Contract: `{one.name}`.",
+        "",
+        "| column | type | from | to | unit | form |",
+        "|---|---|---|---|---|---|",
+    ]
+    for c in one.columns.values():
+        name = f"**`{c.name}`**" if c.key else f"`{c.name}`"
+        bounds = ["" if bound is None else c.text(bound).partition("T")[0] for bound in (c.least, c.most)]
+        lines.append(f"| {name} | {c.kind} | {' | '.join(bounds)} | {c.unit} | {'; '.join(_form(c))} |")
+    return "\n".join(lines)
 
 
 def _table(table: Table, rows: int) -> str:
@@ -112,6 +140,7 @@ def render() -> str:
         n=len(TABLES),
         fahrenheit=m.head["fahrenheit_van"],
         long_stop=m.head["long_stop"]["van_id"],
+        contracts="\n\n".join(_contract(contract(name)) for name in NAMES),
     )
     tables = "\n\n".join(_table(t, m.rows(t.name)) for t in TABLES.values())
     return f"{head}{_kinds()}\n\n## Tables\n\n{tables}\n"

@@ -169,6 +169,56 @@ def test_the_clean_run_is_green_and_shows_the_failed_cooling(sandbox):
     assert (built["status"] != "skipped").all()
 
 
+# --- Files as people save them ----------------------------------------------------------------------------------------
+
+HEADER = "order_id,ordered_at,customer_id,store_id,channel,status,items,total_eur,delivery_note"
+
+
+def order(number: int, at: str = "2026-05-10T08:00:00+02:00", euros: str = "7.50", note: str = "a", **more: str) -> str:
+    return f"{number},{at},{more.get('customer', 1301)},{more.get('store', 1)},web,delivered,2,{euros},{note}"
+
+
+# Each file is one that somebody really saved, and between its bad rows stands a good one.
+SAVED: dict[str, list[str]] = {
+    "french_dates": [order(1, "10/05/2026 08:15")],
+    "no_offset": [order(2, "2026-05-10 00:30:00"), order(3, "2026-05-10T23:30:00"), order(4, "46152.34375")],
+    "numbers": [order(5, euros="1.5e3"), order(6, euros="1_000.00"), order(7, euros="-7.50"), order(8, euros="７.50")],
+    "large": [order(10**19), order(9, euros="123456789.00"), order(10, store="99999999999"), order(11, store="77777")],
+    "odd": [order(12, note="a\0b"), "", order(13, note="x" * 140_000), order(14, note='"a'), "\ufeff" + HEADER],
+}
+
+
+@pytest.mark.timeout(300)
+def test_files_as_people_save_them_add_up_and_reach_no_mart(sandbox, tmp_path, monkeypatch):
+    """Each row is landed right, or with its reason and its bytes; staging reads of a right one what was meant."""
+    largest = 999_999_999_999_999_990
+    for number, (name, lines) in enumerate(SAVED.items()):
+        good = order(largest + number, "2026-05-09T23:30:00-01:00", "99999.99", '"Sonner,\ndeux\u2028fois"', store="12")
+        (tmp_path / f"orders_{name}.csv").write_bytes("\n".join([HEADER, *lines, good, ""]).encode())
+    (tmp_path / "orders_utf16.csv").write_bytes(f"{HEADER}\n{order(20)}\n".encode("utf-16"))
+    swapped = HEADER.replace("customer_id,store_id", "store_id,customer_id")
+    (tmp_path / "orders_swapped.csv").write_text(f"{swapped}\n{order(21, customer='7', store='1301')}\n", "utf-8")
+    monkeypatch.setattr(landing, "FILES", tmp_path)
+    landed = landing.land("files").set_index("table")
+    right, bad = len(SAVED) + 1, sum(map(len, SAVED.values())) + 3  # UTF-16: the header, its row, and half a line feed
+    dbt.run("stg_orders", **SANDBOX)
+    staged = "from sandbox_dbt_staging.stg_orders"
+    as_meant = scalar(f"""select count(*) {staged} where order_id >= {largest} and ordered_on = '2026-05-10'
+        and ordered_at = '2026-05-10 00:30Z' and total_eur = 99999.99 and store_id = 12
+        and delivery_note = E'Sonner,\ndeux\u2028fois'""")
+    exchanged = scalar(f"select count(*) {staged} where order_id = 21 and (customer_id, store_id) <> (1301, 7)")
+    guessed = scalar(f"select count(*) {staged} where order_id in (1, 2, 3, 4) and ordered_at is not null")
+    built = dbt.build(**SANDBOX).set_index("node")
+    whole = scalar("select count(*) from landing.orders where _defect is not null and _original is not null")
+    report("27 files as people save them", read=int(landed.at["orders", "rows"]), right=right, quarantined=bad,
+           as_meant=as_meant, moments_guessed=guessed, columns_exchanged=exchanged)  # fmt: skip
+    assert (landed.at["orders", "rows"], landed.at["orders", "quarantined"], whole) == (right + bad, bad, bad)
+    assert list(landed.loc[["reviews", "price_lists", "weather"], "quarantined"]) == [1, 1, 1], "they have not come"
+    assert (as_meant, guessed, exchanged) == (len(SAVED), 0, 0)
+    assert built.at["orders_keep_their_contract", "rows"] == bad
+    assert built.at["fct_orders", "status"] == "skipped"
+
+
 # --- Schema changes ---------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +300,7 @@ def test_incremental_equals_full_refresh(sandbox):
 BUILD = """
 from flow360.processing import dbt
 print("go", flush=True)
-dbt.build(target="sandbox", channel="landing", full_refresh=True)
+dbt.build(target="sandbox", channel="landing", full_refresh=True, exclude="orders_keep_their_contract")
 print("done", flush=True)
 """
 
@@ -260,11 +310,12 @@ def test_a_killed_build_leaves_the_marts_whole(sandbox):
     """kill -9 while a mart is being replaced: each mart is the old one or the new one, and the next build is exact.
 
     Before each build all orders and stores get another mark; a mart that holds two marks, or rows too few, is torn.
+    (A mark is no channel that the contract knows: its test is left out here.)
     """
     landing.land("clean")
     lesson.sql("update landing.orders set channel = 'first'")
     lesson.sql("update landing.stores set city = 'first'")
-    dbt.build(**SANDBOX, check=True)
+    dbt.build(**SANDBOX, check=True, exclude="orders_keep_their_contract")
     orders, killed, torn, old, new = scalar("select count(*) from sandbox_marts.fct_orders"), 0, 0, 0, 0
     moments = ("dim_customer", "dim_store", "fct_orders", "fct_deliveries", "store_days")
     for mart in moments:
@@ -293,7 +344,7 @@ def test_a_killed_build_leaves_the_marts_whole(sandbox):
             old += mark not in set(marks["mark"])
         for table in MARTS:
             torn += scalar(f"select to_regclass('sandbox_marts.{table}') is null")
-    dbt.build(**SANDBOX, full_refresh=True, check=True)
+    dbt.build(**SANDBOX, full_refresh=True, check=True, exclude="orders_keep_their_contract")
     left = scalar("select count(*) from sandbox_marts.fct_orders where channel <> 'before store_days'")
     wrong = scalar(
         """select count(*) from sandbox_marts.fct_orders f full join primeur.orders o using (order_id)
