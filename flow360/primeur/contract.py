@@ -23,7 +23,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -229,17 +229,21 @@ class Contract:
         """
         try:
             return self._judge.validate_python(values), ""
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            why = f"{where}: {_REASONS.get(first['type'], first['msg'])}"
         except Exception as error:  # noqa: BLE001 - whatever a value does to its judge, it is not a right one
-            why = f"cannot be judged ({type(error).__name__})"
-        return None, storable(why)[:LONGEST_REASON]
+            return None, storable(_reason(error))[:LONGEST_REASON]
 
     def texts(self, right: Mapping[str, Any]) -> dict[str, str | None]:
         """A right row's values, each in its one canonical text."""
         return {name: self.columns[name].text(value) for name, value in right.items()}
+
+
+def _reason(error: Exception) -> str:
+    try:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {_REASONS.get(first['type'], first['msg'])}"
+    except Exception:  # noqa: BLE001 - an error that is not pydantic's, or that cannot even be told
+        return f"cannot be judged ({type(error).__name__})"
 
 
 def storable(text: str) -> str:

@@ -6,7 +6,8 @@ for each file: records read = right + set aside.
 
 - Text is split at line feeds only. U+2028 and its like are characters of a note. A file that has none, but carriage
   returns, is one of an old Macintosh.
-- A row of CSV may go over several lines, in quotes. Quotes that are never closed cost the line that opened them.
+- A row of CSV may go over several lines, in quotes. Quotes that are never closed, or only in another row, cost the line
+  that opened them.
 - The header of CSV is read: columns are taken by name, in any order, and there must be exactly those of the contract.
 """
 
@@ -210,7 +211,8 @@ def _row(contract: Contract, lines: Sequence[bytes], at: int, wanted: int) -> tu
             if "unexpected end of data" in str(error):  # a quote is open: the row goes on
                 continue
             break
-        if end == at + 1 or len(fields) == wanted:
+        swallowed = any(line.count(contract.delimiter.encode()) >= wanted - 1 for line in lines[at + 1 : end])
+        if end == at + 1 or (len(fields) == wanted and not swallowed):
             return fields, defect, end
         break
     return [], "", at + 1
@@ -249,8 +251,15 @@ def _parquet(contract: Contract, data: bytes) -> Iterator[Record]:
     columns = [_values(table[name].cast(pa.timestamp("ns", "UTC")) if name in old else table[name]) for name in names]
     for number, values in enumerate(zip(*columns, strict=True), 1):
         row = dict(zip(names, values, strict=True))
-        original = json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        yield _judged(contract, number, original, row, "")
+        yield _judged(contract, number, _written(row), row, "")
+
+
+def _written(row: dict[str, Any]) -> bytes:
+    """A row of Parquet, which has no bytes of its own, as JSON."""
+    try:
+        return json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    except Exception:  # noqa: BLE001 - a value in brackets too deep for JSON
+        return repr(list(row)).encode("utf-8", "backslashreplace")
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -61,9 +61,13 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, bool | dict | list):
-        return storable(json.dumps(value, default=str, ensure_ascii=False))
-    return storable(str(value))
+    try:
+        text = (
+            json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, bool | dict | list) else str(value)
+        )
+    except Exception:  # noqa: BLE001 - brackets in brackets: the column says that there was something, `_original` what
+        text = "\ufffd"
+    return storable(text)
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

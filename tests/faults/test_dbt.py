@@ -210,11 +210,13 @@ def test_files_as_people_save_them_add_up_and_reach_no_mart(sandbox, tmp_path, m
     guessed = scalar(f"select count(*) {staged} where order_id in (1, 2, 3, 4) and ordered_at is not null")
     built = dbt.build(**SANDBOX).set_index("node")
     whole = scalar("select count(*) from landing.orders where _defect is not null and _original is not null")
+    french = scalar("select convert_from(_original, 'UTF8') from landing.orders where order_id = '1'")
     report("27 files as people save them", read=int(landed.at["orders", "rows"]), right=right, quarantined=bad,
            as_meant=as_meant, moments_guessed=guessed, columns_exchanged=exchanged)  # fmt: skip
     assert (landed.at["orders", "rows"], landed.at["orders", "quarantined"], whole) == (right + bad, bad, bad)
     assert list(landed.loc[["reviews", "price_lists", "weather"], "quarantined"]) == [1, 1, 1], "they have not come"
     assert (as_meant, guessed, exchanged) == (len(SAVED), 0, 0)
+    assert french == SAVED["french_dates"][0]
     assert built.at["orders_keep_their_contract", "rows"] == bad
     assert built.at["fct_orders", "status"] == "skipped"
 

@@ -246,6 +246,7 @@ FILES_OF_ORDERS: dict[str, tuple[bytes, list[str]]] = {
     "newlines and commas in quotes": (file(noted('"a,b\n\n\nc"')), [""]),
     "quote never closed": (file(noted('"a'), GOOD, GOOD), [FIELDS, "", ""]),
     "quote never closed before a quoted note": (file(noted('"a'), noted('"b, c"')), [FIELDS, ""]),
+    "quote closed by another row": (file(noted('"a'), GOOD, noted('b"'), GOOD), [FIELDS, "", "", ""]),
     "quote in a note": (file(noted('12" pizza')), [""]),
     "text behind a quote": (file(noted('"a"b'), GOOD), [FIELDS, ""]),
     "NUL": (file(noted("a\0b"), GOOD), [f"delivery_note: {READABLE}", ""]),
@@ -437,6 +438,16 @@ READING |= {"value": 3.02, "unit": "C"}
 def test_a_vans_message_is_landed_in_celsius_or_as_it_came(changed: dict, defect: str, celsius: str) -> None:
     row = landing.reading_row(json.dumps({**READING, **changed}).encode(), "t")
     assert (row.defect, row.values.get("celsius")) == (defect, celsius)
+
+
+@pytest.mark.parametrize("depth", [*range(50, 1200, 50), 5000])
+def test_brackets_in_brackets_cost_one_row(depth: int, tmp_path: Path) -> None:
+    """Some depths can be read and not written again."""
+    deep = b"[" * depth + b"]" * depth
+    line = review()[:-1] + b', "x": ' + deep + b"}"
+    found = read("reviews_jsonl", line + b"\n" + line.replace(b'"rating": 4', b'"rating": ' + deep) + b"\n", tmp_path)
+    assert all(one.defect for one in found)
+    assert len(found) == 2
 
 
 def test_no_message_ends_its_consumer() -> None:
