@@ -1,13 +1,15 @@
-"""Running a program to its end, with a time limit and one line when it fails."""
+"""Running a program to its end, with a time limit and one line when it fails; and how a program of ours is ended."""
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 
 from flow360.environment import clean
 from flow360.errors import Exit, FlowError
@@ -82,3 +84,19 @@ def _end(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         return
     process.communicate()
+
+
+def at_the_end(stop: Callable[[], None]) -> None:
+    """Call `stop`, from a thread of its own, when SIGTERM or SIGINT comes.
+
+    A signal's handler runs between any two steps of the main thread and must take no lock: it only hands the signal on.
+    """
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: signals.put(received))
+
+    def wait() -> None:
+        signals.get()
+        stop()
+
+    Thread(target=wait, name="signals", daemon=True).start()

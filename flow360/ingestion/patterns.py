@@ -289,8 +289,7 @@ def _letter(record: Any, cause: str, message: str, room: int) -> Item:
     value = record.value or b""
     about = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "cause": cause}
     about |= {"message": message, "bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
-    longest = min(500, room // 8)
-    why = [(f"error.{name}", str(said)[:longest].encode("utf-8", "backslashreplace")) for name, said in about.items()]
+    why = error_headers(about, min(500, room // 8))
     # What kafka-python does not send: a header without a value, a record with neither key nor value.
     headers = [(name, said or b"") for name, said in record.headers] + why
     whole = {"key": record.key, "value": value if record.key is None else record.value, "headers": headers}
@@ -298,6 +297,11 @@ def _letter(record: Any, cause: str, message: str, room: int) -> Item:
         return whole
     cut = {"key": record.key and record.key[:100], "value": b"", "headers": why}
     return {**cut, "value": value[: max(0, room - _size(**cut))]}
+
+
+def error_headers(about: Mapping[str, Any], longest: int = 500) -> list[tuple[str, bytes]]:
+    """What is known of a fault as the headers of a dead letter, `error.cause` …, of so many characters at most."""
+    return [(f"error.{name}", str(said)[:longest].encode("utf-8", "backslashreplace")) for name, said in about.items()]
 
 
 def _size(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:
@@ -312,7 +316,7 @@ def _room(producer: KafkaProducer, topic: str) -> int:
     """
     from kafka.admin import ConfigFilterType, ConfigResource
 
-    with clients.kafka_admin() as admin:
+    with clients.kafka_admin(bootstrap_servers=producer.config["bootstrap_servers"]) as admin:
         found = admin.describe_configs([ConfigResource("topic", topic)], config_filter=ConfigFilterType.ALL)
     return min(producer.config["max_request_size"], int(found["topic"][topic]["max.message.bytes"]["value"]))
 
@@ -324,12 +328,13 @@ def _room(producer: KafkaProducer, topic: str) -> int:
 
 
 # [START insert_once]
-def insert_once(db: psycopg.Connection, table: str, rows: Sequence[Mapping[str, Any]], key: str) -> int:
+def insert_once(db: psycopg.Connection, table: str, rows: Sequence[Mapping[str, Any]], key: str | Sequence[str]) -> int:
     """Insert rows; one whose key is there already changes nothing.
 
     Args:
         table: "schema.table", with a primary key or unique constraint on `key`.
         rows: column -> value, all with the same columns.
+        key: one column, or several.
 
     Returns:
         How many rows were new.
@@ -343,7 +348,7 @@ def insert_once(db: psycopg.Connection, table: str, rows: Sequence[Mapping[str, 
         sql.Identifier(*table.split(".")),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
         sql.SQL(", ").join(map(sql.Placeholder, columns)),
-        sql.Identifier(key),
+        sql.SQL(", ").join(map(sql.Identifier, [key] if isinstance(key, str) else key)),
     )
     with db.cursor() as cursor:
         cursor.executemany(statement, rows)

@@ -1,7 +1,8 @@
-"""Kafka topics made again, measured and read to their end, by the broker's own offsets."""
+"""Kafka topics made, made again, measured and read to their end, by the broker's own offsets."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,36 @@ from flow360.waiting import rounds, wait_for
 
 if TYPE_CHECKING:
     from kafka import TopicPartition
+
+PARTITIONS = 3
+FOREVER = {"retention.ms": "-1"}
+"""The readings of a course lie in the past. The broker compares a record's own time with its clock and would delete
+them as old; so the topics of Primeur's programs keep everything."""
+
+
+def make_topics(bootstrap: str, names: Iterable[str]) -> None:
+    """Make those topics of Primeur's programs that are missing: three partitions, and nothing in them is ever too old.
+
+    Raises:
+        ServiceError: the broker does not answer, or refuses a topic.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    try:
+        missing = set(names) - set(admin.list_topics(timeout=5).topics)
+        wanted = [NewTopic(name, PARTITIONS, config=FOREVER) for name in sorted(missing)]
+        for name, future in (admin.create_topics(wanted, request_timeout=5) if wanted else {}).items():
+            try:
+                future.result(10)
+                print(f"made the topic {name}", flush=True)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was faster
+                    raise
+    except (KafkaException, TimeoutError) as error:
+        said = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+        raise ServiceError(f"kafka at {bootstrap}: {said}: is it running? (flow360 up kafka)") from None
 
 
 # [START fresh_topic]

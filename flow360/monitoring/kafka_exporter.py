@@ -9,16 +9,17 @@ answer. The names are those of the exporter that most people use (danielqsj/kafk
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterable
 
 import typer
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from prometheus_client import start_http_server
 from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from flow360.monitoring.exposition import Exposition
+from flow360.process import at_the_end
 
 SECONDS = 1.5
 """How long one question to the broker may take; a scrape has two seconds."""
@@ -124,13 +125,11 @@ def main(host: str = "127.0.0.1", port: int = 19308, kafka: str = "127.0.0.1:190
     """Answer /metrics until SIGTERM. A broker that is away is reported as kafka_up 0, and is not a reason to end."""
     REGISTRY.register(KafkaCollector(kafka))
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    server, thread = start_http_server(port, addr=host)
+    at_the_end(stop.set)
+    exposition = Exposition(host, port, "kafka-exporter", lambda: (True, {"kafka": kafka}))
     print(f"asks {kafka}, answers on {host}:{port}", flush=True)
     stop.wait()
-    server.shutdown()
-    thread.join(5)
+    exposition.close()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from flow360.primeur.generate import csv_bytes, table
 from flow360.primeur.plan import DAY, FAILING_DAY, FAILING_MINUTE, FAILING_VAN, SEED_PLAN, Plan, van_name
 from flow360.primeur.records import by_day, local, outward, utc
 from flow360.primeur.schema import TABLES
-from flow360.primeur.vans import stream
+from flow360.primeur.vans import TOPIC, stream
 from flow360.settings import ROOT
 
 FOLDER = ROOT / "data" / "seed"
@@ -61,7 +61,7 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
             "mqtt",
             "temperatures",
             "cooling_failure",
-            stream.TOPIC.format(van_id=incident["van_id"]),
+            TOPIC.format(van_id=incident["van_id"]),
             {"van_id": incident["van_id"], "route_id": incident["route_id"]},
             incident["day"],
             column="value",

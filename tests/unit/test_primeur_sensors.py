@@ -90,6 +90,7 @@ def test_a_request_may_be_empty() -> None:
         (b'{"id": "a/b"}', "id:"),
         (b'{"id": "#"}', "id:"),
         (b'{"id": 5}', "id:"),
+        (b'{"id": "idle-1"}', "id:"),
         (b'{"day": "2020-01-01"}', "day: one of 2026-05-04 to 2026-05-11"),
         (b'{"day": ["2026-05-07"]}', "day:"),
         (b'{"speed": -1}', "speed:"),

@@ -17,6 +17,7 @@ from typing import Any
 from flow360.primeur.plan import DAY, SEED_PLAN
 from flow360.primeur.records import Record
 from flow360.primeur.snapshot import SEED
+from flow360.primeur.vans import IDLE
 from flow360.primeur.vans.stream import Message, stream
 
 SPEED = 3_600.0
@@ -95,8 +96,8 @@ class Request:
             raise ValueError(f"unknown field {unknown[0]!r}: id, day, speed, vans")
         name, day = asked.get("id", fallback_id), asked.get("day", DAY.isoformat())
         speed, vans = asked.get("speed", SPEED), asked.get("vans") or []
-        if not isinstance(name, str) or not _ID.fullmatch(name):
-            raise ValueError("id: 1 to 64 letters, digits and . _ : -")
+        if not isinstance(name, str) or not _ID.fullmatch(name) or name.startswith(IDLE):
+            raise ValueError(f"id: 1 to 64 letters, digits and . _ : -, and not {IDLE}…")
         if day not in days():
             raise ValueError(f"day: one of {days()[0]} to {days()[-1]}")
         if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed <= FASTEST:

@@ -24,6 +24,7 @@ import typer
 from paho.mqtt.enums import CallbackAPIVersion
 
 from flow360.primeur.records import utc
+from flow360.primeur.vans import IDLE
 from flow360.primeur.vans.replay import Request, messages, play
 from flow360.settings import settings
 
@@ -127,7 +128,7 @@ class Sensors:
                 # an idle reading is not worth keeping for a broker that is away
                 if self._client.is_connected():
                     number, message = next(idle)
-                    self._publish(message.topic, message.payload(f"idle-{self._started}-{number}"))
+                    self._publish(message.topic, message.payload(f"{IDLE}{self._started}-{number}"))
                 continue
             if request:
                 self.replay(request)

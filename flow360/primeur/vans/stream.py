@@ -14,8 +14,8 @@ from flow360.primeur.defects import Chooser, Defect, fahrenheit
 from flow360.primeur.plan import DAY, Plan, van_name
 from flow360.primeur.records import Record, utc
 from flow360.primeur.tours import MINUTES
+from flow360.primeur.vans import TOPIC
 
-TOPIC = "primeur/vans/{van_id}/temperature"
 FAHRENHEIT_VAN = van_name(7)
 MISLABELLED_VAN = van_name(4)
 MISLABELLED = 30

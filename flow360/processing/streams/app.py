@@ -11,13 +11,10 @@ from typing import Any
 
 import jpype
 
-from flow360.errors import ServiceError
+from flow360.ingestion.topics import make_topics
 from flow360.processing.streams import api, driver, jvm
 
-PARTITIONS = 3
-# The readings of a course lie in the past. The broker compares a record's own time with its clock and would delete them
-# as old; so the topics that we make keep everything, and a window's changelog keeps ten years.
-FOREVER = {"retention.ms": "-1"}
+# A window's changelog, too, must keep what lies in the past (see FOREVER in flow360/ingestion/topics.py).
 TEN_YEARS_MS = str(10 * 365 * 86_400_000)
 
 
@@ -136,47 +133,3 @@ class Application:
                 print(f"restoring {store} was broken off after {total} records of {partition}", flush=True)
 
         return Listener()
-
-
-def make_topics(bootstrap: str, names: list[str]) -> None:
-    """Make those of the topics that are missing: three partitions, and nothing in them is ever too old.
-
-    Raises:
-        FlowError: the broker does not answer.
-    """
-    from java.util import ArrayList, HashMap, Optional
-    from org.apache.kafka.clients.admin import Admin, NewTopic
-    from org.apache.kafka.common.errors import TopicExistsException
-
-    config = HashMap()
-    for name, value in {
-        "bootstrap.servers": bootstrap,
-        "request.timeout.ms": "5000",
-        "default.api.timeout.ms": "10000",
-    }.items():
-        config.put(name, value)
-    options = HashMap()
-    for name, value in FOREVER.items():
-        options.put(name, value)
-    admin = Admin.create(config)
-    try:
-        there = {str(name) for name in admin.listTopics().names().get()}
-        for name in dict.fromkeys(names):
-            if name in there:
-                continue
-            wanted = ArrayList()
-            wanted.add(
-                NewTopic(name, Optional.of(jpype.JInt(PARTITIONS)), Optional.empty()).configs(options)  # copies: broker
-            )
-            try:
-                admin.createTopics(wanted).all().get()
-                print(f"made the topic {name}", flush=True)
-            except jpype.JException as error:
-                if not isinstance(error.getCause(), TopicExistsException):  # somebody was faster
-                    raise
-    except jpype.JException as error:
-        raise ServiceError(
-            f"kafka at {bootstrap}: {jvm.python_error(error)}: is it running? (flow360 up kafka)"
-        ) from None
-    finally:
-        admin.close(api.Duration.ofSeconds(2))

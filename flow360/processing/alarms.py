@@ -1,0 +1,214 @@
+"""alarms-sink: the cold-chain alarms out of Kafka into the warehouse, each once, and a number for the pager.
+
+`python -m flow360.processing.alarms --kafka 127.0.0.1:19092`
+
+    vans.alarms        key: van; what flow360/processing/streams/cold_chain.py tells, and nobody else
+    ops.alarms         one row per van and moment since when it was too warm
+    vans.alarms.dead   what is not such an alarm, with the cause in its headers
+
+The key decides: a day that is replayed, in another run or twice, tells the same alarm again and finds its row. Kafka is
+told how far we are after the warehouse has committed: killed in between, the sink is given the record again, and finds
+its row, too.
+
+An alarm is open until somebody closes it (`CLOSE`); as long, `primeur_alarms_open` is not 0, and somebody is paged.
+
+The sink makes schema `ops` itself, as the role `warehouse`, which owns it as it owns all of the warehouse; nobody else
+is granted anything. In a container POSTGRES_DWH_HOST names the host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import closing
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import typer
+from kafka.errors import KafkaError
+from prometheus_client import Counter, Gauge
+
+from flow360 import clients
+from flow360.errors import FlowError
+from flow360.ingestion.patterns import BadRecord, consume_with_dead_letters, decode_json, insert_once
+from flow360.ingestion.topics import make_topics
+from flow360.monitoring.exposition import Exposition
+from flow360.primeur.vans import VAN
+from flow360.process import at_the_end
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer
+
+ALARMS, DEAD = "vans.alarms", "vans.alarms.dead"
+NAME = "alarms-sink"
+"""The service, its group, and its one member: known by name, it comes back after a kill without waiting."""
+IDLE_SECONDS = 1.0
+"""So often the open alarms are counted while no new one comes."""
+TABLE = "ops.alarms"
+KEY = ("van_id", "since")
+DDL = """
+create schema if not exists ops;
+comment on schema ops is 'What operations must know and do something about.';
+create table if not exists ops.alarms (
+    van_id text not null,
+    since timestamptz not null,
+    told_at timestamptz not null,
+    celsius double precision not null,
+    route_id bigint,
+    city text,
+    run text,
+    kafka_partition integer not null,
+    kafka_offset bigint not null,
+    recorded_at timestamptz not null default clock_timestamp(),
+    closed_at timestamptz,
+    primary key (van_id, since)
+);
+comment on table ops.alarms is 'One row per van and moment since when its cold room was above 8 °C for five minutes.';
+"""
+CLOSE = "update ops.alarms set closed_at = now() where van_id = %s and closed_at is null"
+OPEN = "select van_id, count(*) filter (where closed_at is null) from ops.alarms group by van_id"
+
+ALARMS_OPEN = Gauge("primeur_alarms_open", "Alarms in ops.alarms that nobody has closed", ["van_id"])
+RECORDS = Counter("alarms_sink_records", "Records taken: new in the table, known there, or dead", ["outcome"])
+
+
+# [START alarm]
+def alarm(record: Any) -> dict[str, Any]:
+    """The row of a record.
+
+    Raises:
+        BadRecord: it is not an alarm, and why.
+    """
+    value = decode_json(record, {"since": str, "told_at": str, "celsius": (int, float)})
+    van = record.key.decode("utf-8", "replace")
+    if not re.fullmatch(VAN, van, re.ASCII):
+        raise BadRecord("wrong schema", f"the key is {van!r:.100}")
+    optional = {"route_id": int, "city": str, "run": str}
+    for name, kind in optional.items():
+        if value.get(name) is not None and not isinstance(value[name], kind):
+            raise BadRecord("wrong schema", f"{name} is {value[name]!r:.100}")
+    return {
+        "van_id": van,
+        "since": _moment(value, "since"),
+        "told_at": _moment(value, "told_at"),
+        "celsius": value["celsius"],
+        **{name: value.get(name) for name in optional},
+        "kafka_partition": record.partition,
+        "kafka_offset": record.offset,
+    }
+
+
+# [END alarm]
+
+
+def _moment(value: dict[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value[name])
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadRecord("wrong schema", f"{name} is {value[name]!r:.100}, and not a moment with its offset")
+    return moment
+
+
+class Sink:
+    """The service. `run` blocks until `stop`.
+
+    Args:
+        kafka: host:port of Kafka.
+        topic: where the alarms come from.
+        dead: where what is not an alarm goes.
+        group: the consumer group; its one member has the same name.
+    """
+
+    def __init__(self, kafka: str, topic: str = ALARMS, dead: str = DEAD, group: str = NAME) -> None:
+        self._kafka, self._topic, self._dead, self._group = kafka, topic, dead, group
+        self._stop = threading.Event()
+        self._problem = "starting"
+        self._vans: set[str] = set()
+
+    def run(self) -> None:
+        """Take alarms until `stop`. A broker or a warehouse that is away is waited for."""
+        while not self._stop.is_set():
+            try:
+                self._work()
+            except (OSError, FlowError, KafkaError, psycopg.Error) as error:
+                # From the last commit again, with new connections.
+                said = (str(error).strip() or type(error).__name__).splitlines()[0]
+                if said != self._problem:
+                    print(f"waiting: {said}", flush=True)
+                self._problem = said
+                self._stop.wait(1)
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stop.set()
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the last round went well."""
+        return not self._problem, {"problem": self._problem}
+
+    def _work(self) -> None:
+        make_topics(self._kafka, [self._topic, self._dead])
+        with _warehouse() as db, closing(self._consumer()) as consumer:
+            db.execute(DDL)
+            with closing(clients.producer(bootstrap_servers=self._kafka)) as producer:
+                while not self._stop.is_set():
+                    self._count_open(db)
+                    # The group may still wait for a member of before; until then nothing comes.
+                    self._problem = "" if consumer.assignment() else "the group has not formed yet"
+                    done = consume_with_dead_letters(
+                        consumer, producer, self._dead, partial(self._store, db), IDLE_SECONDS
+                    )
+                    RECORDS.labels("dead").inc(sum(done.dead.values()))
+
+    def _store(self, db: psycopg.Connection, record: Any) -> None:
+        row = alarm(record)
+        with db.transaction():
+            new = insert_once(db, TABLE, [row], KEY)
+        RECORDS.labels("new" if new else "known").inc()
+        if new:
+            print(f"alarm: {row['van_id']} since {row['since']:%Y-%m-%d %H:%M %Z}, {row['celsius']} °C", flush=True)
+            self._count_open(db)
+
+    def _count_open(self, db: psycopg.Connection) -> None:
+        """Count for Prometheus: 0 for a van whose alarms are all closed, nothing for one that has no row any more."""
+        found = dict(db.execute(OPEN).fetchall())
+        for van, count in found.items():
+            ALARMS_OPEN.labels(van).set(count)
+        for van in self._vans - set(found):
+            ALARMS_OPEN.remove(van)
+        self._vans = set(found)
+
+    def _consumer(self) -> KafkaConsumer:
+        return clients.consumer(
+            self._topic,
+            bootstrap_servers=self._kafka,
+            group_id=self._group,
+            group_instance_id=self._group,
+            isolation_level="read_committed",  # what Kafka Streams took back was never told
+            enable_auto_commit=False,
+            max_poll_records=100,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=2_000,
+        )
+
+
+def _warehouse() -> psycopg.Connection:
+    return clients.postgres(host=os.environ.get("POSTGRES_DWH_HOST", "127.0.0.1"), autocommit=True)
+
+
+def main(host: str = "127.0.0.1", port: int = 19310, kafka: str = "127.0.0.1:19092") -> None:
+    """Bring alarms into the warehouse until SIGTERM; /metrics and /health on HOST:PORT."""
+    sink = Sink(kafka)
+    exposition = Exposition(host, port, NAME, sink.health)
+    at_the_end(sink.stop)
+    sink.run()
+    exposition.close()
+
+
+if __name__ == "__main__":
+    typer.run(main)
