@@ -231,8 +231,7 @@ def test_a_clone_that_containers_cannot_read_is_named_with_its_mend(monkeypatch,
     ("free", "level", "says"),
     [
         (20000.0, "ok", "`flow360 up complete` fits"),
-        (6800.0, "ok", "`flow360 up minimal` fits"),
-        (5500.0, "ok", "chapter by chapter"),
+        (6000.0, "ok", "chapter by chapter"),
         (1000.0, "warning", "chapter by chapter"),
     ],
 )
@@ -240,6 +239,15 @@ def test_the_profile_that_fits(monkeypatch, free, level, says):
     monkeypatch.setattr(doctor, "_available_memory_mb", lambda: free)
     found = one(doctor.profile(TOGETHER, stack(), []))
     assert (found.level, says in found.message) == (level, True), found
+
+
+def test_the_smaller_profile_is_named_where_only_that_fits(monkeypatch):
+    found = stack()
+    monkeypatch.setattr(doctor, "_available_memory_mb", lambda: 3000.0)
+    monkeypatch.setattr(
+        type(found.model), "profile", lambda self, name: ["kafka"] if name == "minimal" else self.services
+    )
+    assert "`flow360 up minimal` fits" in one(doctor.profile(TOGETHER, found, [])).message
 
 
 def test_the_whole_course_is_asked_for_its_profile_not_for_all_at_once():

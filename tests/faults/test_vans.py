@@ -1,0 +1,282 @@
+"""The vans' way, from the thermometer to the pager: it works, and loses nothing while its parts are killed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import psutil
+import pytest
+
+from flow360 import clients
+from flow360.ingestion.bridge import DEAD, READINGS
+from flow360.ingestion.topics import drop_topics, ends, make_topics, read_all
+from flow360.processing import alarms
+from flow360.processing.streams import topics
+from flow360.settings import settings
+from tests.environment import FULL
+from tests.faults.support import child, kill, line, recovered, report, until
+
+SERVICES = ("market-sensors", "vans-bridge", "kafka-streams", "alarms-sink", "prometheus")
+
+SENT = 20_000 if FULL else 4_000
+KILLS = 10 if FULL else 3
+VANS = [f"VAN-{number}" for number in range(1000, 1020)]
+PERIOD, WARM = 15, 10  # minutes from one warm spell of a van to its next, and the length of each
+
+
+@contextmanager
+def no_alarms_of(*vans: str) -> Iterator[None]:
+    """The warehouse without alarms of these vans, before and after."""
+
+    def forget() -> None:
+        with clients.postgres() as db:
+            db.execute("delete from ops.alarms where van_id = any(%s)", [list(vans)])
+
+    forget()
+    yield
+    forget()
+
+
+def recorded(*vans: str) -> list[tuple]:
+    """(van, since) of the alarms in the warehouse."""
+    with clients.postgres() as db:
+        return db.execute("select van_id, since from ops.alarms where van_id = any(%s)", [list(vans)]).fetchall()
+
+
+@contextmanager
+def at_mqtt(name: str, **options) -> Iterator:
+    client = clients.mqtt(name, **options)
+    try:
+        yield client
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+# --- it works ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(200)
+def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
+    """One replay of 7 May: a row in ops.alarms, soon after the reading; somebody is paged; it is closed, and over."""
+    started("market-sensors", "vans-bridge", "kafka-streams", "alarms-sink", "prometheus")
+    run, heard = f"evening-{time.time_ns()}", {}
+
+    def hear(_client, _userdata, message) -> None:
+        if message.payload.startswith(b'{"run": "' + run.encode()) and message.payload.endswith(b"}"):
+            heard.setdefault(json.loads(message.payload)["measured_at"], time.time())
+
+    def paged() -> bool:
+        return clients.prometheus().told("ColdChainLost")["summary"].str.startswith("VAN-03 ").any()
+
+    with no_alarms_of("VAN-03"), at_mqtt("fault-evening", on_message=hear) as van:
+        van.subscribe("primeur/vans/VAN-03/temperature", qos=1)
+        asked = {"id": run, "day": "2026-05-07", "vans": ["VAN-03"], "speed": 7200}
+        van.publish("primeur/control/replay", json.dumps(asked), qos=1).wait_for_publish(10)
+        until(lambda: recorded("VAN-03"), "the alarm in the warehouse", 60)
+        with clients.postgres() as db:
+            alarm = db.execute(
+                "select since, told_at, recorded_at, run from ops.alarms where van_id = 'VAN-03'"
+            ).fetchone()
+            until(paged, "the page", 60)
+            db.execute(alarms.CLOSE, ["VAN-03"])
+        until(lambda: not paged(), "the page to end", 60)
+    since, told_at, recorded_at, told_by = alarm
+    seconds = recorded_at.timestamp() - heard[topics.iso(topics.millis(told_at))]
+    report("VAN-03's reading of 15:38 UTC to its alarm in the warehouse", seconds=seconds)
+    assert (since, told_at) == (datetime(2026, 5, 7, 15, 33, tzinfo=UTC), datetime(2026, 5, 7, 15, 38, tzinfo=UTC))
+    assert told_by == run
+    assert 0 < seconds < 10
+
+
+def test_what_cannot_be_a_reading_is_kept_whole_and_idle_readings_stay_behind(started):
+    """Each with its cause, byte for byte, one that is too large in pieces; the alarm gets the one good reading."""
+    started("vans-bridge")
+    mark = f"odd-{time.time_ns()}"
+    good = {"run": mark, "van_id": "VAN-98", "measured_at": "2026-05-07T15:00:00Z", "value": 4.0, "unit": "C"}
+    odd = {
+        "bad json": json.dumps(good)[:60],
+        "wrong van": json.dumps({**good, "van_id": "VAN-97"}),
+        "wrong schema": json.dumps({**good, "measured_at": "2026-05-07T15:00:00"}),
+        "too large": json.dumps({**good, "note": "é" * 1_000_000}, ensure_ascii=False),
+    }
+    idle = json.dumps({**good, "run": f"idle-{mark}"})
+    with at_mqtt("fault-odd") as van:
+        for text in [*odd.values(), idle, json.dumps(good)]:
+            van.publish("primeur/vans/VAN-98/temperature", text, qos=1).wait_for_publish(10)
+    until(lambda: [r for r in read_all(READINGS) if mark.encode() in (r.value or b"")], "the good one", 30)
+    (passed,) = [r for r in read_all(READINGS) if mark.encode() in (r.value or b"")]
+    found: dict[str, bytes] = {}
+    parts = 0
+    for letter in read_all(DEAD):
+        about = {name.removeprefix("error."): said.decode() for name, said in letter.headers}
+        if letter.key == b"VAN-98" and about["topic"] == "primeur/vans/VAN-98/temperature":
+            number, count = map(int, about["part"].split("/"))
+            found[about["cause"]] = (b"" if number == 1 else found[about["cause"]]) + letter.value
+            parts += 1
+    report("what cannot be a reading", sent=len(odd) + 2, passed=1, letters=len(found), parts=parts)
+    assert {cause: text.encode() for cause, text in odd.items()} == found
+    assert (passed.key, passed.value) == (b"VAN-98", json.dumps(good).encode())
+    assert passed.timestamp == topics.millis(good["measured_at"])
+
+
+# --- its parts are killed ---------------------------------------------------------------------------------------------
+
+
+class Ear:
+    """What arrives in `vans.readings` of one run from now on: (van, measured_at) -> how often."""
+
+    def __init__(self, run: str) -> None:
+        from confluent_kafka import Consumer, TopicPartition
+
+        self.heard: Counter[tuple[str, str]] = Counter()
+        self._run, self._over = run, threading.Event()
+        # No group: one that forms again, after the broker was away, would begin at the end.
+        self._reader = Consumer(clients.confluent(group_id="ear", enable_auto_commit=False))
+        self._reader.assign([TopicPartition(READINGS, number, end) for number, (_, end) in ends(READINGS).items()])
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._over.is_set():
+            for record in self._reader.consume(500, timeout=0.1):
+                if record.error() is None and (reading := json.loads(record.value())).get("run") == self._run:
+                    self.heard[reading["van_id"], reading["measured_at"]] += 1
+        self._reader.close()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+
+@pytest.mark.timeout(900 if FULL else 300)
+def test_bridge_and_both_brokers_killed_while_readings_pass(stack, started):
+    """The bridge by SIGKILL some times, then Kafka by SIGKILL, then MQTT's broker restarted: nothing that MQTT had
+    acknowledged is lost, and the warehouse has each alarm once."""
+    started("vans-bridge", "kafka-streams", "alarms-sink")
+    run, start = f"fault-{time.time_ns()}", datetime.now(UTC).replace(second=0, microsecond=0)
+    infos: list = []
+
+    def publish() -> None:
+        for number in range(SENT):
+            minute, van = number // len(VANS), VANS[number % len(VANS)]
+            at = topics.iso(topics.millis(start + timedelta(minutes=minute)))
+            value = 9.0 if minute % PERIOD < WARM else 4.0
+            body = {"run": run, "reading_id": number, "van_id": van, "measured_at": at, "value": value, "unit": "C"}
+            infos.append(thermometers.publish(f"primeur/vans/{van}/temperature", json.dumps(body), qos=1))
+            while number - len(ear.heard) > SENT // 8:  # so that it is still going on when the kills come
+                time.sleep(0.01)
+
+    def passed(share: float) -> None:
+        until(lambda: len(ear.heard) >= SENT * share, f"{share:.0%} of the readings", 120)
+
+    slowest = 0.0
+    with no_alarms_of(*VANS), at_mqtt("fault-thermometers", clean_session=False) as thermometers:
+        thermometers.reconnect_delay_set(1, 1)
+        ear = Ear(run)
+        publisher = threading.Thread(target=publish)
+        publisher.start()
+        try:
+            for number in range(KILLS):
+                passed(0.6 * (number + 1) / (KILLS + 1))
+                slowest = max(slowest, recovered(stack, "vans-bridge", kill(stack, "vans-bridge")))
+            passed(0.6)
+            slowest = max(slowest, recovered(stack, "kafka", kill(stack, "kafka")))
+            passed(0.8)
+            psutil.Process(stack.host.pids()["mosquitto"]).terminate()
+            publisher.join(120)
+            until(lambda: all(info.is_published() for info in infos), "MQTT to have taken everything", 60)
+            until(lambda: len(ear.heard) == SENT, "the last reading in Kafka", 60)
+            due = {(van, start + timedelta(minutes=m)) for van in VANS for m in range(0, SENT // len(VANS) - 5, PERIOD)}
+            until(lambda: len(recorded(*VANS)) >= len(due), "the alarms in the warehouse", 60)
+            found = Counter(recorded(*VANS))
+        finally:
+            publisher.join(120)
+            ear.close()
+    report(
+        f"bridge killed {KILLS} times, Kafka killed, MQTT's broker restarted",
+        acknowledged=len(infos),
+        lost=SENT - len(ear.heard),
+        doubled_in_kafka=ear.heard.total() - len(ear.heard),
+        alarms=found.total(),
+        alarms_missing=len(due - set(found)),
+        doubled_after_the_sink=found.total() - len(due),
+        slowest_recovery=slowest,
+    )
+    assert len(infos) == SENT == len(ear.heard)
+    assert found == dict.fromkeys(due, 1)
+
+
+# Writes as the service does, and waits to be killed where it would commit.
+DYING = """
+import signal, sys
+from kafka import KafkaConsumer
+from flow360.processing.alarms import Sink
+def commit(consumer):
+    print("written", flush=True)
+    signal.pause()
+KafkaConsumer.commit = commit
+Sink(*sys.argv[1:]).run()
+"""
+
+
+@pytest.mark.timeout(200)
+def test_sink_killed_between_write_and_commit_and_the_warehouse_away(stack, started):
+    """What was written and not committed comes again, and finds its rows."""
+    started("kafka", "postgres-dwh")
+    name = f"fault-alarms-{time.time_ns()}"
+    names, kafka = (f"{name}.alarms", f"{name}.dead"), settings().kafka_bootstrap
+    make_topics(kafka, names)
+    vans = [f"VAN-{number}" for number in range(2000, 2120)]
+
+    def tell(some: list[str]) -> None:
+        at = {"since": "2026-05-07T10:00:00+00:00", "told_at": "2026-05-07T10:05:00+00:00"}
+        topics.publish(names[0], [(van, {"run": name, "celsius": 9.5, **at}, 0) for van in some])
+
+    def known() -> float:
+        return alarms.RECORDS.labels("known")._value.get()
+
+    sink, before = alarms.Sink(kafka, *names, name), known()
+    thread = threading.Thread(target=sink.run)
+    try:
+        with no_alarms_of(*vans):
+            tell(vans[:100])
+            topics.publish(names[0], [("VAN-2000", b'{"since": "2026-05-07T10:', 0)])
+            with child(DYING, kafka, *names, name) as dying:
+                line(dying, "written")
+                written = len(recorded(*vans))
+            thread.start()
+            until(lambda: len(recorded(*vans)) == 100, "the first hundred", 60)
+            away = kill(stack, "postgres-dwh")
+            tell(vans[100:])
+            recovered(stack, "postgres-dwh", away)
+            until(lambda: len(recorded(*vans)) == len(vans), "the rest", 60)
+            sink.stop()
+            thread.join(30)
+            found = Counter(recorded(*vans))
+    finally:
+        sink.stop()
+        if thread.is_alive():
+            thread.join(30)
+        dead = read_all(names[1])
+        drop_topics(*names)
+    report(
+        "sink killed between write and commit, then the warehouse killed",
+        told=len(vans),
+        written_before_the_kill=written,
+        came_again=int(known() - before),
+        rows=found.total(),
+        lost=len(set(vans) - {van for van, _ in found}),
+        doubled=found.total() - len(found),
+        dead=len(dead),
+    )
+    assert written > 0
+    assert known() - before >= written
+    assert sorted(van for van, _ in found.elements()) == vans
+    assert {dict(letter.headers)["error.cause"] for letter in dead} == {b"bad json"}
