@@ -65,7 +65,7 @@ def external_table(in_hive: Any) -> None:
     import pyarrow.dataset as ds
 
     expect_type("in_hive", in_hive, int)
-    about = sql(TABLE, db="hive")
+    about = sql(TABLE, db="metastore")
     expect(not about.empty, "lab.orders: the metastore knows no such table")
     table = about.iloc[0]
     expect_equal("lab.orders", found=table["location"], expected=ORDERS, why="the folder that it points at")

@@ -19,7 +19,7 @@ _POSTGRES = {
     "warehouse": "postgres_dwh",
     "source": "postgres_source",
     "airflow": "postgres_airflow",
-    "hive": "postgres_hive",
+    "metastore": "postgres_hive",
 }
 _ALSO = {"postgres-dwh": "warehouse", "dwh": "warehouse", "postgres-source": "source", "shop": "source"}
 
@@ -29,7 +29,7 @@ def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
         key = _POSTGRES[_ALSO.get(which, which)]
     except KeyError:
         raise FlowError(
-            f'there is no database {which!r}: use "warehouse", "source", "airflow" or "hive"', Exit.USAGE
+            f'there is no database {which!r}: use "warehouse", "source", "airflow" or "metastore"', Exit.USAGE
         ) from None
     s = settings()
     shared = key in ("postgres_airflow", "postgres_hive") and not is_split(s.compose_file)
@@ -47,12 +47,13 @@ def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
 
 
 def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
-    """A connection to the warehouse (`datawarehouse`), the source (`shop`), or the state of Airflow or Hive.
+    """A connection to the warehouse (`datawarehouse`), the source (`shop`), or the records of Airflow or of Hive's
+    metastore.
 
     Used as `with postgres() as db:` it commits at the end of the block, rolls back on an error, and closes.
 
     Args:
-        which: "warehouse", "source", "airflow" or "hive".
+        which: "warehouse", "source", "airflow" or "metastore" (Hive's).
         kw: anything that `psycopg.connect` takes, e.g. autocommit=True, row_factory=dict_row; it wins over the
             defaults (5 s to connect, 120 s a statement).
 

@@ -21,7 +21,8 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     Args:
         query: SQL with `%s` or `%(name)s` where a value goes; values are never pasted into the text.
         params: the values. Without them a `%` is just a `%`.
-        db: "warehouse", "source", "lake" (HiveServer2), or the records of Airflow and the metastore: "airflow", "hive".
+        db: "warehouse", "source", "lake" (HiveServer2), or what Airflow and Hive keep for themselves: "airflow",
+            "metastore".
 
     Returns:
         The rows. Whole numbers stay exact (int64, or Int64 where one is missing), numeric is float64: cast it to text

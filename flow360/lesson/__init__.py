@@ -13,7 +13,7 @@ from flow360.clients.query import sql
 from flow360.course.services import resolve
 from flow360.errors import Exit, FlowError
 from flow360.lesson import stopping
-from flow360.lesson.showing import display_table, mermaid, show
+from flow360.lesson.showing import display_link, display_table, mermaid, show
 from flow360.process import run
 from flow360.waiting import wait_for
 
@@ -27,6 +27,7 @@ __all__ = [
     "kill",
     "logs",
     "mermaid",
+    "page",
     "run",
     "show",
     "sql",
@@ -146,6 +147,26 @@ def status() -> Panel:
 def logs(service: str, lines: int = 20) -> None:
     """Print the last lines of a service's log."""
     print(_stack().logs(service, lines))
+
+
+def page(service: str, path: str = "") -> None:
+    """Show the link of a service's own page: `lesson.page("namenode")`.
+
+    Args:
+        path: of one page below it: `lesson.page("spark-connect", "SQL/")`.
+
+    Raises:
+        FlowError: no such service, it has no page of its own, or it does not run.
+    """
+    rows = {row.name: row for row in _stack().status()}
+    if service not in rows:
+        raise FlowError(f"{service}: no such service; `lesson.status()` lists them", Exit.USAGE)
+    row = rows[service]
+    if not row.link:
+        raise FlowError(f"{service} has no page of its own", Exit.USAGE)
+    if row.state not in UP:
+        raise FlowError(f'{service} does not run: start it with lesson.start("{service}")')
+    display_link(row.title, f"{row.link.rstrip('/')}/{path}")
 
 
 def hdfs(subcommand: str, *args: str, seconds: float = 60) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 import sys
@@ -99,6 +100,11 @@ def display_bundle(bundle: dict[str, str]) -> None:
     from IPython.display import display
 
     display(bundle, raw=True)
+
+
+def display_link(title: str, url: str) -> None:
+    link = f'<a href="{html.escape(url)}" target="_blank">{html.escape(url)}</a>'
+    display_bundle({"text/html": f"{html.escape(title)}: {link}", "text/plain": f"{title}: {url}"})
 
 
 def display_table(table: pd.DataFrame, *, index: bool = True) -> None:

@@ -146,7 +146,7 @@ def test_airflow_and_hive_on_servers_of_their_own(course, monkeypatch):
         engine.up(["airflow-scheduler", "hive-metastore"], course.say)
         states = {row.name: row.state for row in engine.status()}
         assert [states[name] for name in (*own, "airflow-scheduler", "hive-metastore")] == ["running"] * 4
-        for which, server, table in (("airflow", own[0], "dag"), ("hive", own[1], "DBS")):
+        for which, server, table in (("airflow", own[0], "dag"), ("metastore", own[1], "DBS")):
             with clients.postgres(which) as db:
                 assert db.info.port == engine.model[server].port
                 assert db.execute("select count(*) from pg_tables where tablename = %s", [table]).fetchone() == (1,)

@@ -75,7 +75,7 @@ def test_a_service_that_is_down_is_one_line(service: str, caplog, capfd) -> None
 
 
 def test_an_unknown_database_names_those_that_are() -> None:
-    with pytest.raises(FlowError, match='"warehouse", "source", "airflow" or "hive"'):
+    with pytest.raises(FlowError, match='"warehouse", "source", "airflow" or "metastore"'):
         clients.postgres("mysql")
 
 

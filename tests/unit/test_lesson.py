@@ -151,6 +151,16 @@ def test_status_table(stack: FakeStack) -> None:
     assert list(table.columns) == ["layer", "state", "runs", "what", "port", "memory_mb", "link"]
 
 
+def test_page_shows_the_link_of_a_service_that_runs(stack: FakeStack, capsys) -> None:
+    stack.running.add("jupyterlab")
+    lesson.page("jupyterlab", "lab/tree")
+    assert capsys.readouterr().out == "jupyterlab: http://127.0.0.1:1/lab/tree\n"
+    stack.running.remove("jupyterlab")
+    for name, why in {"jupyterlab": "does not run", "kafka": "no page of its own", "kafak": "no such service"}.items():
+        with pytest.raises(FlowError, match=why):
+            lesson.page(name)
+
+
 def test_the_panel_starts_stops_and_has_a_text_twin(stack: FakeStack) -> None:
     panel = lesson.status()
     assert "kafka" in repr(panel)
