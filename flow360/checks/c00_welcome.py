@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
-from flow360 import lesson
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
 from flow360.clients.query import sql
 
 KNOWN = "VAN-03"
-"""The van whose evening the lesson tells."""
+"""The van whose evening the lesson is about."""
 
 LATE = """
     select avg((delivered_at > promised_to)::int)::float8 as late,
            avg((delivered_at > promised_from)::int)::float8 as early,
            count(*) filter (where delivered_at > promised_to) as count
     from primeur.deliveries
+"""
+
+ALARM = """
+    with readings as (
+        select measured_at, celsius, min(celsius) over ten as coolest, avg(celsius) over ten as average,
+               count(*) over ten as of
+        from primeur.temperatures
+        where van_id = %(van)s and (measured_at at time zone 'Europe/Paris')::date = '2026-05-07'
+        window ten as (order by measured_at rows between 9 preceding and current row)
+    ), moments as (
+        select min(measured_at) filter (where coolest > 8 and of = 10) as alarm,
+               min(measured_at) filter (where celsius > 8) as first,
+               min(measured_at) filter (where average > 8 and of = 10) as mean
+        from readings
+    )
+    select to_char(alarm at time zone 'Europe/Paris', 'HH24:MI') as alarm,
+           to_char(alarm at time zone 'UTC', 'HH24:MI') as utc,
+           to_char(first at time zone 'Europe/Paris', 'HH24:MI') as first,
+           to_char(mean at time zone 'Europe/Paris', 'HH24:MI') as mean
+    from moments
 """
 
 
@@ -60,14 +80,19 @@ def warmest_van(warmest: Any) -> None:
 
 
 @exercise
-def read_status(what_runs: Any) -> None:
-    """Ask for (what, port) of postgres-dwh, as the stack reports them now."""
-    expect_type("what_runs", what_runs, tuple)
-    if len(what_runs) != 2:
-        raise NotYet(f"what_runs: expected (what, port), found {len(what_runs)} values")
-    row = lesson.status_table().set_index("service").loc["postgres-dwh"]
-    expect_equal("what_runs[0]", found=what_runs[0], expected=row["what"], why="the column is called what")
-    expect_equal("what_runs[1]", found=int(what_runs[1]), expected=int(row["port"]), why="the port of postgres-dwh")
+def alarm_minute(alarm: Any) -> None:
+    """Ask for the minute, in Paris, of VAN-03's tenth reading in a row above 8 °C on Thursday."""
+    expect_type("alarm", alarm, str)
+    if not re.fullmatch(r"[0-2]\d:[0-5]\d", alarm):
+        raise NotYet(f'alarm: expected a text such as "09:05", found {alarm!r}')
+    truth = sql(ALARM, {"van": KNOWN}).iloc[0]
+    near = {
+        truth["first"]: "that is the first reading above 8 °C: a door that is opened would ring, too",
+        truth["utc"]: "that is the minute in UTC: what does the clock in Paris show?",
+        truth["mean"]: "that is where the average of ten is above 8 °C: some of them were not",
+    }
+    why = near.get(alarm, "is each of the ten readings above 8 °C, and is it the first such minute?")
+    expect(alarm == truth["alarm"], f"alarm: expected another minute than {alarm}: {why}")
 
 
 @exercise

@@ -80,22 +80,51 @@ def the_temperature():
     return float(number("select max(celsius) from primeur.temperatures"))
 
 
-@right("read_status")
-def what_and_port():
-    row = lesson.status_table().set_index("service").loc["postgres-dwh"]
-    return ((row["what"], row["port"]),)
+EVENING = """
+    select measured_at at time zone '{}' as moment, celsius from primeur.temperatures
+    where van_id = 'VAN-03' and (measured_at at time zone 'Europe/Paris')::date = '2026-05-07' order by measured_at
+"""
 
 
-@near_miss("read_status", says="what_runs[0]")
-def the_label_instead():
-    row = lesson.status_table().set_index("service").loc["postgres-dwh"]
-    return ((row["runs"], row["port"]),)
+def alarmed(of_ten: str = "min", zone: str = "Europe/Paris", back: int = 0) -> str:
+    readings = lesson.sql(EVENING.format(zone))
+    warm = getattr(readings["celsius"].rolling(10), of_ten)() > 8
+    return f"{readings['moment'][warm.idxmax() - back]:%H:%M}"
 
 
-@near_miss("read_status", says="what_runs[1]")
-def the_other_server():
-    row = lesson.status_table().set_index("service").loc["postgres-source"]
-    return ((row["what"], row["port"]),)
+@right("alarm_minute")
+def coolest_of_ten():
+    return alarmed()
+
+
+@right("alarm_minute")
+def counted_one_by_one():
+    warm = 0
+    for row in lesson.sql(EVENING.format("Europe/Paris")).itertuples():
+        warm = warm + 1 if row.celsius > 8 else 0
+        if warm == 10:
+            return f"{row.moment:%H:%M}"
+    raise AssertionError("no ten readings in a row")
+
+
+@near_miss("alarm_minute", says="average of ten")
+def average_of_ten():
+    return alarmed("mean")
+
+
+@near_miss("alarm_minute", says="in UTC")
+def on_the_server_s_clock():
+    return alarmed(zone="UTC")
+
+
+@near_miss("alarm_minute", says="first reading above 8")
+def the_first_of_the_ten():
+    return alarmed(back=9)
+
+
+@near_miss("alarm_minute", says="such as")
+def with_seconds():
+    return alarmed() + ":00"
 
 
 def since():
