@@ -24,7 +24,7 @@ from flow360.waiting import wait_for
 ROUGH = {"errors": 0.3, "slow": 0.15, "trickle": 0, "delay": 1.5, "rate": 2, "burst": 2, "patience": 2}
 """How market-api behaves while a client is checked: 429, 500 and slow answers are sure to be met.
 
-Retry-After is 2: one who waits a second at each 429, whatever it says, does not read it.
+Retry-After is 2: a client that waits a second at each 429, whatever it says, does not read it.
 """
 PATIENCE = 0.7  # seconds that the session waits for an answer: less than a slow one takes
 DAYS = ("2026-05-07", "2026-05-08")
@@ -63,9 +63,7 @@ def _fetches(fetch_deliveries: Any, day: str) -> None:
         other = len(set(numbers) - set(truth))
         expect(not lost, f"{called}: expected {len(truth)} deliveries, {lost} are missing: did you turn every page?")
         expect(not other, f"{called}: {other} deliveries of another day are in it")
-        expect(
-            not twice, f"{called}: {twice} deliveries stand in it twice: the service sent them twice, drop the copies"
-        )
+        expect(not twice, f"{called}: {twice} deliveries are in it twice: the service sent them twice, drop the copies")
         whole = all({"order_id", "status", "celsius_at_door"} <= set(item) for item in found)
         expect(whole, f"{called}: expected each delivery with all its fields, as the service sent it")
         # No request counts against a client here but its own: what the service answered it, it asked for.
@@ -166,13 +164,13 @@ def _compare_readings(readings: list[Any], run: str, cut: set[int], day: str) ->
 
     if not readings:
         raise NotYet(
-            "readings: nothing came of what was sent while the link was down: is on_message set, and the "
+            "readings: nothing arrived of what was sent while the link was down: is on_message set, and the "
             "subscription to all vans made with qos=1?"
         )
     if not all(isinstance(r, dict) and "reading_id" in r and "value" in r for r in readings):
         raise NotYet("readings: expected dicts, the parsed JSON of each message with all its fields")
     others = sum(r.get("run") != run for r in readings)
-    expect(not others, f"readings: {others} are not of the run that was asked for: look at the field run")
+    expect(not others, f"readings: {others} are not from the run that was asked for: look at the field run")
     counts = Counter(r["reading_id"] for r in readings)
     query = "select reading_id from temperatures where (measured_at at time zone 'Europe/Paris')::date = %s"
     truth = set(sql(query, [day], db="source")["reading_id"]) - cut
@@ -180,7 +178,7 @@ def _compare_readings(readings: list[Any], run: str, cut: set[int], day: str) ->
     late = manifest().keys("reading_id", channel="mqtt", kind="late")
     empty = manifest().keys("reading_id", channel="mqtt", kind="not_a_number")
     if lost and lost <= late:
-        raise NotYet(f"readings: {len(lost)} late readings are missing: late is not doubled, keep them")
+        raise NotYet(f"readings: {len(lost)} late readings are missing: late is not duplicated, keep them")
     if lost and lost <= empty:
         raise NotYet(f"readings: {len(lost)} readings without a value are missing: keep them, a gap is a fact too")
     expect(
@@ -188,7 +186,7 @@ def _compare_readings(readings: list[Any], run: str, cut: set[int], day: str) ->
         f"readings: expected {len(truth):,} different readings, {len(lost):,} are missing: does a cut message end your "
         "on_message, or are readings of two vans taken for one?",
     )
-    expect(not twice, f"readings: {twice} readings stand in it twice: keep the keys that you have seen")
+    expect(not twice, f"readings: {twice} readings are in it twice: keep the keys that you have seen")
     expect_equal("readings", found=len(counts), expected=len(truth), why="are there readings of another day in it?")
 
 
@@ -222,7 +220,7 @@ def typed_parquet(parquet_path: Any) -> None:
             raise wrong(name, "a whole number")
     for name in ("postcode", "delivery_note"):
         if not (types.is_string(kind[name]) or types.is_large_string(kind[name])):
-            raise wrong(name, "a text: a postcode may begin with a zero" if name == "postcode" else "a text")
+            raise wrong(name, "text: a postcode may begin with a zero" if name == "postcode" else "text")
     if not types.is_boolean(kind["newsletter"]):
         raise wrong("newsletter", "true or false")
     if not types.is_decimal(kind["total_eur"]) or kind["total_eur"].scale != 2:
@@ -239,13 +237,14 @@ def _compare_rows(table: Any) -> None:
     columns = ["order_id", "ordered_at", "postcode", "newsletter", "items", "total_eur", "delivery_note"]
     rows = {r["order_id"]: tuple(r[c] for c in columns[1:]) for r in table.select(columns).to_pylist()}
     expect_equal("rows of the file", found=table.num_rows, expected=len(truth))
-    expect(rows.keys() == truth.keys(), "order_id: the file holds other orders than the shop")
+    expect(rows.keys() == truth.keys(), "order_id: the orders in the file are not those of the shop")
     for n, name in enumerate(columns[1:]):
         other = [order for order in truth if rows[order][n] != truth[order][n]]
         if not other:
             continue
         found, wanted = rows[other[0]][n], truth[other[0]][n]
         why = ": an empty field is a missing value, not an empty text" if (found, wanted) == ("", None) else ""
+        why = ": what is this column called from Thursday on?" if found is None else why
         raise NotYet(f"{name}: {len(other)} values differ, order {other[0]}: expected {wanted!r}, found {found!r}{why}")
 
 
@@ -254,7 +253,21 @@ EXPORT = """
     from orders join customers using (customer_id)
     order by order_id
 """
-"""What the accountants were sent; the lab writes the same rows as CSV."""
+"""What the accountants were sent."""
+BEFORE = "order_id, ordered_at, postcode, newsletter, items, total_eur, delivery_note"
+SINCE_THURSDAY = "order_id, postcode, ordered_at, total_eur, items, newsletter, delivery_note as note"
+
+
+def export_days(folder: Path) -> None:
+    """Write the same rows as CSV files, one a day, whose columns change on Thursday."""
+    folder.mkdir(parents=True, exist_ok=True)
+    week = f"from ({EXPORT}) week where (ordered_at at time zone 'Europe/Paris')::date"
+    with clients.postgres("source") as db:
+        for day in (f"2026-05-{number:02}" for number in range(4, 11)):
+            columns = BEFORE if day < "2026-05-07" else SINCE_THURSDAY
+            export = f"copy (select {columns} {week} = '{day}') to stdout (format csv, header)"
+            with db.cursor().copy(export) as copy, (folder / f"orders_{day}.csv").open("wb") as file:
+                file.writelines(copy)
 
 
 # --- 4 · Quality ------------------------------------------------------------------------------------------------------
@@ -290,7 +303,7 @@ def _compare_rule(rule: str, found: Any, name: str, planted: set[int]) -> None:
         return
     missed, wrong = len(planted - mine), sorted(mine - planted)
     text = f"{called}: expected {len(planted)} orders, found {len(mine)}"
-    text += f", {missed} are not seen" if missed else ""
+    text += f", {missed} were missed" if missed else ""
     text += f", {len(wrong)} do not belong there, such as {wrong[0]}" if wrong else ""
     raise NotYet(text)
 

@@ -20,8 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from flow360 import lesson
-from flow360.checks.c01_sources import EXPORT, RULES
-from flow360.clients import postgres
+from flow360.checks.c01_sources import RULES, export_days
 from tests.answers import near_miss, right
 
 # --- 1 · REST ---------------------------------------------------------------------------------------------------------
@@ -216,7 +215,7 @@ def by_van_and_sequence():
     return subscriber(new(lambda r: (r["van_id"], r["sequence"])))
 
 
-@near_miss("sensor_subscriber", says="stand in it twice")
+@near_miss("sensor_subscriber", says="are in it twice")
 def keeps_doubles():
     return subscriber(lambda reading, memory: True)
 
@@ -226,7 +225,7 @@ def by_sequence_alone():
     return subscriber(new(lambda r: r["sequence"]))
 
 
-@near_miss("sensor_subscriber", says="late is not doubled")
+@near_miss("sensor_subscriber", says="late is not duplicated")
 def only_what_is_newer():
     def keep(reading, memory):
         newer = reading["sequence"] > memory.get(reading["van_id"], 0)
@@ -243,12 +242,12 @@ def drops_what_has_no_value():
     return subscriber(lambda reading, memory: reading["value"] is not None and once(reading, memory))
 
 
-@near_miss("sensor_subscriber", says="not of the run")
+@near_miss("sensor_subscriber", says="not from the run")
 def takes_other_runs_too():
     return subscriber(new(lambda r: (r["run"], r["reading_id"])), run_too=False)
 
 
-@near_miss("sensor_subscriber", says="nothing came")
+@near_miss("sensor_subscriber", says="nothing arrived")
 def forgets_to_subscribe():
     return lambda client, run, readings: setattr(client, "on_message", lambda *_: readings.append({}))
 
@@ -316,20 +315,22 @@ def folder() -> Path:
     return Path(mkdtemp(prefix="flow360-c01-"))
 
 
-def exported() -> Path:
-    path = folder() / "orders.csv"
-    export = f"copy ({EXPORT}) to stdout (format csv, header)"
-    with postgres("source") as db, db.cursor().copy(export) as copy, path.open("wb") as file:
-        file.writelines(copy)
-    return path
+def exported() -> list[Path]:
+    export_days(folder())
+    return sorted(folder().glob("orders_*.csv"))
 
 
-def converted(name: str, nulls: bool = True, **types: pa.DataType) -> Path:
+def converted(name: str, nulls: bool = True, note: str = "note", **types: pa.DataType) -> Path:
     path = folder() / f"{name}.parquet"
     convert = pacsv.ConvertOptions(
-        column_types=TYPES | types, strings_can_be_null=nulls, true_values=["t"], false_values=["f"]
+        column_types=TYPES | {"note": pa.string()} | types,
+        strings_can_be_null=nulls,
+        true_values=["t"],
+        false_values=["f"],
     )
-    pq.write_table(pacsv.read_csv(exported(), convert_options=convert), path)
+    days = [pacsv.read_csv(day, convert_options=convert) for day in exported()]
+    days = [day.rename_columns([{note: "delivery_note"}.get(n, n) for n in day.column_names]) for day in days]
+    pq.write_table(pa.concat_tables(days, promote_options="default"), path)
     return path
 
 
@@ -341,7 +342,9 @@ def with_a_schema():
 @right("typed_parquet")
 def by_pandas_with_care():
     path = folder() / "pandas.parquet"
-    table = pd.read_csv(exported(), dtype={"postcode": str, "total_eur": str, "newsletter": str})
+    as_text = {"postcode": str, "total_eur": str, "newsletter": str}
+    days = [pd.read_csv(day, dtype=as_text).rename(columns={"note": "delivery_note"}) for day in exported()]
+    table = pd.concat(days, ignore_index=True)
     table["newsletter"] = table["newsletter"] == "t"
     table["ordered_at"] = pd.to_datetime(table["ordered_at"])
     arrow = pa.Table.from_pandas(table, preserve_index=False)
@@ -353,7 +356,20 @@ def by_pandas_with_care():
 @near_miss("typed_parquet", says="postcode")
 def by_pandas_as_it_comes():
     path = folder() / "plain.parquet"
-    pd.read_csv(exported()).to_parquet(path)
+    days = [pd.read_csv(day).rename(columns={"note": "delivery_note"}) for day in exported()]
+    pd.concat(days).to_parquet(path)
+    return path
+
+
+@near_miss("typed_parquet", says="the file's columns")
+def both_names_of_a_column():
+    return converted("both", note="no such name")
+
+
+@near_miss("typed_parquet", says="called from Thursday on")
+def the_new_name_dropped():
+    path = folder() / "dropped.parquet"
+    pq.write_table(pq.read_table(converted("both", note="no such name")).drop_columns("note"), path)
     return path
 
 
@@ -374,7 +390,7 @@ def empty_notes():
 
 @near_miss("typed_parquet", says="not a Parquet file")
 def the_csv_itself():
-    return exported()
+    return exported()[0]
 
 
 @near_miss("typed_parquet", says="rows of the file")
