@@ -76,17 +76,19 @@ def keyed_producer(send_readings: Any) -> None:
             f"{len(places[scattered[0]])}: no order holds between partitions"
         )
     if late:
-        raise NotYet(f"send_readings: {late} readings stand behind a later one of their van: what was the order sent?")
+        raise NotYet(
+            f"send_readings: {late} readings come after a later one of their van: in which order were they sent?"
+        )
     used = {next(iter(found)) for found in places.values()}
     expect(len(used) > 1, "send_readings: all vans are in one partition: order holds, but one consumer must read all")
     keys = {(record.key, json.loads(record.value)["van_id"].encode()) for record in records}
     wrong = next(((key, van) for key, van in keys if key != van), None)
     if wrong:
         raise NotYet(f"send_readings: expected the van as key ({wrong[1]!r}), found {wrong[0]!r}")
-    _tells_of_a_refusal(send_readings, readings[0])
+    _raises_when_refused(send_readings, readings[0])
 
 
-def _tells_of_a_refusal(send_readings: Any, reading: dict[str, Any]) -> None:
+def _raises_when_refused(send_readings: Any, reading: dict[str, Any]) -> None:
     large = {**reading, "van_id": "VAN-" + "9" * 5000}
     with lab_topic("refused", max_message_bytes=1000) as topic:
         try:
@@ -133,7 +135,7 @@ def _send_orders(topic: str) -> None:
     orders = sql("select order_id, total_eur from primeur.orders order by order_id limit %s", [ORDERS])
     with clients.producer(acks="all") as out:
         for number, order in enumerate(orders.to_dict("records")):
-            # Some twice: whoever delivers at least once will do so, a killed reader or not.
+            # Some twice: at least once means that, whether or not a reader is killed.
             for _ in range(2 if number % 50 == 7 else 1):
                 out.send(topic, json.dumps(order).encode(), str(order["order_id"]).encode())
 
@@ -268,9 +270,9 @@ def dead_letters(sort_readings: Any) -> None:
         try:
             place = int(headers["partition"]), int(headers["offset"])
         except ValueError:
-            raise NotYet("sort_readings: the headers partition and offset are no whole numbers as text") from None
+            raise NotYet("sort_readings: the headers partition and offset are not whole numbers as text") from None
         if headers["topic"] != topic.encode() or place not in planted:
-            raise NotYet(f"sort_readings: no bad record stands at {headers['topic'].decode()} {place}")
+            raise NotYet(f"sort_readings: there is no bad record at {headers['topic'].decode()} {place}")
         key, value = planted.pop(place)
         expect_equal("sort_readings, value of a dead letter", found=letter.value, expected=value, why="byte for byte")
         expect_equal("sort_readings, key of a dead letter", found=letter.key, expected=key, why="byte for byte")
@@ -356,7 +358,9 @@ def _expect_rows(truth: Any, what: str) -> None:
     expect_equal(f"load_orders, after {what}", found=len(found), expected=len(truth), why=f"rows of {LOAD_TABLE}")
     truth = truth.sort_values("order_id", ignore_index=True)
     wrong = int((found[["status", "total_eur"]] != truth[["status", "total_eur"]]).any(axis=1).sum())
-    expect(not wrong, f"load_orders, after {what}: {wrong} rows have not the values of the last file that named them")
+    expect(
+        not wrong, f"load_orders, after {what}: {wrong} rows do not have the values of the last file that named them"
+    )
 
 
 # --- 5 ----------------------------------------------------------------------------------------------------------------
@@ -364,7 +368,7 @@ def _expect_rows(truth: Any, what: str) -> None:
 
 @exercise
 def lag_by_hand(lag_of: Any) -> None:
-    """partition -> lag of a group on a topic, as Kafka's own tool tells it, and where it tells nothing."""
+    """partition -> lag of a group on a topic, as Kafka's own tool prints it, and where it prints nothing."""
     _callable("lag_of", lag_of)
     group = f"lab02-{uuid.uuid4().hex[:8]}"
     with lab_topic("lag", partitions=4) as topic:
@@ -375,14 +379,16 @@ def lag_by_hand(lag_of: Any) -> None:
     said = {int(row.partition): int(row.lag) for row in tool.dropna().itertuples() if row.topic == topic}
     if not said.items() <= truth.items():
         raise FlowError(
-            f"Kafka's tool says {said}, the check says {truth}: this is a fault of the course, please tell us"
+            f"Kafka's tool says {said}, the check says {truth}: this is a mistake in the course, please report it"
         )
     expect_type("lag_of", found, dict)
     if set(found) != set(truth):
         raise NotYet(f"lag_of: expected the partitions {sorted(truth)} as keys, found {sorted(map(str, found))}")
     for partition, lag in truth.items():
         why = (
-            "what kafka-consumer-groups says" if partition in said else "never committed: it counts from its beginning"
+            "that is what kafka-consumer-groups says"
+            if partition in said
+            else "never committed: it counts from its beginning"
         )
         expect_equal(f"lag_of, partition {partition}", found=found[partition], expected=lag, why=why)
 

@@ -40,7 +40,7 @@ def partition_of(key: bytes | str, partitions: int) -> int:
 
 # [START assign]
 def assign(partitions: int, consumers: int, strategy: str = "range", topics: int = 1) -> list[dict[str, int]]:
-    """Which consumer (from 0) gets which partition ("A-0"), before and after one consumer more joins the group.
+    """Which consumer (from 0) gets which partition ("A-0"), before and after one more consumer joins the group.
 
     The answer comes from the code that a group's leader runs, not from a copy of its rules.
 
@@ -151,7 +151,7 @@ class Explorer(widgets.VBox):
 
 # [START member]
 class Member(threading.Thread):
-    """A consumer that joins a group and reads until it is told to leave; `seen` counts its records by partition."""
+    """A consumer that joins a group and reads until `leave` is called; `seen` counts its records by partition."""
 
     def __init__(self, name: str, topic: str, group: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -198,7 +198,7 @@ def ask_coordinator(question: Callable[[KafkaAdminClient], T], seconds: float = 
 
 
 def members_of(group: str) -> dict[str, list[int]]:
-    """Who reads which partitions, as the broker's group coordinator tells it: member -> partitions.
+    """Who reads which partitions, as the broker's group coordinator reports it: member -> partitions.
 
     Empty while the group does not exist or is being balanced.
     """
@@ -216,7 +216,7 @@ def members_of(group: str) -> dict[str, list[int]]:
 
 
 def lag_tool(group: str) -> pd.DataFrame:
-    """What `kafka-consumer-groups --describe` says: one row for each partition that the group has to do with.
+    """What `kafka-consumer-groups --describe` says: one row for each partition that concerns the group.
 
     Columns: topic, partition, current_offset, log_end_offset, lag (the last three may be missing: the tool prints `-`).
 

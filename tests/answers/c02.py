@@ -79,7 +79,7 @@ def everything_into_one_partition():
     return send_readings
 
 
-@near_miss("keyed_producer", says="behind a later one")
+@near_miss("keyed_producer", says="after a later one")
 def newest_first():
     def send_readings(topic, readings):
         with producer() as out:
@@ -476,7 +476,7 @@ def forgets_to_return():
     return sort_readings
 
 
-@near_miss("dead_letters", says="no bad record stands")
+@near_miss("dead_letters", says="there is no bad record at")
 def the_offset_of_the_letter():
     def letter(out, dead_topic, record, error):
         where = [("topic", record.topic.encode()), ("partition", b"0"), ("offset", b"0")]
