@@ -108,7 +108,7 @@ def fewer_shuffles(fast: Any) -> None:
 
 
 def skew_settings() -> contextlib.AbstractContextManager[None]:
-    """As in the lab: no broadcast, eight partitions, nobody who helps."""
+    """As in the lab: no broadcast, eight partitions, no help from AQE."""
     return configured(clients.spark(), autoBroadcastJoinThreshold=-1, shuffle_partitions=8, adaptive_enabled="false")
 
 
@@ -247,7 +247,7 @@ def late_model(predictions: Any, auc: Any) -> None:
     expect(kind in ("double", "float"), f"predictions.probability: expected a number (of being late), found {kind}")
     mine = predictions.select("delivery_id", "probability").toPandas()
     truth = duck(LATE)
-    expect(mine["delivery_id"].is_unique, "predictions: a delivery_id stands there twice: does a join double rows?")
+    expect(mine["delivery_id"].is_unique, "predictions: a delivery_id appears twice: does a join duplicate rows?")
     both = truth.merge(mine, on="delivery_id")
     if not len(both) == len(truth) == len(mine):
         raise NotYet(
