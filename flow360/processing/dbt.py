@@ -48,6 +48,7 @@ def build(
     keep_failures: bool | None = None,
     check: bool = False,
     command: str = "build",
+    state: Path | None = None,
     warehouse: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Build models, seeds and snapshots in the order of their dependencies, with their tests in between.
@@ -64,7 +65,9 @@ def build(
         at: the moment for which the snapshot of the customers is taken, ISO; None is now.
         keep_failures: failing rows go into schema `test_failures`, a table for each test; None: landing's do.
         check: raise when something failed (for a scheduler), instead of only saying so in the table.
-        command: dbt's command: "build", "run", "test", "snapshot", "seed", "compile".
+        command: dbt's command: "build", "run", "test", "snapshot", "seed", "compile", "source freshness".
+        state: a target folder (`target_dir`) of an earlier build, to compare with: `select="state:modified+"`. What is
+            not selected and not there is read from that build's schemas (dbt's `--defer`).
         warehouse: where it is, in psycopg's words (host, port, user, password, dbname), if not where `settings()` says.
 
     Returns:
@@ -72,15 +75,17 @@ def build(
         fail, error, skipped), seconds, rows (written; for a test: found), message.
 
     Raises:
-        FlowError: the warehouse is down, the project cannot be read (the line says which file), nothing is called like
-            that; with `check`, also what failed first.
+        FlowError: the warehouse is down, the project cannot be read (the line says which file), or nothing has
+            that name; with `check`, also what failed first.
     """
-    arguments = [command]
+    arguments = command.split()
     for option, value in (("--select", select), ("--exclude", exclude)):
         if value is not None:
             arguments += [option, *([value] if isinstance(value, str) else value)]
     if full_refresh:
         arguments.append("--full-refresh")
+    if state is not None:
+        arguments += ["--defer", "--state", str(state)]
     if target == "sandbox" and command in ("build", "test"):
         # A sandbox holds what was built there, so a test must not ask for what was not.
         arguments += ["--indirect-selection", "buildable"]
@@ -256,7 +261,7 @@ def drop_sandbox() -> None:
 def manifest(target: str = "prod", channel: str = "primeur", lab: bool = False, built: bool = False) -> dict[str, Any]:
     """dbt's manifest, of the project as it stands now: nodes, sources, exposures, parent_map …
 
-    With `built`, the one that the last build left: whoever has just built need not parse all of it once more.
+    With `built`, the one that the last build left: after a build there is no need to parse all of it once more.
     """
     if not built:
         _invoke(["parse"], target, channel, lab)
@@ -272,7 +277,7 @@ def compiled(name: str, *, lab: bool = False, **options: Any) -> str:
     """The SQL that a model or a test becomes.
 
     Raises:
-        FlowError: there is none of that name.
+        FlowError: nothing has that name.
     """
     build(name, command="compile", lab=lab, **options)
     folder = target_dir(lab=lab, **options)
