@@ -66,7 +66,7 @@ def external_table(in_hive: Any) -> None:
 
     expect_type("in_hive", in_hive, int)
     about = sql(TABLE, db="metastore")
-    expect(not about.empty, "lab.orders: the metastore knows no such table")
+    expect(not about.empty, "lab.orders: the metastore does not know this table")
     table = about.iloc[0]
     expect_equal("lab.orders", found=table["location"], expected=ORDERS, why="the folder that it points at")
     if table["kind"] != "EXTERNAL_TABLE" or table["purge"] == "true":
@@ -74,7 +74,10 @@ def external_table(in_hive: Any) -> None:
     expect_equal("lab.orders", found=table["keys"], expected="day", why="its partition column")
     odd = sorted(set(COLUMNS.split(", ")) ^ set(str(table["columns"]).split(", ")))
     expect(not odd, f"lab.orders: missing, too many or of another type: {', '.join(odd)}")
-    expect(table["partitions"] > 0, "lab.orders: the metastore knows no partition of it: who announces the folders?")
+    expect(
+        table["partitions"] > 0,
+        "lab.orders: the metastore has no partition of it: who announces the folders?",
+    )
     truth = sql(PER_DAY).set_index("day")["orders"]
     hive = sql("select day, count(*) as orders from lab.orders group by day", db="lake")
     hive = hive.set_index("day")["orders"].sort_index()
@@ -112,9 +115,9 @@ def repair_file(fewest: Any) -> None:
     """The price list with three copies asked for, and three copies there."""
     expect_type("fewest", fewest, int)
     lake = clients.lake()
-    expect(lake.isfile(PRICES), f"{PRICES}: HDFS has no such file: run the cell above it again")
+    expect(lake.isfile(PRICES), f"{PRICES}: HDFS does not have this file: run the cell above it again")
     wanted = lake.info(PRICES)["replication"]
-    expect_equal(PRICES, found=wanted, expected=3, why="copies asked for: to ask for fewer is not a repair")
+    expect_equal(PRICES, found=wanted, expected=3, why="copies asked for: asking for fewer is not a repair")
     there = int(lake.blocks(PRICES)["copies"].min())
     expect_equal(PRICES, found=there, expected=3, why="copies of its worst block: is a machine missing?")
     expect_equal("fewest", found=int(fewest), expected=3, why="the copies of the worst block, after the repair")

@@ -112,7 +112,7 @@ class Lake(WebHDFS):
         """
         self._seconds = seconds
         self._secret = secret or settings().lake_secret
-        # Whoever reaches the NameNode by its own name reaches the DataNodes by theirs.
+        # A client that reaches the NameNode by its own name reaches the DataNodes by theirs.
         self._reach = published if host == "127.0.0.1" else str
         super().__init__(host, port or settings().namenode_web_port, user=USER)
         self._call("GETFILESTATUS", path="/")

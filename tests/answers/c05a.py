@@ -191,7 +191,7 @@ def the_delivered_ones_only():
 # --- repair_file ------------------------------------------------------------------------------------------------------
 
 
-@near_miss("repair_file", says="to ask for fewer is not a repair")
+@near_miss("repair_file", says="asking for fewer is not a repair")
 def ask_for_fewer():
     lake().set_replication(PRICES, 2)
     return 3
