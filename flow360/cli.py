@@ -238,6 +238,39 @@ def goto(
 
 
 @app.command()
+def play(
+    day: Annotated[str, typer.Argument(help="2026-05-07, or any later day: the company goes on")],
+    speed: Annotated[float, typer.Option(help="how much faster than life; 0 is at once")] = 600,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="ask for it, and do not watch")] = False,
+) -> None:
+    """Let the business run for a day: orders, payments, deliveries in the shop's database, its vans over MQTT.
+
+    A day that was played is taken back and played again. Ctrl-C ends the watching, not the day; asking again goes on
+    watching, at the speed that is asked for then.
+    """
+    from flow360.primeur import plays
+    from flow360.stack.console import console
+
+    asked = plays.play(day, speed)
+    if detach:
+        console.print(f"{asked.day} is being played, its vans as {asked.run}: flow360 play {asked.day} watches it")
+        return
+    hour = None
+    try:
+        with console.status(f"{asked.day}") as line:
+            for state in asked.follow():
+                line.update(f"{asked.day} {state}")
+                if state.ended or (state.clock and state.clock.hour != hour):
+                    hour = state.clock and state.clock.hour
+                    console.print(str(state), soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print(f"The day goes on: flow360 play {asked.day} watches it again, --speed 0 ends it", soft_wrap=True)
+        raise
+    for said in asked.result(state):
+        console.print(said, soft_wrap=True)
+
+
+@app.command()
 def run(
     chapter: Annotated[str, typer.Argument(help="02 or 02_ingestion")],
     kind: Annotated[str, typer.Option(help="notebooks, labs or solutions")] = "notebooks",

@@ -24,7 +24,7 @@ from psycopg import sql
 from flow360.errors import FlowError, ServiceError
 from flow360.primeur import ddl
 from flow360.primeur.generate import csv_bytes, table
-from flow360.primeur.plan import Plan
+from flow360.primeur.plan import SEED_PLAN, Plan
 from flow360.primeur.schema import TABLES, WAREHOUSE, load_order
 from flow360.primeur.snapshot import SEED, seed_table
 from flow360.settings import settings
@@ -100,6 +100,27 @@ def found_stamp(conn: psycopg.Connection, schema: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", "")
 
 
+def _generated(plan: Plan) -> str:
+    return f"seed={plan.seed},scale={plan.scale:g},days={plan.days}"
+
+
+def loaded_plan(conn: psycopg.Connection) -> Plan:
+    """The plan of the company that postgres-source was loaded with.
+
+    Raises:
+        ServiceError: it was loaded with nothing, or with another version's tables.
+    """
+    data, shape = found_stamp(conn, "public")
+    if not data or shape != ddl.shape(load_order()):
+        raise ServiceError("the shop's tables are not there, or are those of another version: flow360 up primeur-load")
+    if data == seed_stamp():
+        return SEED_PLAN
+    match = re.fullmatch(r"seed=(\d+),scale=([\d.e+-]+),days=(\d+)", data)
+    if not match:
+        raise ServiceError("the shop's rows are those of another version: flow360 up primeur-load")
+    return Plan(int(match[1]), float(match[2]), days=int(match[3]))
+
+
 def load_schema(
     conn: psycopg.Connection,
     schema: str,
@@ -158,7 +179,7 @@ def load(which: str, plan: Plan | None = None, force: bool = False) -> int:
         The rows loaded; 0 when they were there.
     """
     schema, names = ("public", load_order()) if which == "source" else ("primeur", load_order(WAREHOUSE))
-    stamp = seed_stamp() if plan is None else f"seed={plan.seed},scale={plan.scale:g},days={plan.days}"
+    stamp = seed_stamp() if plan is None else _generated(plan)
 
     def get(name: str) -> pa.Table:
         return seed_table(name) if plan is None else table(name, plan)

@@ -31,6 +31,7 @@ from flow360.primeur.weather import wet
 
 CHANNELS = ("web", "app", "phone")
 STATUSES = ("delivered", "cancelled", "refunded")
+"""What an order has become in the end."""
 DELIVERED, CANCELLED, REFUNDED = range(3)
 METHODS = ("card", "wallet", "transfer", "voucher")
 _HOURS = (4, 2, 1, 1, 2, 8, 25, 50, 55, 45, 40, 50, 60, 45, 35, 35, 45, 70, 90, 95, 80, 55, 30, 12)
@@ -106,6 +107,9 @@ def business(plan: Plan, chunk: int) -> Business:
     day, first, n = chunks(plan)[chunk]
     draw = rng(plan.seed, "orders", day, first)
     clock = _clock(plan, day, first, n, draw)
+    # when the clocks change, the three hours of the night are two or four; else this is the identity
+    change = plan.midnight(day + 1) - plan.midnight(day) - 86_400
+    passed = np.where(clock < 10_800, clock * (10_800 + change) // 10_800, clock + change)
     customer = np.minimum(draw.integers(0, plan.customers, n), draw.integers(0, plan.customers, n)) + FIRST_CUSTOMER
     store = store_of(plan, customer)
     items = pick(draw, n, _LINES)
@@ -140,7 +144,7 @@ def business(plan: Plan, chunk: int) -> Business:
         order_id=order_id,
         customer_id=customer,
         store=store,
-        ordered_at=plan.second(day, 0) + clock,
+        ordered_at=plan.midnight(day) + passed,
         channel=pick(draw, n, (45, 48, 7)),
         status=status,
         items=items,

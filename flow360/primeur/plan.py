@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -14,6 +14,8 @@ WEEK = date(2026, 5, 4)
 """The Monday on which the committed week begins."""
 DAY = date(2026, 5, 7)
 """The day of the course: the eve of a public holiday, and the day on which a van's cooling fails."""
+LAST_DAY = date(2035, 12, 31)
+"""Until then the company can be played: far enough for everybody, near enough for numbers of a known size."""
 EPOCH = date(1970, 1, 1)
 
 CHUNK = 65_536
@@ -62,9 +64,15 @@ class Plan:
 
     @cached_property
     def orders_by_day(self) -> tuple[int, ...]:
-        """Orders of each day: the weekday's share, more on the eve of a holiday, fewer on it; sums are exact."""
+        """Orders of each day: its share of its week, more on the eve of a holiday, fewer on it; a week's sum is exact.
+
+        So a day has the same orders, of the same numbers, in every plan that goes on for so long.
+        """
+        return tuple(n for week in range(-(-self.days // 7)) for n in self._week(week))[: self.days]
+
+    def _week(self, number: int) -> list[int]:
         weights = []
-        for n in range(self.days):
+        for n in range(number * 7, number * 7 + 7):
             day = self.day(n)
             weight = _WEEKDAY[day.weekday()]
             if holiday(day):
@@ -72,9 +80,19 @@ class Plan:
             elif holiday(day + timedelta(days=1)):
                 weight = weight * 135 // 100
             weights.append(weight)
-        total = max(self.days, round(800_000 * self.scale * self.days / 7))
-        edges = [sum(weights[: n + 1]) * total // sum(weights) for n in range(self.days)]
-        return tuple(b - a for a, b in zip([0, *edges], edges, strict=False))
+        total = max(7, round(800_000 * self.scale))
+        edges = [sum(weights[: n + 1]) * total // sum(weights) for n in range(7)]
+        return [b - a for a, b in zip([0, *edges], edges, strict=False)]
+
+    def until(self, day: date) -> Plan:
+        """This plan, or as much longer as it takes to have that day.
+
+        Raises:
+            ValueError: the day is before the plan's first, or after `LAST_DAY`.
+        """
+        if not self.start <= day <= LAST_DAY:
+            raise ValueError(f"day: a date from {self.start} to {LAST_DAY}")
+        return replace(self, days=max(self.days, (day - self.start).days + 1))
 
     def day(self, n: int) -> date:
         """The n-th day of the plan, from 0."""
@@ -88,6 +106,10 @@ class Plan:
         noon = datetime.combine(self.day(n), time(12), PARIS)
         midnight = int(noon.astimezone(UTC).timestamp()) - 12 * 3600
         return midnight + hour * 3600 + minute * 60
+
+    def midnight(self, n: int) -> int:
+        """Seconds since 1970 at which the n-th day begins in Paris; it has 23 or 25 hours when the clocks change."""
+        return int(datetime.combine(self.day(n), time(0), PARIS).timestamp())
 
     def waves(self) -> list[tuple[int, int]]:
         """The tours' times as (day, half): am and pm of each day, and the morning after the last."""

@@ -27,6 +27,9 @@ _SQL = {
 }
 
 
+ORDER_STATUSES = ("placed", "packed", "shipped", "delivered", "refused", "refunded", "cancelled")
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: `unit` is "" where a value has none; `references` is "table.column"; `check` is a SQL condition."""
@@ -140,8 +143,9 @@ _TABLES = (
             C(
                 "status",
                 pa.string(),
-                "delivered, cancelled (never left the store) or refunded (refused at the door)",
-                check="in ('delivered','cancelled','refunded')",
+                "in the end delivered, cancelled (never left the store) or refunded (refused at the door); on the way "
+                "there placed, packed, shipped (the van has left) and refused",
+                check=f"in ({','.join(repr(status) for status in ORDER_STATUSES)})",
             ),
             C("items", pa.int32(), "number of order lines", check="> 0"),
             C("total_eur", MONEY, "sum of the lines, VAT included", "EUR", check=">= 0"),

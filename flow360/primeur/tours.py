@@ -6,6 +6,9 @@ for three of them. Only one van is really ill: the cooling of VAN-03 fails in th
 
 from __future__ import annotations
 
+from datetime import date
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -91,6 +94,18 @@ def temperatures(plan: Plan, chunk: int) -> pa.Table:
         _hundredths(plan, day, half, vans, chunk).reshape(-1) / 100,
     ]
     return TABLES["temperatures"].build(columns)
+
+
+def readings(plan: Plan, day: date) -> list[dict[str, Any]]:
+    """The rows of `temperatures` of a day, the plan's or a later one: van by van, the morning and then the evening.
+
+    Raises:
+        ValueError: the day is before the plan's first, or too far away.
+    """
+    longer, n = plan.until(day), (day - plan.start).days
+    blocks = _blocks(longer)
+    chunks = range(n * 2 * blocks, (n + 1) * 2 * blocks)
+    return [row for chunk in chunks for row in temperatures(longer, chunk).to_pylist()]
 
 
 def _hundredths(plan: Plan, day: int, half: int, vans: np.ndarray, chunk: int) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pyarrow as pa
 
 from flow360.primeur.draws import below, moments, rng
 from flow360.primeur.places import cities
-from flow360.primeur.plan import Plan
+from flow360.primeur.plan import PARIS, Plan
 from flow360.primeur.schema import TABLES
 
 # May in the twelve cities, tenths of a degree: the mean of the day
@@ -26,11 +28,21 @@ def wet(plan: Plan, store: np.ndarray, day: np.ndarray) -> np.ndarray:
 
 def weather(plan: Plan, chunk: int = 0) -> pa.Table:
     """24 rows for each store and day, the morning after the last day's orders included."""
-    hours = (plan.days + 1) * 24
-    store, hour = np.divmod(np.arange(plan.stores * hours), hours)
-    day, clock = np.divmod(hour, 24)
-    draw = rng(plan.seed, "weather")
-    midnight = np.array([plan.second(n, 0) for n in range(plan.days + 1)])
+    hours = [(day, clock, plan.second(day, clock)) for day in range(plan.days + 1) for clock in range(24)]
+    return _rows(plan, hours, rng(plan.seed, "weather"))
+
+
+def later(plan: Plan, day: int) -> pa.Table:
+    """The hours of a day (from 0) that `weather` does not have; there are 23 or 25 when the clocks change."""
+    begins = range(plan.midnight(day), plan.midnight(day + 1), 3600)
+    hours = [(day, datetime.fromtimestamp(second, PARIS).hour, second) for second in begins]
+    return _rows(plan, hours, rng(plan.seed, "weather", day))
+
+
+def _rows(plan: Plan, hours: list[tuple[int, int, int]], draw: np.random.Generator) -> pa.Table:
+    """One row for each store and hour; an hour is (day, hour of the day in Paris, second since 1970 of its start)."""
+    store, hour = np.divmod(np.arange(plan.stores * len(hours)), len(hours))
+    day, clock, begin = np.array(hours)[hour].T
     rain = wet(plan, store, day)
     city = store % len(cities())
     drift = below(plan.seed, "warm", city * 10_000 + day, 50) - 25
@@ -38,7 +50,7 @@ def weather(plan: Plan, chunk: int = 0) -> pa.Table:
     falling = draw.integers(0, 100, len(store)) < 40
     columns = [
         store + 1,
-        moments(midnight[day] + clock * 3600),
+        moments(begin),
         tenths / 10,
         np.where(rain & falling, draw.integers(2, 60, len(store)), 0) / 10,
         draw.integers(20, 320, len(store)) / 10,

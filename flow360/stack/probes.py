@@ -54,8 +54,11 @@ def of(model: Model, service: Service) -> Probe:
 
 
 @_probe
-def postgres(port: int, database: str) -> str | None:
-    """`select 1` as the course's own user: a server that refuses the password is not ready."""
+def postgres(port: int, database: str, session: str = "") -> str | None:
+    """`select 1` as the course's own user: a server that refuses the password is not ready.
+
+    With a session, a client of that name must be connected: that is how a program without a port says that it is there.
+    """
     import psycopg
 
     s = settings()
@@ -70,6 +73,9 @@ def postgres(port: int, database: str) -> str | None:
             connect_timeout=int(TIMEOUT),
         ) as connection:
             connection.execute("select 1")
+            query = "select 1 from pg_stat_activity where application_name = %s"
+            if session and not connection.execute(query, [session]).fetchone():
+                return f"{session} is not connected"
     except psycopg.Error as error:
         return str(error).strip().splitlines()[-1]
     return None

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from flow360.primeur.plan import DAY, SEED_PLAN
-from flow360.primeur.records import Record
-from flow360.primeur.snapshot import SEED
+from flow360.primeur.tours import departure, readings
 from flow360.primeur.vans import IDLE
 from flow360.primeur.vans.stream import Message, stream
 
 SPEED = 3_600.0
 """A day's ten hours in ten seconds."""
 FASTEST = 1e9
+_FIELDS = ("id", "day", "speed", "vans", "clock", "since")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _DEFECTS = {
     "duplicate": "doubled",
@@ -33,33 +31,38 @@ _DEFECTS = {
 }
 
 
-@cache
-def days() -> tuple[str, ...]:
-    """The days with readings, ISO."""
-    return tuple(SEED_PLAN.day(n).isoformat() for n in range(SEED_PLAN.days + 1))
-
-
-@cache
+@lru_cache(maxsize=3)
 def messages(day: str) -> tuple[Message, ...]:
-    """The messages of a day in the order in which they are sent."""
-    return tuple(stream(SEED_PLAN, day, list(_readings(day)))[0])
+    """The messages of a day (ISO) in the order in which they are sent.
+
+    Raises:
+        ValueError: it is not a day of Primeur's.
+    """
+    return tuple(stream(SEED_PLAN, day, readings(SEED_PLAN, _date(day)))[0])
 
 
-def _readings(day: str) -> Iterator[Record]:
-    """The readings of a day, line by line: the service needs an eighth of the table, and little memory."""
-    number = days().index(day)
-    first, after = (datetime.fromtimestamp(SEED_PLAN.second(n, 0), UTC) for n in (number, number + 1))
-    with gzip.open(SEED / "tables" / "temperatures.csv.gz", "rt", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            moment = datetime.fromisoformat(row["measured_at"])
-            if first <= moment < after:
-                yield {
-                    "reading_id": int(row["reading_id"]),
-                    "van_id": row["van_id"],
-                    "sequence": int(row["sequence"]),
-                    "measured_at": moment,
-                    "celsius": float(row["celsius"]),
-                }
+def _date(day: Any) -> date:
+    try:
+        found = date.fromisoformat(day)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.isoformat() != day:  # Python also reads 20260507 and 2026-W19-4
+        raise ValueError("day: a date, as 2026-05-07")
+    SEED_PLAN.until(found)
+    return found
+
+
+def _moment(name: str, text: Any) -> float | None:
+    """Seconds since 1970 of a moment with its offset; None when none is given."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError(f"{name}: a moment, as 2026-05-07T10:30:00Z")
+    return found.timestamp()
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,24 @@ class Request:
 
     Args:
         id: marks its messages (`run`) and names its topic.
-        day: ISO date, one of `days()`.
+        day: ISO date.
         speed: how much faster than life; 0 is as fast as the broker takes it.
         vans: only these, e.g. ("VAN-03",); empty means all.
+        clock: what time it is on that day where the replay begins, in seconds since 1970: what was due before comes at
+            once, the rest in its time. None means the moment of the first message.
+        since: leave out what was due before this moment.
     """
 
     id: str
     day: str = DAY.isoformat()
     speed: float = SPEED
     vans: tuple[str, ...] = ()
+    clock: float | None = None
+    since: float | None = None
 
     @classmethod
     def parse(cls, payload: bytes, fallback_id: str) -> Request:
-        """Read the message of the control topic: {"id": …, "day": …, "speed": …, "vans": […]}, all of it optional.
+        """Read the message of the control topic, e.g. {"id": …, "day": …, "speed": …, "vans": […]}: all is optional.
 
         Raises:
             ValueError: what is wrong, in one line.
@@ -91,25 +99,36 @@ class Request:
             raise ValueError("the message is not JSON") from None
         if not isinstance(asked, dict):
             raise ValueError("the message is not a JSON object")
-        unknown = sorted(set(asked) - {"id", "day", "speed", "vans"})
+        unknown = sorted(set(asked) - set(_FIELDS))
         if unknown:
-            raise ValueError(f"unknown field {unknown[0]!r}: id, day, speed, vans")
+            raise ValueError(f"unknown field {unknown[0]!r}: {', '.join(_FIELDS)}")
         name, day = asked.get("id", fallback_id), asked.get("day", DAY.isoformat())
         speed, vans = asked.get("speed", SPEED), asked.get("vans") or []
         if not isinstance(name, str) or not _ID.fullmatch(name) or name.startswith(IDLE):
             raise ValueError(f"id: 1 to 64 letters, digits and . _ : -, and not {IDLE}…")
-        if day not in days():
-            raise ValueError(f"day: one of {days()[0]} to {days()[-1]}")
+        _date(day)
+        clock, since = (_moment(name, asked.get(name)) for name in ("clock", "since"))
         if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed <= FASTEST:
             raise ValueError(f"speed: a number from 0 to {FASTEST:,.0f}")
         known = {message.van_id for message in messages(day)}
         if not isinstance(vans, list) or not all(isinstance(van, str) and van in known for van in vans):
             raise ValueError(f"vans: a list of some of {', '.join(sorted(known))}")
-        return cls(name, day, float(speed), tuple(vans))
+        return cls(name, day, float(speed), tuple(vans), clock, since)
 
     def chosen(self) -> list[Message]:
         """The messages to send."""
-        return [m for m in messages(self.day) if not self.vans or m.van_id in self.vans]
+        least = float("-inf") if self.since is None else self.since - self._opens
+        return [m for m in messages(self.day) if m.at >= least and (not self.vans or m.van_id in self.vans)]
+
+    def begin(self) -> float:
+        """At which `Message.at` the replay begins."""
+        if self.clock is not None:
+            return self.clock - self._opens
+        return next((message.at for message in self.chosen()), 0.0)
+
+    @property
+    def _opens(self) -> float:
+        return departure(SEED_PLAN, (_date(self.day) - SEED_PLAN.start).days, 0)
 
 
 @dataclass
@@ -145,9 +164,8 @@ def play(
     Returns:
         What was sent, and whether that was all of it.
     """
-    tally, chosen = Tally(), request.chosen()
-    start, first = clock(), chosen[0].at if chosen else 0.0
-    for message in chosen:
+    tally, start, first = Tally(), clock(), request.begin()
+    for message in request.chosen():
         ahead = start + (message.at - first) / request.speed - clock() if request.speed else 0.0
         if pause(max(0.0, ahead)):
             return tally, False

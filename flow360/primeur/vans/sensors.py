@@ -5,8 +5,12 @@ While nobody asks, the known day trickles by in a loop. A message on `primeur/co
     {"id": "my-run", "day": "2026-05-07", "speed": 3600, "vans": ["VAN-03"]}      (all of it optional)
 
 Its readings carry `"run": "my-run"`; `primeur/sensors/replays/my-run` says when it started and, after the broker has
-taken its last reading, what was sent. `primeur/sensors/status` is retained and tells whether the service lives: the
+taken its last reading, what was sent. `primeur/sensors/status` is retained and says whether the service lives: the
 broker publishes "offline" by itself (the last will) when the connection dies.
+
+Replays wait for each other, but for those that follow a clock (`"clock": "2026-05-07T10:00:00Z"` is the time there as
+they begin; market-day asks so). Such a one may last for hours: it runs beside the others, and takes the place of one
+of the same id.
 """
 
 from __future__ import annotations
@@ -41,6 +45,23 @@ def _now() -> str:
     return utc(datetime.now(UTC))
 
 
+class _Following(Thread):
+    """A replay that follows a clock, in a thread of its own."""
+
+    def __init__(self, sensors: Sensors, request: Request) -> None:
+        super().__init__(name=request.id, daemon=True)
+        self._sensors, self._request = sensors, request
+        self._stop = Event()
+
+    def run(self) -> None:
+        self._sensors.replay(self._request, self._stop)
+
+    def end(self) -> None:
+        """Let it stop before its next message, and wait until it has."""
+        self._stop.set()
+        self.join()
+
+
 class Sensors:
     """The service. `run` blocks until `stop` is called."""
 
@@ -48,6 +69,7 @@ class Sensors:
         self._host, self._port, self._rate = host, port, rate
         self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._stop = Event()
+        self._following: dict[str, _Following] = {}  # by their id: the replays that follow a clock
         self._acks = Condition()
         self._sent = self._acked = 0
         self._numbers = itertools.count(1)
@@ -66,7 +88,8 @@ class Sensors:
             print(f"the broker refuses: {reason}", flush=True)
             return
         client.subscribe(CONTROL, qos=1)
-        self._publish(STATUS, json.dumps({"state": "online", "since": _now()}).encode(), retain=True)
+        state = {"state": "online", "since": _now(), "started": self._started}
+        self._publish(STATUS, json.dumps(state).encode(), retain=True)
         print(f"connected to {self._host}:{self._port}", flush=True)
 
     def _control(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
@@ -103,12 +126,12 @@ class Sensors:
             print("waiting for the broker", flush=True)
         self._publish(topic, payload)
 
-    def replay(self, request: Request) -> None:
-        """Play a replay and tell its counts."""
+    def replay(self, request: Request, stop: Event) -> None:
+        """Play a replay until its end or `stop`, and report its counts."""
         started = _now()
         about = {"day": request.day, "speed": request.speed, "vans": list(request.vans)}
         self._tell(request.id, {"state": "started", **about})
-        tally, complete = play(request, self._reading, self._stop.wait)
+        tally, complete = play(request, self._reading, stop.wait)
         while not self._settled(0, 60) and not self._stop.is_set():
             print("waiting for the broker", flush=True)
         state = "complete" if complete else "stopped"
@@ -126,13 +149,27 @@ class Sensors:
                 request = self._asked.get(timeout=1 / self._rate)
             except queue.Empty:
                 # an idle reading is not worth keeping for a broker that is away
-                if self._client.is_connected():
+                if self._client.is_connected() and not self._is_following():
                     number, message = next(idle)
                     self._publish(message.topic, message.payload(f"{IDLE}{self._started}-{number}"))
                 continue
-            if request:
-                self.replay(request)
+            if request and request.clock is None:
+                self.replay(request, self._stop)
+            elif request:
+                self._follow(request)
+        for following in self._following.values():
+            following.end()
         self._goodbye()
+
+    def _is_following(self) -> bool:
+        return any(following.is_alive() for following in self._following.values())
+
+    def _follow(self, request: Request) -> None:
+        if before := self._following.get(request.id):
+            before.end()
+        self._following = {name: one for name, one in self._following.items() if one.is_alive()}
+        self._following[request.id] = _Following(self, request)
+        self._following[request.id].start()
 
     def _goodbye(self) -> None:
         if self._client.is_connected():
