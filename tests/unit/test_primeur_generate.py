@@ -102,6 +102,14 @@ def test_demand_follows_the_holiday() -> None:
     assert friday < monday < thursday > saturday
 
 
+def test_a_day_has_the_same_orders_in_a_longer_plan() -> None:
+    short, long = SEED_PLAN, Plan(days=16)
+    assert long.orders_by_day[:7] == short.orders_by_day
+    assert sum(long.orders_by_day[7:14]) == sum(short.orders_by_day)
+    for name in ("orders", "payments", "deliveries", "reviews", "van_routes", "temperatures"):
+        assert table(name, long)[: table(name, short).num_rows].equals(table(name, short)), name
+
+
 def test_only_one_van_loses_its_cold_chain() -> None:
     warm = [r for r in table("temperatures").to_pylist() if r["celsius"] > tours.LIMIT]
     assert {r["van_id"] for r in warm} == {"VAN-03", "VAN-09"}

@@ -8,7 +8,7 @@ import pytest
 
 from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY
-from flow360.primeur.vans.replay import Request, days, messages, play
+from flow360.primeur.vans.replay import Request, messages, play
 
 DAY_ = DAY.isoformat()
 
@@ -63,14 +63,34 @@ def test_some_vans_only_and_as_fast_as_can_be() -> None:
     assert len(hot) >= manifest().incident.readings_above_limit - counts["not_a_number"]
 
 
+def test_a_replay_that_follows_a_clock() -> None:
+    asked = b'{"clock": "2026-05-07T10:30:00+02:00", "since": "2026-05-07T10:20:00Z", "speed": 60}'
+    request = Request.parse(asked, "f")
+    sent, counts, complete, moments = replay(request)
+    assert complete
+    first, last = (json.loads(payload) for payload in (sent[0][1], sent[-1][1]))
+    assert (first["measured_at"], last["measured_at"]) == ("2026-05-07T10:20:00Z", "2026-05-07T18:29:00Z")
+    assert counts["sent"] == len(sent) == sum(m.at >= 110 * 60 for m in messages(DAY_))
+    # the clock stood at 10:30 in Paris, 8:30 in UTC: 110 minutes of the day are 110 seconds at this speed
+    assert (round(moments[0]), round(moments[-1])) == (110, 600)
+    late = replay(Request.parse(b'{"clock": "2026-05-07T16:00:00Z", "speed": 60}', "f"))
+    assert late[1]["readings"] == manifest().head["messages"]["readings"]
+    overdue = sum(moment == 0 for moment in late[3])
+    assert overdue == sum(m.at <= 7.5 * 3600 for m in messages(DAY_)) > 3000  # at once; the rest in its time
+    assert round(late[3][-1]) == 150
+
+
 def test_a_replay_can_be_stopped() -> None:
     sent, counts, complete, _ = replay(Request("a"), stop_after=100)
     assert (len(sent), counts["sent"], complete) == (100, 100, False)
 
 
 def test_every_day_has_readings() -> None:
-    assert DAY_ in days()
-    assert {len(messages(day)) for day in days() if day != DAY_} == {5760, 2880}  # the last day has a morning only
+    for day in ("2026-05-04", "2026-05-11", "2026-10-25", "2027-03-28"):
+        assert len(messages(day)) == 5760
+        assert {m.body["measured_at"][:10] for m in messages(day)} == {day}
+    numbers = [{m.body["reading_id"] for m in messages(f"2026-05-{day:02}")} for day in range(4, 14)]
+    assert len(set.union(*numbers)) == sum(map(len, numbers)) == 10 * 5760
     assert [m.body["van_id"] for m in messages("2026-05-05")[:12]] == [f"VAN-{n:02d}" for n in range(1, 13)]
 
 
@@ -91,7 +111,11 @@ def test_a_request_may_be_empty() -> None:
         (b'{"id": "#"}', "id:"),
         (b'{"id": 5}', "id:"),
         (b'{"id": "idle-1"}', "id:"),
-        (b'{"day": "2020-01-01"}', "day: one of 2026-05-04 to 2026-05-11"),
+        (b'{"day": "2020-01-01"}', "day: a date from 2026-05-04 to 2035-12-31"),
+        (b'{"day": "20260507"}', "day: a date, as 2026-05-07"),
+        (b'{"clock": "10:30"}', "clock: a moment"),
+        (b'{"clock": "2026-05-07T10:30:00"}', "clock: a moment"),
+        (b'{"since": 5}', "since: a moment"),
         (b'{"day": ["2026-05-07"]}', "day:"),
         (b'{"speed": -1}', "speed:"),
         (b'{"speed": true}', "speed:"),
