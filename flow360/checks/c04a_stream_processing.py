@@ -59,7 +59,7 @@ def clean_celsius(clean: Topology) -> None:
     ]
     found = drive("clean", clean, given, "celsius")
     values = [value["celsius"] for value in dicts("clean", found, {"celsius"})]
-    expect(None not in values, "clean: a reading without a value came out; nobody can compute with it")
+    expect(None not in values, "clean: a reading without a value came out; nothing can be computed with it")
     keys = [record.key for record in found]
     gone = {"VAN-03"} - set(keys)
     expect(not gone, "clean: the reading of 0.0 °C is missing: it is a temperature, and None is not")
@@ -186,12 +186,12 @@ READINGS, ALARMS = "lab-04a.readings", "lab-04a.alarms"
 
 @exercise
 def door_alarm(live: Live) -> None:
-    """A live program: the third warm reading in a row is told on lab-04a.alarms, once, and a kill changes nothing."""
+    """A live program: three warm readings in a row raise one alarm on lab-04a.alarms, and a kill changes nothing."""
     expect_type("live", live, Live)
     expect(live.alive, f"live: the program is not running: start it with streams.run(door, {live.application!r})")
     van = f"CHECK-{time.time_ns()}"
     _send(live, van, [9.0, 9.0])
-    expect(not _told(van), "live: told after two warm readings in a row: expected three")
+    expect(not _told(van), "live: an alarm after two warm readings in a row: expected it after three")
     live.kill()
     try:
         live.start()
@@ -201,7 +201,7 @@ def door_alarm(live: Live) -> None:
         raise NotYet(f"live: killed, and it does not start again: {error}") from error
     _send(live, van, [9.0])
     told = _told(van)
-    expect(told, "live: killed after two warm readings and started again: the third was not told, the count was lost")
+    expect(told, "live: killed after two warm readings and started again: no alarm at the third, the count was lost")
     _send(live, van, [9.5] * 4)
     expect_equal("live: alarms of seven warm readings in a row", found=_told(van), expected=1, why="once is enough")
     _send(live, van, [8.0, 9.0, 9.0])
@@ -212,8 +212,8 @@ def door_alarm(live: Live) -> None:
 
 
 def _send(live: Live, van: str, celsius: list[float]) -> None:
-    """Send readings, and behind them, on every partition, three warm ones of other vans: when those were told, these
-    were processed."""
+    """Send readings, and behind them, on every partition, three warm ones of other vans: when these have raised their
+    alarms, the others were processed."""
     now = time.time_ns() // 1_000_000
     others = [f"{van}-{now}-{number}" for number in range(12)]
     behind = [(other, {"celsius": 12.0}, now) for _ in range(3) for other in others]
@@ -223,7 +223,7 @@ def _send(live: Live, van: str, celsius: list[float]) -> None:
             lambda: not live.alive or set(others) <= {r.key for r in topics.read(ALARMS)}, 45, "the alarms", every=0.3
         )
     except FlowError as error:
-        raise NotYet(f"live: three warm readings of a new van were not told on {ALARMS} within 45 s") from error
+        raise NotYet(f"live: three warm readings of a new van raised no alarm on {ALARMS} within 45 s") from error
     expect(live.alive, f"live: the program has ended: {live.problem() or 'live.log() has its last lines'}")
 
 

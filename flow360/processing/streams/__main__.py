@@ -25,7 +25,7 @@ def load(source: str) -> Callable[[Any], None]:
     """The function `topology` of a module (`package.module`) or of a Python file (`.py`), or a pickled function.
 
     Raises:
-        FlowError: there is no such module or file, or no function `topology` in it.
+        FlowError: there is no such module or file, or it has no function `topology`.
     """
     path = Path(source)
     if path.suffix == ".pickle":

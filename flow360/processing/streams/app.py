@@ -46,7 +46,7 @@ class Application:
         state: where RocksDB keeps the state stores.
 
     Raises:
-        FlowError: the broker is down, or the topology is none.
+        FlowError: the broker is down, or this is not a topology.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def name(value: Any) -> str | None:
 
 
 def refusal(cause: str, text: str | None) -> dict[str, Any]:
-    """What goes to the refused: the text as it came; one that is too long is cut, and its checksum tells it."""
+    """What goes to the refused: the text as it came; one that is too long is cut, and its checksum identifies it."""
     if len(text or "") <= LONGEST:
         return {"cause": cause, "text": text}
     sha = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
@@ -81,7 +81,7 @@ def refused(_van: str | None, value: dict[str, Any] | None) -> bool:
 
 # [START watch]
 def watch(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    """The van's next state. `alarm` is true in the one update that has to be told."""
+    """The van's next state. `alarm` is true in the one update that has to raise it."""
     if reading["run"] != state["run"]:
         state = NEW  # another replay of the day is another history
     if reading["at"] <= state["at"]:
@@ -126,7 +126,7 @@ def on(prefix: str) -> Callable[[Any], None]:
 
 
 def alarm(state: dict[str, Any], route: dict[str, Any] | None) -> dict[str, Any]:
-    """What the dispatcher is told; a van without a known tour is told all the same."""
+    """What the dispatcher reads; a van without a known tour gets its alarm all the same."""
     about = {key: (route or {}).get(key) for key in ("route_id", "city")}
     return {"run": state["run"], "since": state["since"], "told_at": state["at"], "celsius": state["celsius"], **about}
 

@@ -19,7 +19,7 @@ def start(heap: str = "256m", log: str = "off") -> None:
 
     Args:
         heap: -Xmx. RocksDB takes its memory beside it.
-        log: what the JVM's own log tells on standard error: off, error, warn, info.
+        log: what the JVM itself logs on standard error: off, error, warn, info.
 
     Raises:
         FlowError: no Java, no network for the jars, or a process that was forked after the start.

@@ -290,7 +290,7 @@ def _admin() -> Any:
 
 
 def _empty_group(admin: Any, application: str) -> bool:
-    """Wait until the group has no member any more; False when there is no such group."""
+    """Wait until the group has no members left; False when the group does not exist."""
     groups = admin.list_consumer_groups(request_timeout=20).result(30).valid
     if application not in [group.group_id for group in groups]:
         return False

@@ -15,7 +15,7 @@ from flow360.ingestion.topics import NoSuchTopic, read_all
 
 @dataclass(frozen=True)
 class Record:
-    """A record of a topic: value is parsed JSON, text where it is none, or None; `at` is its timestamp in UTC."""
+    """A record of a topic: value is parsed JSON, text where it is not JSON, or None; `at` is its timestamp in UTC."""
 
     key: str | None
     value: Any
@@ -53,7 +53,7 @@ def publish(topic: str, records: Sequence[tuple[str, Any, int]]) -> int:
 
 
 def read(topic: str, isolation: str = "read_committed", seconds: float = 60) -> list[Record]:
-    """All records of a topic up to its end as it is now, partition by partition; [] when there is no such topic.
+    """All records of a topic up to its end as it is now, partition by partition; [] when the topic does not exist.
 
     Args:
         isolation: "read_committed" leaves out what belongs to a transaction that was aborted or is still open;
@@ -74,7 +74,7 @@ def _text(data: bytes | None) -> str | None:
 
 
 def parsed(text: str | None) -> Any:
-    """The text as JSON, or as it is when it is none."""
+    """The text as JSON, or as it is when it is not JSON."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
