@@ -2,7 +2,7 @@
 
 `python -m flow360.monitoring.kafka_exporter --host 127.0.0.1 --port 19308 --kafka 127.0.0.1:19092`
 
-The broker does not tell lag of itself: it is the end of a partition less the offset that a group has committed, and
+The broker does not publish lag itself: it is the end of a partition less the offset that a group has committed, and
 only somebody who asks for both can subtract. Here that is done at each scrape, so that the numbers are as old as the
 answer. The names are those of the exporter that most people use (danielqsj/kafka_exporter), so that dashboards fit.
 """

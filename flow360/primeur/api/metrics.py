@@ -1,4 +1,4 @@
-"""What market-api tells about itself at /metrics: requests by route and status, how long they took, how many wait."""
+"""What market-api publishes at /metrics: requests by route and status, how long they took, how many are waiting."""
 
 from __future__ import annotations
 
