@@ -28,7 +28,6 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from flow360.errors import FlowError
-from flow360.primeur.schema import TABLES
 
 if TYPE_CHECKING:
     from open_data_contract_standard.model import SchemaProperty
@@ -290,6 +289,8 @@ def rules(table: str) -> dict[str, dict[str, Any]]:
     Returns:
         Column -> type (PostgreSQL's), and what there is of required (false), least, most, values, pattern.
     """
+    from flow360.primeur.schema import TABLES
+
     found: dict[str, dict[str, Any]] = {}
     for column in TABLES[table].columns:
         for promised in (one.columns[column.name] for one in of_table(table) if column.name in one.columns):

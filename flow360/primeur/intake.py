@@ -154,6 +154,8 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 def _jsonl(contract: Contract, data: bytes) -> Iterator[Record]:
+    if not data:
+        yield Record(1, data, defect="the file is empty", fits=False)
     for number, line in enumerate(_lines(data), 1):
         yield document(contract, line, number)
 

@@ -407,6 +407,10 @@ def test_a_line_of_reviews(line: bytes, defect: str, tmp_path: Path) -> None:
     assert found[0].defect == defect or (defect in ("\ufffd", "x" * 200) and found[0].defect), found[0].defect
 
 
+def test_an_empty_file_of_reviews_is_no_week_without_reviews(tmp_path: Path) -> None:
+    assert defects("reviews_jsonl", b"", tmp_path) == ["the file is empty"]
+
+
 def test_reviews_around_a_bad_line_are_kept_whole(tmp_path: Path) -> None:
     data = b"\n".join([review(), b"null", b"", review(body="Bon\u2028et frais"), b"[" * 9000, review()]) + b"\n"
     found = read("reviews_jsonl", data, tmp_path)
