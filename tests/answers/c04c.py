@@ -324,6 +324,11 @@ def strange_characters_too():
     return fit(strange="select order_id from orders where delivery_note ~ '\\uFFFD'")
 
 
+@near_miss("defects_test", says="sound orders are accused")
+def whatever_does_not_keep_its_contract():
+    return fit(contract="select order_id from orders where _defect is not null")
+
+
 @near_miss("defects_test", says="not_a_number")
 def nan_is_a_numeric_too():
     return fit("numbers", null="select order_id from orders where not pg_input_is_valid(total_eur, 'numeric')")
