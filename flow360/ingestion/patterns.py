@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 LONGEST_PAUSE = 60.0
-"""Seconds that a client waits for a rate limit before it rather gives up."""
+"""Seconds that a client waits for a rate limit at most; asked for more, it gives up."""
 WHOLE = ("smallint", "integer", "bigint")
 
 
@@ -74,7 +74,7 @@ def fetch_all(
 
     Args:
         session: `clients.api()`, or any session that joins paths to an address.
-        key: the field that tells two items apart.
+        key: the field that distinguishes two items.
         check: a reason to refuse an item, or None; what it raises is a reason, too.
         attempts: requests for one page at most, however they end.
         seconds: how long one answer may take, body included.

@@ -98,7 +98,7 @@ def stop(*names: str) -> None:
 
 
 def kill(name: str) -> None:
-    """End a service without a word of farewell (SIGKILL), as a crash or a power cut would.
+    """End a service without warning (SIGKILL), as a crash or a power cut would.
 
     Its keeper starts it again at once; `lesson.start(name)` waits until it answers.
 

@@ -119,7 +119,7 @@ class Chaos:
 
         Args:
             client: who asks.
-            request: method, path and query, and for a POST what tells it from other ones.
+            request: method, path and query, and for a POST what distinguishes it from others.
         """
         now, key = self._clock(), (client, request)
         tries = self._tries.pop(key, None)
