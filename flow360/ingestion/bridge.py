@@ -7,9 +7,10 @@
     vans.readings.dead   key: van; what cannot be a reading, byte for byte, and why in its headers
 
 A message is acknowledged to MQTT when Kafka has acknowledged its record, not before. Killed in between, the bridge is
-given the message again and writes a second record: at least once. The alarm overlooks a doubled reading, and the sink
-behind it a doubled alarm. Kafka away: nothing is acknowledged, and MQTT's broker sends no more than `IN_FLIGHT`
-messages that are not. An error that does not pass by waiting ends it with one line; the supervisor starts it again.
+given the message again, marked so; it looks whether the end of the topic has it, and then does not write it twice. (Not
+for ever: MQTT's broker, killed, may forget what it had marked. The alarm overlooks a reading that is doubled, and the
+sink an alarm.) Kafka away: nothing is acknowledged, and MQTT's broker sends no more than `IN_FLIGHT` messages that are
+not. An error that does not pass by waiting ends the bridge with one line; the supervisor starts it again.
 
 A reading is passed on as the thermometer said it (`value`, `unit`, `run`, …; data/README.md): what of it can be used is
 for one program to judge, flow360/processing/streams/cold_chain.py. The bridge only needs a van for the key and a moment
@@ -45,7 +46,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from flow360.errors import Exit, ServiceError
 from flow360.ingestion.patterns import BadRecord, decode_json, error_headers
-from flow360.ingestion.topics import make_topics
+from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
 from flow360.monitoring.exposition import Exposition
 from flow360.primeur.vans import IDLE, TOPIC, VAN
 from flow360.process import at_the_end
@@ -58,6 +59,8 @@ IN_FLIGHT = 100
 """Messages that MQTT's broker sends before the first of them is acknowledged."""
 SESSION_SECONDS = 86_400
 """How long MQTT's broker keeps what comes for a bridge that is away."""
+TAIL = 10 * IN_FLIGHT
+"""Records at the end of each partition among which a message is looked for that comes again."""
 LARGEST = 900_000
 """Bytes of one record's value; a larger dead letter comes in several."""
 PATIENCE = 5.0
@@ -65,7 +68,9 @@ PATIENCE = 5.0
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _IDLE = re.compile(rb'\s*\{\s*"run"\s*:\s*"' + IDLE.encode())
 
-MESSAGES = Counter("vans_bridge_messages", "Messages acknowledged to MQTT: reading, idle, or why not", ["outcome"])
+MESSAGES = Counter(
+    "vans_bridge_messages", "Messages acknowledged to MQTT: reading, again, idle, or the cause", ["outcome"]
+)
 RECEIVED = Counter("vans_bridge_received", "Messages taken from MQTT, those that came again included")
 WAITING = Gauge("vans_bridge_waiting_messages", "Messages that Kafka has not acknowledged yet")
 CONNECTED = Gauge("vans_bridge_mqtt_connected", "1 while the bridge is subscribed at MQTT's broker")
@@ -145,6 +150,23 @@ class Entry:
         return message.dup and (old.topic, old.payload) == (message.topic, message.payload)
 
 
+class Written:
+    """The readings that were written last, by their checksums."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._sums: dict[bytes, None] = {}  # in the order in which they came
+
+    def add(self, payload: bytes) -> None:
+        """Note one, and forget the oldest where there are too many."""
+        self._sums[hashlib.sha256(payload).digest()] = None
+        if len(self._sums) > self._size:
+            del self._sums[next(iter(self._sums))]
+
+    def __contains__(self, payload: bytes) -> bool:
+        return hashlib.sha256(payload).digest() in self._sums
+
+
 class Bridge:
     """The service. `run` blocks until `stop`.
 
@@ -161,6 +183,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._order: deque[Entry] = deque()  # of this connection, as they came: MQTT wants its acknowledgements so
         self._waiting: dict[int, Entry] = {}  # message id -> what Kafka has not acknowledged, of any connection
+        self._written = Written(TAIL * PARTITIONS)
         self._subscribed = False
         self.error = ""
         CONNECTED.set_function(lambda: self._subscribed)
@@ -188,7 +211,7 @@ class Bridge:
 
     def run(self) -> None:
         """Carry messages until `stop`; afterwards `error` says why, if something went wrong."""
-        if not self._topics_are_there():
+        if not self._kafka_is_there():
             return
         about = Properties(PacketTypes.CONNECT)
         about.SessionExpiryInterval, about.ReceiveMaximum = SESSION_SECONDS, IN_FLIGHT
@@ -213,11 +236,13 @@ class Bridge:
         seconds = 0.0 if oldest is None else time.monotonic() - oldest
         return self._subscribed and seconds < PATIENCE, {**about, "oldest_seconds": round(seconds, 1)}
 
-    def _topics_are_there(self) -> bool:
+    def _kafka_is_there(self) -> bool:
         told = False
         while not self._stop.is_set():
             try:
                 make_topics(self._kafka, [READINGS, DEAD])
+                for record in read_all(READINGS, last=TAIL, bootstrap=self._kafka):
+                    self._written.add(record.value or b"")
             except ServiceError as error:
                 if not told:
                     print(f"waiting: {error.message}", flush=True)
@@ -269,6 +294,11 @@ class Bridge:
         if _IDLE.match(payload):
             self._send(Entry(message, "idle", 0), [])
             return
+        with self._lock:
+            again = message.dup and payload in self._written
+        if again:
+            self._send(Entry(message, "again", 0), [])
+            return
         try:
             van, moment = judge(topic, payload)
         except BadRecord as error:
@@ -302,6 +332,8 @@ class Bridge:
             if entry.left:
                 return
             SECONDS.observe(time.monotonic() - entry.since)
+            if entry.outcome == "reading":
+                self._written.add(entry.message.payload)
             if self._waiting.get(entry.message.mid) is entry:
                 del self._waiting[entry.message.mid]
             WAITING.set(len(self._waiting))

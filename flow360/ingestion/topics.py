@@ -123,29 +123,43 @@ class NoSuchTopic(FlowError):
     """The broker has no topic of that name."""
 
 
-def read_all(topic: str, seconds: float = 30, isolation_level: str = "read_uncommitted") -> list[Record]:
+def read_all(
+    topic: str,
+    seconds: float = 30,
+    isolation_level: str = "read_uncommitted",
+    last: int | None = None,
+    bootstrap: str = "",
+) -> list[Record]:
     """Every record from the beginning of the topic to its end as it is now, partition by partition.
 
     Args:
         topic: what to read; no group is involved, nothing is committed.
         seconds: how long it may take.
         isolation_level: "read_committed" leaves out what belongs to a transaction that was aborted or is still open.
+        last: only so many records at the end of each partition.
+        bootstrap: host:port of Kafka; that of the settings if nothing is said.
 
     Raises:
         NoSuchTopic: there is none of that name.
         FlowError: the broker is down, or the end was not reached in time.
     """
-    from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
     config = {"group.id": "read-all", "enable.auto.commit": False, "enable.partition.eof": True}
-    reader = Consumer(clients.confluent() | config | {"isolation.level": isolation_level})
+    where = {"bootstrap.servers": bootstrap, "log_level": 0} if bootstrap else clients.confluent()
+    reader = Consumer(where | config | {"isolation.level": isolation_level})
+
+    def begin(number: int) -> TopicPartition:
+        low, high = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+        return TopicPartition(topic, number, low if last is None else max(low, high - last))
+
     found: list[Record] = []
     try:
         about = reader.list_topics(topic, timeout=10).topics[topic]
         if about.error:
             raise NoSuchTopic(f"{topic}: {about.error.str()}")
         left = set(about.partitions)
-        reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
+        reader.assign([begin(number) for number in left])
         for _ in rounds(seconds, every=0):
             for message in reader.consume(1000, timeout=0.2):
                 if message.error() is None:
