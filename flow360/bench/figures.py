@@ -3,7 +3,7 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import data, notebooks, overheads, sql, starts
+from flow360.bench import data, notebooks, overheads, sql, starts, vans
 from flow360.bench.measure import Figure
 
 FIGURES = (
@@ -36,6 +36,24 @@ FIGURES = (
         None,
         True,
         data.kafka_python_over_perf_test,
+    ),
+    Figure(
+        "van-alarm",
+        "reading to alarm, 12 vans, p95",
+        "a record through Kafka",
+        "s",
+        None,
+        False,
+        vans.alarm_of_twelve_vans,
+    ),
+    Figure(
+        "van-alarm-busy",
+        "reading to alarm, 1,000/s, p95",
+        "a record through Kafka",
+        "s",
+        None,
+        False,
+        vans.alarm_of_a_thousand_vans,
     ),
     Figure(
         "spark-attach",
