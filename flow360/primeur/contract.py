@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 from flow360.errors import FlowError
 
 if TYPE_CHECKING:
-    from open_data_contract_standard.model import SchemaProperty
+    from open_data_contract_standard.model import CustomProperty, SchemaProperty
 
 FOLDER = Path(__file__).parent / "contracts"
 NAMES = tuple(sorted(path.name.removesuffix(".odcs.yaml") for path in FOLDER.glob("*.odcs.yaml")))
@@ -263,16 +263,17 @@ def contract(name: str) -> Contract:
         raise FlowError(f"there is no contract {name!r}: {', '.join(NAMES)}")
     said = OpenDataContractStandard.from_file(str(FOLDER / f"{name}.odcs.yaml"))
     (table,), server = said.schema_, said.servers[0]
+    more = _custom(server.customProperties)
     return Contract(
         name=name,
         title=said.name,
         table=table.name,
         grain=table.dataGranularityDescription,
         columns={column.name: _column(column) for column in table.properties},
-        format=server.format,
+        format=server.format or "json",
         path=server.path or server.location,
         encoding=server.encoding or "utf-8",
-        delimiter=server.delimiter or ",",
+        delimiter=more.get("delimiter", ","),
     )
 
 
@@ -314,9 +315,13 @@ def _plain(bound: Any) -> int | float | str:
     return bound.isoformat() if isinstance(bound, date) else bound
 
 
+def _custom(properties: list[CustomProperty] | None) -> dict[str, Any]:
+    return {one.property: one.value for one in properties or ()}
+
+
 def _column(said: SchemaProperty) -> Column:
     options = said.logicalTypeOptions or {}
-    more = {one.property: one.value for one in said.customProperties or ()}
+    more = _custom(said.customProperties)
     rules = [(one.arguments["pattern"], one.description) for one in said.quality or () if one.metric == "invalidValues"]
     if "pattern" in options:
         rules.append((options["pattern"], "not of its form"))
