@@ -167,6 +167,7 @@ def land(channel: str = "files") -> pd.DataFrame:
         raise FlowError(f"there is no channel {channel!r}: take {', '.join(CHANNELS)}", Exit.USAGE)
     done = []
     with clients.postgres() as db:
+        db.execute("set local datestyle to iso; set local timezone to 'UTC'")  # how the snapshot's moments become text
         db.execute(f"create schema if not exists {SCHEMA}")
         for name in WAREHOUSE:
             columns = [c.name for c in TABLES[name].columns]
