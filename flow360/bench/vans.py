@@ -69,8 +69,13 @@ def _readings(vans: int, rate: float, start: datetime) -> list[float]:
         for number in _at_the_pace(rate, SECONDS):
             minute, place = divmod(number, vans)
             at, warm = start + timedelta(minutes=minute), place < FAILING and minute % SPELL <= DUE
-            body = {"run": f"bench-{start:%d}", "reading_id": number, "van_id": names[place], "unit": "C"}
-            body |= {"measured_at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "value": 9.0 if warm else 4.0}
+            body = {
+                "run": f"bench-{start:%d}",
+                "reading_id": number + 1,
+                "van_id": names[place],
+                "sequence": minute + 1,
+            }
+            body |= {"measured_at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "value": 9.0 if warm else 4.0, "unit": "C"}
             if place < FAILING and minute % SPELL == DUE:
                 published[names[place], at] = time.time()
             sent = client.publish(f"primeur/vans/{names[place]}/temperature", json.dumps(body), qos=1)

@@ -12,9 +12,9 @@ for ever: MQTT's broker, killed, may forget what it had marked. The alarm overlo
 sink an alarm.) Kafka away: nothing is acknowledged, and MQTT's broker sends no more than `IN_FLIGHT` messages that are
 not. An error that does not pass by waiting ends the bridge with one line; the supervisor starts it again.
 
-A reading is passed on as the thermometer said it (`value`, `unit`, `run`, …; data/README.md): what of it can be used is
-for one program to judge, flow360/processing/streams/cold_chain.py. The bridge only needs a van for the key and a moment
-for the timestamp; a message that has none cannot be a reading.
+A reading is passed on as the thermometer said it, by the contract `readings`: what of it can be used is for one program
+to judge, flow360/processing/streams/cold_chain.py. The bridge only needs a van for the key and a moment for the
+timestamp; a message that has none by that contract cannot be a reading.
 
 What the thermometers say while nobody asks (a run that begins with `idle-`) is a test picture: the same known day again
 and again. It would be a new history of that day for the alarm every twenty minutes, so it is acknowledged, counted
@@ -31,8 +31,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -45,11 +44,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from prometheus_client import Counter, Gauge, Histogram
 
 from flow360.errors import Exit, ServiceError
-from flow360.ingestion.patterns import BadRecord, decode_json, error_headers
+from flow360.ingestion.patterns import BadRecord, error_headers
 from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
 from flow360.monitoring.exposition import Exposition
-from flow360.primeur.vans import IDLE, TOPIC, VAN
+from flow360.primeur.contract import Contract, contract
+from flow360.primeur.intake import parse
+from flow360.primeur.vans import IDLE, TOPIC
 from flow360.process import at_the_end
+from flow360.processing.streams.topics import millis
 
 SUBSCRIPTION = TOPIC.format(van_id="+")
 READINGS, DEAD = "vans.readings", "vans.readings.dead"
@@ -65,7 +67,6 @@ LARGEST = 900_000
 """Bytes of one record's value; a larger dead letter comes in several."""
 PATIENCE = 5.0
 """Seconds that a message may wait for Kafka before the bridge says that it is not well."""
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _IDLE = re.compile(rb'\s*\{\s*"run"\s*:\s*"' + IDLE.encode())
 
 MESSAGES = Counter(
@@ -84,38 +85,36 @@ SECONDS = Histogram(
 # --- what a message is ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Said:
-    """A message as `decode_json` takes one."""
-
-    key: bytes | None
-    value: bytes
-
-
 # [START judge]
 def judge(topic: str, payload: bytes) -> tuple[str, int]:
     """The van and the moment (milliseconds since 1970) of a reading.
 
     Raises:
-        BadRecord: it cannot be a reading: "wrong van", "too large", "bad json" or "wrong schema".
+        BadRecord: it cannot be a reading: "too large", "bad json", "wrong schema" or "wrong van".
     """
-    van = van_of(topic)
-    if not re.fullmatch(VAN, van, re.ASCII):
-        raise BadRecord("wrong van", f"{van!r:.100}")
-    reading = decode_json(Said(van.encode(), payload), {"van_id": str, "measured_at": str}, LARGEST)
-    if reading["van_id"] != van:
-        raise BadRecord("wrong van", f"{reading['van_id']!r:.100} on the topic of {van}")
+    if len(payload) > LARGEST:
+        raise BadRecord("too large", f"{len(payload)} bytes, {LARGEST} allowed")
     try:
-        moment = datetime.fromisoformat(reading["measured_at"]) if _MOMENT.fullmatch(reading["measured_at"]) else None
-        since_1970 = round(moment.timestamp() * 1000) if moment else -1
-    except (ValueError, OverflowError):  # a 30th of February
-        since_1970 = -1
-    if since_1970 < 0:
-        raise BadRecord("wrong schema", f"measured_at is {reading['measured_at']!r:.100}")
-    return van, since_1970
+        values = parse(payload.decode())
+    except Exception as error:  # noqa: BLE001 - a parser has many ways to refuse
+        raise BadRecord("bad json", f"{type(error).__name__}: {error}") from None
+    if not isinstance(values, dict):
+        raise BadRecord("wrong schema", f"a {type(values).__name__} instead of an object")
+    right, why = envelope().judge({name: values.get(name) for name in envelope().columns})
+    if right is None:
+        raise BadRecord("wrong schema", why)
+    if right["van_id"] != van_of(topic):
+        raise BadRecord("wrong van", f"{right['van_id']} on the topic of {van_of(topic)!r:.100}")
+    return right["van_id"], millis(right["measured_at"])
 
 
 # [END judge]
+
+
+@cache
+def envelope() -> Contract:
+    """What the bridge needs of a reading."""
+    return contract("readings").only("van_id", "measured_at")
 
 
 def van_of(topic: str) -> str:

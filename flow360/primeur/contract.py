@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, cached_property
@@ -230,6 +230,10 @@ class Contract:
             return self._judge.validate_python(values), ""
         except Exception as error:  # noqa: BLE001 - whatever a value does to its judge, it is not a right one
             return None, storable(_reason(error))[:LONGEST_REASON]
+
+    def only(self, *names: str) -> Contract:
+        """The same promises for some of the columns: for whoever takes only these."""
+        return replace(self, columns={name: self.columns[name] for name in names})
 
     def texts(self, right: Mapping[str, Any]) -> dict[str, str | None]:
         """A right row's values, each in its one canonical text."""

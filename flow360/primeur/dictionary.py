@@ -69,19 +69,6 @@ unit: {fahrenheit} measures in °F and says so, which is not a defect. The landi
 A message whose `run` begins with `idle-` is what the thermometers say while nobody asks; the bridge counts it and
 leaves it behind.
 
-### From MQTT to the warehouse
-
-| where | key | what | by |
-|---|---|---|---|
-| Kafka, `vans.readings` | van | a reading as it came, byte for byte; timestamp: `measured_at` | `vans-bridge` |
-| Kafka, `vans.readings.dead` | van | what cannot be a reading, whole; why, in its headers | `vans-bridge` |
-| Kafka, `vans.refused` | van | a reading whose value cannot be used, with the cause | `kafka-streams` |
-| Kafka, `vans.alarms` | van | a van that has lost its cold chain: since when, its tour | `kafka-streams` |
-| warehouse, `ops.alarms` | `van_id`, `since` | the same; open until somebody fills in `closed_at` | `alarms-sink` |
-
-A message whose `run` begins with `idle-` is what the thermometers say while nobody asks; the bridge counts it and
-leaves it behind.
-
 ### What is spoilt on purpose
 
 Only in the untidy channels; which rows, says the manifest. Not a defect, but worth knowing: a door that stays open lets

@@ -19,11 +19,10 @@ is granted anything. In a container POSTGRES_DWH_HOST names the host.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from contextlib import closing
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -36,7 +35,7 @@ from flow360.errors import FlowError
 from flow360.ingestion.patterns import BadRecord, consume_with_dead_letters, decode_json, insert_once
 from flow360.ingestion.topics import make_topics
 from flow360.monitoring.exposition import Exposition
-from flow360.primeur.vans import VAN
+from flow360.primeur.contract import Contract, contract
 from flow360.process import at_the_end
 
 if TYPE_CHECKING:
@@ -83,15 +82,15 @@ def alarm(record: Any) -> dict[str, Any]:
         BadRecord: it is not an alarm, and why.
     """
     value = decode_json(record, {"since": str, "told_at": str, "celsius": (int, float)})
-    van = record.key.decode("utf-8", "replace")
-    if not re.fullmatch(VAN, van, re.ASCII):
-        raise BadRecord("wrong schema", f"the key is {van!r:.100}")
+    key, why = _van().judge({"van_id": record.key.decode("utf-8", "replace")})
+    if key is None:
+        raise BadRecord("wrong schema", f"the key, {why}")
     optional = {"route_id": int, "city": str, "run": str}
     for name, kind in optional.items():
         if value.get(name) is not None and not isinstance(value[name], kind):
             raise BadRecord("wrong schema", f"{name} is {value[name]!r:.100}")
     return {
-        "van_id": van,
+        **key,
         "since": _moment(value, "since"),
         "told_at": _moment(value, "told_at"),
         "celsius": value["celsius"],
@@ -102,6 +101,11 @@ def alarm(record: Any) -> dict[str, Any]:
 
 
 # [END alarm]
+
+
+@cache
+def _van() -> Contract:
+    return contract("readings").only("van_id")
 
 
 def _moment(value: dict[str, Any], name: str) -> datetime:

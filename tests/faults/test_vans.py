@@ -168,7 +168,8 @@ def test_bridge_and_both_brokers_killed_while_readings_pass(stack, started):
             minute, van = number // len(VANS), VANS[number % len(VANS)]
             at = topics.iso(topics.millis(start + timedelta(minutes=minute)))
             value = 9.0 if minute % PERIOD < WARM else 4.0
-            body = {"run": run, "reading_id": number, "van_id": van, "measured_at": at, "value": value, "unit": "C"}
+            body = {"run": run, "reading_id": number + 1, "van_id": van, "sequence": minute + 1, "measured_at": at}
+            body |= {"value": value, "unit": "C"}
             infos.append(thermometers.publish(f"primeur/vans/{van}/temperature", json.dumps(body), qos=1))
             while number - len(ear.heard) > SENT // 8:  # so that it is still going on when the kills come
                 time.sleep(0.01)

@@ -40,8 +40,8 @@ def test_every_message_of_the_known_day_is_a_reading_or_cut():
     ("cause", "topic", "change"),
     [
         ("wrong van", "primeur/vans/VAN-04/temperature", {}),
-        ("wrong van", "primeur/vans//temperature", {"van_id": ""}),
-        ("wrong van", "primeur/vans/VAN-٣٣/temperature", {"van_id": "VAN-٣٣"}),
+        ("wrong schema", "primeur/vans//temperature", {"van_id": ""}),
+        ("wrong schema", "primeur/vans/VAN-٣٣/temperature", {"van_id": "VAN-٣٣"}),
         ("wrong schema", TOPIC, {"van_id": None}),
         ("wrong schema", TOPIC, {"measured_at": "2026-05-07T15:38:00"}),
         ("wrong schema", TOPIC, {"measured_at": "2026-02-30T15:38:00Z"}),

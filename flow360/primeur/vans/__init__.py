@@ -5,7 +5,5 @@ Here stands how they are named; it costs nothing to import.
 
 TOPIC = "primeur/vans/{van_id}/temperature"
 """Where a van's readings are published."""
-VAN = r"VAN-\d{2,4}"
-"""A van's name, as a regular expression."""
 IDLE = "idle-"
 """So begins the run of what trickles by while nobody asks; no replay may be called so."""
