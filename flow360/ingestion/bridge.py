@@ -12,6 +12,9 @@ for ever: MQTT's broker, killed, may forget what it had marked. The alarm overlo
 sink an alarm.) Kafka away: nothing is acknowledged, and MQTT's broker sends no more than `IN_FLIGHT` messages that are
 not. An error that does not pass by waiting ends the bridge with one line; the supervisor starts it again.
 
+MQTT's broker keeps so many messages for a bridge that is away, and no more (stack/mosquitto/mosquitto.conf). How many
+it has given up is a metric, too, and an alert.
+
 A reading is passed on as the thermometer said it, by the contract `readings`: what of it can be used is for one program
 to judge, flow360/processing/streams/cold_chain.py. The bridge only needs a van for the key and a moment for the
 timestamp; a message that has none by that contract cannot be a reading.
@@ -23,6 +26,7 @@ and again. It would be a new history of that day for the alarm every twenty minu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import sys
@@ -54,6 +58,7 @@ from flow360.process import at_the_end
 from flow360.processing.streams.topics import millis
 
 SUBSCRIPTION = TOPIC.format(van_id="+")
+DROPS = "$SYS/broker/publish/messages/dropped"
 READINGS, DEAD = "vans.readings", "vans.readings.dead"
 NAME = "vans-bridge"
 """The service, and its session at MQTT's broker: a second bridge of that name would throw the first one out."""
@@ -75,6 +80,10 @@ MESSAGES = Counter(
 RECEIVED = Counter("vans_bridge_received", "Messages taken from MQTT, those that came again included")
 WAITING = Gauge("vans_bridge_waiting_messages", "Messages that Kafka has not acknowledged yet")
 CONNECTED = Gauge("vans_bridge_mqtt_connected", "1 while the bridge is subscribed at MQTT's broker")
+DROPPED = Gauge(
+    "vans_bridge_mqtt_dropped_messages",
+    "Messages that MQTT's broker has given up since its start, whomever they were for",
+)
 SECONDS = Histogram(
     "vans_bridge_kafka_seconds",
     "From the arrival of a message to Kafka's acknowledgement",
@@ -207,6 +216,9 @@ class Bridge:
         self._client.on_subscribe = self._answered
         self._client.on_disconnect = self._disconnected
         self._client.on_message = self._take
+        self._client.message_callback_add(
+            DROPS, lambda _client, _userdata, message: DROPPED.set(float(message.payload))
+        )
 
     def run(self) -> None:
         """Carry messages until `stop`; afterwards `error` says why, if something went wrong."""
@@ -260,6 +272,7 @@ class Bridge:
         # What it kept for us comes as it is; a retained message only to a session that is new.
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         client.subscribe(SUBSCRIPTION, options=options)
+        client.subscribe(DROPS, qos=0)
         print(f"connected to MQTT, {'the session of before' if flags.session_present else 'a new session'}", flush=True)
 
     def _answered(self, _client: Any, _userdata: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
@@ -273,6 +286,10 @@ class Bridge:
         with self._lock:
             self._order.clear()  # their ids are the old connection's: what is not acknowledged comes again
         print(f"disconnected from MQTT: {reason}", flush=True)
+
+    def _dropped(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        with contextlib.suppress(ValueError):
+            DROPPED.set(float(message.payload))
 
     def _take(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         if self._closing:
