@@ -216,9 +216,7 @@ class Bridge:
         self._client.on_subscribe = self._answered
         self._client.on_disconnect = self._disconnected
         self._client.on_message = self._take
-        self._client.message_callback_add(
-            DROPS, lambda _client, _userdata, message: DROPPED.set(float(message.payload))
-        )
+        self._client.message_callback_add(DROPS, self._note_drops)
 
     def run(self) -> None:
         """Carry messages until `stop`; afterwards `error` says why, if something went wrong."""
@@ -287,7 +285,7 @@ class Bridge:
             self._order.clear()  # their ids are the old connection's: what is not acknowledged comes again
         print(f"disconnected from MQTT: {reason}", flush=True)
 
-    def _dropped(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+    def _note_drops(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         with contextlib.suppress(ValueError):
             DROPPED.set(float(message.payload))
 
