@@ -172,11 +172,11 @@ def _csv(contract: Contract, data: bytes) -> Iterator[Record]:
         fields, defect, end = _row(contract, lines, at, len(names))
         original = lines[at] if end == at + 1 else b"\n".join(lines[at:end])
         values = dict(zip(names, fields, strict=False))
-        if defect or len(fields) == len(names):
+        if len(fields) == len(names):
             yield _judged(contract, at + 1, original, values, defect)
         else:
             why = "wrong number of fields" if original else "an empty line or message"
-            yield Record(at + 1, original, values, why, fits=False)
+            yield Record(at + 1, original, values, defect or why, fits=False)
         at = end
 
 
@@ -213,7 +213,8 @@ def _row(contract: Contract, lines: Sequence[bytes], at: int, wanted: int) -> tu
             if "unexpected end of data" in str(error):  # a quote is open: the row goes on
                 continue
             break
-        swallowed = any(line.count(contract.delimiter.encode()) >= wanted - 1 for line in lines[at + 1 : end])
+        inside = [line for value in fields if "\n" in value for line in value.split("\n")]
+        swallowed = any(line.count(contract.delimiter) >= wanted - 1 for line in inside)
         if end == at + 1 or (len(fields) == wanted and not swallowed):
             return fields, defect, end
         break
@@ -235,33 +236,42 @@ def _parquet(contract: Contract, data: bytes) -> Iterator[Record]:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
         table, leaves = file.read(), [file.schema.column(n) for n in range(len(file.schema))]
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - half a file, another compression, a key that we have not
         yield Record(1, data, defect=f"not Parquet ({type(error).__name__})", fits=False)
         return
     names = table.column_names
+    # Its moments have no zone in the file, and are UTC by the habit of all who write this type (Spark, Hive, Impala).
+    old = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
+    columns = [
+        _values(column.cast(pa.timestamp("us", "UTC")) if name in old else column)
+        for name, column in zip(names, table.columns, strict=True)
+    ]
+    refused = ""
     if sorted(names) != sorted(contract.columns):
         wrong = sorted({*names} ^ {*contract.columns}) or sorted(n for n in names if names.count(n) > 1)
         refused = storable(f"columns: {wrong[0]!r:.60} is missing, twice or not in the contract")
-        # The rows are counted, and cannot be divided.
-        for number in range(1, max(table.num_rows, 1) + 1):
-            yield Record(number, b"" if number > 1 else data, defect=refused, fits=False)
-        return
-    # Its moments have no zone in the file, and are UTC by the habit of all who write this type (Spark, Hive, Impala).
-    old = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
-    columns = [_values(table[name].cast(pa.timestamp("ns", "UTC")) if name in old else table[name]) for name in names]
+        if not table.num_rows:
+            yield Record(1, data, defect=refused, fits=False)
     for number, values in enumerate(zip(*columns, strict=True), 1):
-        row = dict(zip(names, values, strict=True))
-        yield _judged(contract, number, _written(row), row, "")
+        original = _written(names, values)
+        if refused:
+            yield Record(number, original, defect=refused, fits=False)
+        else:
+            yield _judged(contract, number, original, dict(zip(names, values, strict=True)), "")
 
 
-def _written(row: dict[str, Any]) -> bytes:
-    """A row of Parquet, which has no bytes of its own, as JSON."""
+def _written(names: Sequence[str], values: Sequence[Any]) -> bytes:
+    """A row of Parquet, which has no bytes of its own, as JSON; a name may stand twice in it, as in the file."""
     try:
-        return json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    except Exception:  # noqa: BLE001 - a value in brackets too deep for JSON
-        return repr(list(row)).encode("utf-8", "backslashreplace")
+        pairs = [
+            f"{json.dumps(n)}: {json.dumps(v, default=str, ensure_ascii=False)}"
+            for n, v in zip(names, values, strict=True)
+        ]
+    except Exception as error:  # noqa: BLE001 - brackets in brackets, deeper than JSON is written
+        pairs = [f'"row": "cannot be written ({type(error).__name__})"']
+    return ("{" + ", ".join(pairs) + "}").encode("utf-8", "backslashreplace")
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -189,6 +189,49 @@ def include(monkeypatch):
     return include
 
 
+HEADER = "order_id,ordered_at,customer_id,store_id,channel,status,items,total_eur,delivery_note"
+ORDER = "200001,2026-05-10T08:00:00+02:00,1301,1,web,delivered,2,7.50,a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "defects"),
+    [
+        ([ORDER, "", ORDER.replace("200001", "200002")], {3: "an empty line or message"}),
+        ([ORDER, ORDER], {3: "doubled"}),
+        ([ORDER.replace(",1,web", ",77,web")], {2: "store_id: unknown"}),
+        ([ORDER.replace("1301", "1302")], {2: "customer_id: unknown"}),
+        ([ORDER.replace("7.50", "123456789.00")], {2: "total_eur: not an amount with two decimals"}),
+        ([ORDER.replace("T08:00:00+02:00", " 08:00:00")], {2: "ordered_at: not a moment with its offset"}),
+        ([f"{ORDER}\0", ORDER], {2: "delivery_note: not readable (NUL, or a character that was lost)"}),
+        (
+            [ORDER[:-1] + '"Sonner\ndeux fois, merci"', ORDER.replace("200001", "x")],
+            {4: "order_id: not a whole number"},
+        ),
+        ([f"{ORDER}{'x' * 140_000}"], {2: "delivery_note: too long"}),
+    ],
+)
+def test_the_gate_says_of_each_row_what_it_is_and_keeps_it_whole(monkeypatch, tmp_path, lines, defects):
+    monkeypatch.syspath_prepend(str(DAGS))
+    from include.quality import judge
+
+    path = tmp_path / "orders_2026-05-10.csv"
+    path.write_bytes("\n".join([HEADER, *lines, ""]).encode())
+    found = judge(path, {1301}, {1})
+    assert {row["line"]: row["defect"] for row in found.bad} == defects
+    assert len(found.good) + len(found.bad) == len(lines)
+    for row in found.bad:
+        assert row["original"].decode() == "\n".join([HEADER, *lines]).split("\n")[row["line"] - 1]
+        assert "\0" not in row["content"]
+
+
+def test_a_file_that_has_not_come_is_awaited_and_not_an_empty_day(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(DAGS))
+    from include.quality import judge
+
+    with pytest.raises(FileNotFoundError, match="orders_2026-05-11.csv has not come"):
+        judge(tmp_path / "orders_2026-05-11.csv", set(), set())
+
+
 PARIS = "Europe/Paris"
 
 

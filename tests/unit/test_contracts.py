@@ -278,6 +278,11 @@ FILES_OF_ORDERS: dict[str, tuple[bytes, list[str]]] = {
     "header only": (file(), []),
     "long line without commas": (file("x" * 200_000, GOOD), [FIELDS, ""]),
     "long field in quotes": (file(noted('"' + "x" * 140_000 + '"'), GOOD), [FIELDS, ""]),
+    "Latin-1 and a field too many": (file(noted("à, b")).decode().encode("latin-1"), ["not utf-8"]),
+    "a note of two lines in the first column": (
+        file('"x\ny",' + GOOD.removesuffix(",a"), header="delivery_note," + HEADER.removesuffix(",delivery_note")),
+        [""],
+    ),
     "surrogates as bytes": (file(GOOD)[:-1] + b"\xed\xa0\xbd\n", ["not utf-8"]),
 }
 
@@ -288,6 +293,12 @@ def test_a_bad_row_costs_one_row_and_a_bad_header_is_never_guessed(name: str, tm
     found = defects("orders_csv", data, tmp_path)
     assert len(found) == len(wanted), found
     assert all(one == want or (want and one.startswith(want)) for one, want in zip(found, wanted, strict=True)), found
+
+
+def test_a_row_that_has_another_encoding_and_too_many_fields_is_rescued_whole(tmp_path: Path) -> None:
+    (found,) = read("orders_csv", FILES_OF_ORDERS["Latin-1 and a field too many"][0], tmp_path)
+    assert not found.fits
+    assert landing.row_of(contract("orders_csv"), found, "f").rescued.endswith(",\\xe0, b")
 
 
 def test_columns_are_taken_by_name(tmp_path: Path) -> None:
@@ -528,7 +539,10 @@ FAR = pa.array([2**62, 0], pa.int64()).cast(pa.timestamp("us", "UTC"))
         (weather(station=pa.array([1, 2])), ["columns: 'station' is missing, twice or not in the contract"] * 2),
         (parquet(PLAIN.drop_columns(["rain_mm"])), ["columns: 'rain_mm'"] * 2),
         (parquet(PLAIN.rename_columns([n.upper() for n in PLAIN.column_names])), ["columns: 'CELSIUS'"] * 2),
+        (parquet(PLAIN.append_column("celsius", PLAIN["celsius"])), ["columns: 'celsius'"] * 2),
         (parquet(PLAIN.slice(0, 0)), []),
+        (parquet(PLAIN.slice(0, 0).drop_columns(["rain_mm"])), ["columns: 'rain_mm'"]),
+        (parquet(PLAIN, compression="zstd"), ["", ""]),
         (weather()[:-20], ["not Parquet (ArrowInvalid)"]),
         (b"PAR1", ["not Parquet (ArrowInvalid)"]),
         (b"", ["not Parquet (ArrowInvalid)"]),
