@@ -15,6 +15,8 @@ from flow360.orchestration import pipelines
 
 PARIS = ZoneInfo("Europe/Paris")
 DAYS = [f"2026-05-0{day}" for day in (4, 5, 6, 7, 8)]
+MISSING, WRONG = "2026-05-06", "2026-05-08"
+"""Days of the five, as exercise 3 finds them."""
 PER_DAY = """
     select (written_at at time zone 'Europe/Paris')::date::text as day, count(*) as rows,
            count(distinct review_id) as ids
@@ -47,7 +49,7 @@ def _file(name: str, given: Any) -> Path:
 def _dag(name: str, given: Any, dag_id: str) -> None:
     """Wait until Airflow has read the file as it is, as the DAG of that name."""
     file = _file(name, given)
-    expect_equal(name, found=file.stem, expected=dag_id, why="the file is called like its DAG")
+    expect_equal(name, found=file.stem, expected=dag_id, why="the file has the name of its DAG")
     try:
         pipelines.await_dag(file)
     except FlowError as error:
@@ -89,7 +91,7 @@ def _reviews(days: list[str]) -> dict[str, tuple[int, int, int]]:
 
 def _each_once(name: str, days: list[str], after: str) -> None:
     for day, (wanted, rows, ids) in _reviews(days).items():
-        expect(ids >= wanted, f"{name}: {after}, {day} has {ids} of its {wanted} reviews: who took the others away?")
+        expect(ids >= wanted, f"{name}: {after}, {day} has {ids} of its {wanted} reviews: what took the others away?")
         expect(rows == wanted, f"{name}: {after}, {day} has {rows} rows for its {wanted} reviews")
 
 
@@ -141,29 +143,51 @@ def idempotent_load(load_file: Any) -> None:
         _each_once("load_file", days, f"after {again} was run again")
 
 
+def as_it_was_left() -> None:
+    """Put staging.lab_reviews into the state that the learner finds, one day missing and one wrong, with no run of May.
+
+    The wrong day has as many rows as it should: one of its reviews is there twice, and another is not there.
+    """
+    if pipelines.loaded("lab_reviews"):
+        pipelines.forget("lab_reviews")
+    with pipelines.clients.postgres("source") as shop:
+        rows = shop.execute(
+            """select review_id, order_id, rating, written_at, (written_at at time zone 'Europe/Paris')::date::text
+               from reviews where (written_at at time zone 'Europe/Paris')::date::text = any(%s) order by review_id""",
+            (DAYS,),
+        ).fetchall()
+    wrong = [row for row in rows if row[4] == WRONG]
+    left = [row for row in rows if row[4] not in (MISSING, WRONG)] + wrong[:-1] + wrong[:1]
+    with pipelines.clients.postgres() as db, db.cursor() as cursor:
+        cursor.execute("truncate staging.lab_reviews")
+        cursor.executemany("insert into staging.lab_reviews values (%s, %s, %s, %s)", [row[:4] for row in left])
+
+
 @exercise
-def backfill_five_days(backfill: Any) -> None:
-    """The id of a backfill of lab_reviews with five runs, 4 to 8 May in Paris, all of them successful, none missing."""
-    expect_type("backfill", backfill, int)
+def repaired_days(repaired: Any) -> None:
+    """The days that were missing and wrong, each run again with success, the others left alone, all five complete."""
+    expect_type("repaired", repaired, (list, tuple))
+    named = sorted(map(str, repaired))
+    if MISSING in named and WRONG not in named:
+        raise NotYet(f"repaired: {MISSING} is one of two; another day has the right number of reviews: the right ones?")
+    expect(
+        named == [MISSING, WRONG],
+        f"repaired: expected the day that was missing and the one that was wrong, found {', '.join(named) or 'none'}",
+    )
     runs = sql(
-        """select r.dag_id, r.state, (data_interval_start at time zone 'Europe/Paris')::date::text as day
-           from dag_run r where backfill_id = %s order by data_interval_start""",
-        (int(backfill),),
+        """select state, (data_interval_start at time zone 'Europe/Paris')::date::text as day
+           from dag_run where dag_id = 'lab_reviews' order by data_interval_start""",
         db="airflow",
     )
-    expect(len(runs), f"backfill: no run belongs to a backfill {backfill}: were these days run before?")
-    expect_equal("backfill: its DAG", found=runs["dag_id"].iat[0], expected="lab_reviews")
-    days = list(runs["day"])
-    if missing := [day for day in DAYS if day not in days]:
+    if more := sorted(set(runs["day"]) & set(DAYS) - set(named)):
         raise NotYet(
-            f"backfill: {', '.join(missing)} is missing: when, in UTC, does it begin in Paris, or was it run before?"
+            f"repaired: lab_reviews also ran for {', '.join(more)}, which nobody asked for: run its cells again"
         )
-    if more := [day for day in days if day not in DAYS]:
-        raise NotYet(f"backfill: it also ran for {', '.join(more)}, which nobody asked for")
-    if (runs["state"] != "success").any():
-        bad = runs[runs["state"] != "success"].iloc[0]
-        raise NotYet(f"backfill: the run for {bad['day']} is {bad['state']}: wait for it, or look at its log")
-    _each_once("backfill", DAYS, "after it")
+    for day in named:
+        states = list(runs.loc[runs["day"] == day, "state"])
+        expect(states, f"repaired: {day} has no run of lab_reviews: when, in UTC, does it begin in Paris?")
+        expect("success" in states, f"repaired: the run for {day} is {states[-1]}: wait for it, or look at its log")
+    _each_once("repaired", DAYS, "after it")
 
 
 @exercise

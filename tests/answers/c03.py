@@ -5,6 +5,7 @@ from __future__ import annotations
 import nbformat
 
 from flow360 import lesson
+from flow360.checks import c03_orchestration as check
 from flow360.clients import postgres
 from flow360.orchestration import pipelines
 from flow360.settings import ROOT
@@ -21,7 +22,7 @@ def write(cell: str, *changes: tuple[str, str]) -> str:
     """Write the file of a cell of the solved lab, with pieces of its text replaced; the file's name."""
     first, _, text = CELLS[cell].partition("\n")
     for old, new in changes:
-        assert text.count(old) == 1, f"{cell}: {old!r} stands there {text.count(old)} times"
+        assert text.count(old) == 1, f"{cell}: {old!r} is there {text.count(old)} times"
         text = text.replace(old, new)
     file = pipelines.LAB / first.rpartition("/")[2]
     file.write_text(text + "\n", "utf-8")
@@ -33,10 +34,12 @@ def reset(exercise: str) -> None:
     with postgres() as db:
         db.execute(TABLE)
         db.execute("truncate staging.lab_reviews")
-    if exercise in ("idempotent_load", "backfill_five_days"):
+    if exercise in ("idempotent_load", "repaired_days"):
         write("idempotent")
         pipelines.await_dag(write("first-dag"))
         pipelines.forget("lab_reviews")
+    if exercise == "repaired_days":
+        check.as_it_was_left()
 
 
 # --- 1 ----------------------------------------------------------------------------------------------------------------
@@ -114,12 +117,12 @@ def the_load_as_given():
     return "lab_load.py"
 
 
-@near_miss("idempotent_load", says="who took the others away")
+@near_miss("idempotent_load", says="what took the others away")
 def everything_is_deleted_first():
     return write("idempotent", (DELETE, '        warehouse.execute("truncate staging.lab_reviews")\n'))
 
 
-@near_miss("idempotent_load", says="who took the others away")
+@near_miss("idempotent_load", says="what took the others away")
 def older_rows_go_too():
     return write(
         "idempotent",
@@ -127,7 +130,7 @@ def older_rows_go_too():
     )
 
 
-@near_miss("idempotent_load", says="who took the others away")
+@near_miss("idempotent_load", says="what took the others away")
 def newer_rows_go_too():
     return write(
         "idempotent",
@@ -138,37 +141,53 @@ def newer_rows_go_too():
 # --- 3 ----------------------------------------------------------------------------------------------------------------
 
 
-def five(first: str, last: str, wait: bool = True) -> int:
+def loaded(first: str, last: str, wait: bool = True) -> None:
     backfill = pipelines.backfill("lab_reviews", first, last, reprocess_behavior="completed", max_active_runs=4)
     if wait:
         pipelines.await_backfill(backfill)
-    return backfill
 
 
-@right("backfill_five_days", solved=True)
-def from_midnight_in_paris():
-    return five("2026-05-03T22:00Z", "2026-05-07T22:00Z")
+@right("repaired_days", solved=True)
+def two_backfills():
+    for midnight in ("2026-05-05T22:00Z", "2026-05-07T22:00Z"):
+        loaded(midnight, midnight)
+    return ["2026-05-06", "2026-05-08"]
 
 
-@right("backfill_five_days")
-def in_a_cell_that_is_run_again_while_its_runs_are_under_way():
-    five("2026-05-03T22:00Z", "2026-05-07T22:00Z", wait=False)
-    return from_midnight_in_paris()
+@right("repaired_days")
+def two_runs_by_hand():
+    for morning in ("2026-05-07T06:00Z", "2026-05-09T06:00Z"):
+        pipelines.finish("lab_reviews", pipelines.rerun("lab_reviews", morning))
+    return (("2026-05-08", "2026-05-06"),)
 
 
-@near_miss("backfill_five_days", says="2026-05-04 is missing")
-def from_midnight_in_utc():
-    return five("2026-05-04T00:00Z", "2026-05-08T00:00Z")
+@near_miss("repaired_days", says="the right ones")
+def counted_only():
+    loaded("2026-05-05T22:00Z", "2026-05-05T22:00Z")
+    return ["2026-05-06"]
 
 
-@near_miss("backfill_five_days", says="also ran for 2026-05-09")
-def the_end_counted_as_out():
-    return five("2026-05-03T22:00Z", "2026-05-08T22:00Z")
+@near_miss("repaired_days", says="found 2026-05-04")
+def the_whole_week():
+    return ["2026-05-04", "2026-05-05", "2026-05-06", "2026-05-07", "2026-05-08"]
 
 
-@near_miss("backfill_five_days", says="wait for it")
+@near_miss("repaired_days", says="also ran for 2026-05-07")
+def three_days_at_once():
+    loaded("2026-05-05T22:00Z", "2026-05-07T22:00Z")
+    return ["2026-05-06", "2026-05-08"]
+
+
+@near_miss("repaired_days", says="has no run")
+def named_and_not_run():
+    return ["2026-05-06", "2026-05-08"]
+
+
+@near_miss("repaired_days", says="wait for it")
 def without_waiting():
-    return five("2026-05-03T22:00Z", "2026-05-07T22:00Z", wait=False)
+    loaded("2026-05-05T22:00Z", "2026-05-05T22:00Z")
+    loaded("2026-05-07T22:00Z", "2026-05-07T22:00Z", wait=False)
+    return ["2026-05-06", "2026-05-08"]
 
 
 # --- 4 ----------------------------------------------------------------------------------------------------------------
