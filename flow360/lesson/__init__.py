@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flow360.lesson.panel import Panel
+    from flow360.primeur.plays import Play
 
 __all__ = [
     "hdfs",
@@ -28,6 +29,7 @@ __all__ = [
     "logs",
     "mermaid",
     "page",
+    "play",
     "run",
     "show",
     "sql",
@@ -107,6 +109,31 @@ def kill(name: str) -> None:
     """
     _stack().kill(name)
     print(f"killed: {name}")
+
+
+def play(day: str, speed: float = 3600, wait: bool = True) -> Play:
+    """Let the business run for a day: `lesson.play("2026-05-07")` fills the shop's tables, event by event.
+
+    A day that was played is taken back first: what you changed in its rows is gone.
+
+    Args:
+        day: ISO date, 4 May 2026 or any later day.
+        speed: how much faster than life, 3,600 is a day in 24 seconds; 0 is at once.
+        wait: until the day is over; else its handle comes back at once: `.state()` says how far it is, `.wait()` waits.
+
+    Raises:
+        FlowError: there is no such day, another one is being played, or it is not over in time.
+        ServiceError: postgres-source or market-day does not answer.
+    """
+    from flow360.primeur import plays
+
+    asked = plays.play(day, speed)
+    if wait:
+        state = asked.wait()
+        print("\n".join([str(state), *asked.result(state)]))
+    else:
+        print(f"{asked.day} is being played, its vans as {asked.run}")
+    return asked
 
 
 def status_table() -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flow360.primeur.contract import NAMES, Column, Contract, contract
+from flow360.primeur.day import FIRST_TEST
 from flow360.primeur.defects import KINDS
 from flow360.primeur.manifest import manifest
 from flow360.primeur.schema import TABLES, Table
@@ -68,6 +69,19 @@ unit: {fahrenheit} measures in °F and says so, which is not a defect. The landi
 
 A message whose `run` begins with `idle-` is what the thermometers say while nobody asks; the bridge counts it and
 leaves it behind.
+
+### A day that is played
+
+`flow360 play 2026-05-07` (`lesson.play` in a notebook) lets the service `market-day` play a day into postgres-source:
+its rows are taken back, and come again event by event. An order is `placed` with its lines, paid, `packed`, `shipped`,
+and then `delivered`, or `refused` and `refunded`; or it is `cancelled` before it is packed. A van that comes back hands
+in its readings, each hour ends with its weather, some customers move, and the staff's own trial orders (numbers from
+{tests:,} on) are erased after minutes. The vans' readings come over MQTT at the same time, as the run
+`play-<day>-<number>`. What the day's orders still have to come when it is over (the next morning's tour, refunds,
+reviews) is applied at its end.
+
+In the end the tables hold the rows of the seed for that day; only the addresses of those who moved differ. Days after
+the week go on where it ends: 11 May 2026 and any later day, always the same, with numbers of their own.
 
 ### What is spoilt on purpose
 
@@ -154,6 +168,7 @@ def render() -> str:
         fahrenheit=m.head["fahrenheit_van"],
         long_stop=m.head["long_stop"]["van_id"],
         contracts="\n\n".join(_contract(contract(name)) for name in NAMES),
+        tests=FIRST_TEST,
     )
     tables = "\n\n".join(_table(t, m.rows(t.name)) for t in TABLES.values())
     return f"{head}{_kinds()}\n\n## Tables\n\n{tables}\n"

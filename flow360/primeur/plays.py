@@ -182,10 +182,11 @@ class Play:
         """
         if state.state != "done":
             raise FlowError(f"{self.day} was {state.state}: {state.said}")
-        if state.vans == "complete":
-            vans = f"its vans drove as {self.run}"
-        else:
-            vans = "its vans stood still, or were not heard to the end: flow360 up market-sensors, and play it again"
+        vans = {
+            "complete": f"its vans' readings are those of the run {self.run}",
+            "asked": f"not all readings of the run {self.run} were sent: flow360 logs market-sensors",
+            "waiting": "its vans stood still: flow360 up market-sensors, and play it again",
+        }[state.vans]
         return [f"{self.day} was played; {vans}", f"customers who moved: {', '.join(map(str, state.movers))}"]
 
 

@@ -1,12 +1,14 @@
-"""PostgreSQL dies under concurrent transfers."""
+"""PostgreSQL dies under concurrent transfers; the player of a day dies, and the database under it."""
 
 from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import psutil
 import psycopg
@@ -14,9 +16,15 @@ import pytest
 
 from flow360 import clients
 from flow360.errors import FlowError
+from flow360.primeur import plays
+from flow360.primeur.day import day
+from flow360.primeur.manifest import manifest
+from flow360.primeur.plan import DAY
+from flow360.primeur.schema import TABLES
+from flow360.primeur.snapshot import seed_table
 from tests.faults.support import SEED, kill, recovered, report, until
 
-SERVICES = ("postgres-dwh",)
+SERVICES = ("postgres-dwh", "primeur-load", "market-day", "market-sensors")
 
 ACCOUNTS, OPENING, TRANSFERS, THREADS = 20, 1000, 1000, 8
 
@@ -39,7 +47,7 @@ def test_postgres_killed_under_transfers(stack, table, victim):
     lock = threading.Lock()
 
     def transfer(number: int) -> None:
-        """One transfer, tried once; connections are made anew after the server's return."""
+        """One transfer, tried once; connections are made again after the server's return."""
         chance = random.Random(SEED * 10_000 + number)
         source, target = chance.sample(range(ACCOUNTS), 2)
         amount = chance.randrange(1, 20)
@@ -124,3 +132,72 @@ def test_postgres_killed_under_transfers(stack, table, victim):
     assert total == ACCOUNTS * OPENING
     assert wrong == 0
     assert 0 < found["acked_at_kill"] < len(acked), "it was to be killed in the middle and to go on afterwards"
+
+
+DEATHS = [(0.1, "market-day"), (0.3, "market-day"), (0.5, "postgres-source"), (0.55, "market-sensors")]
+DEATHS += [(0.75, "market-day"), (0.9, "market-day")]
+SPEED = 7_200  # a day in twelve seconds
+PLAYED = ("orders", "order_lines", "payments", "deliveries", "reviews", "temperatures", "weather")
+
+
+@pytest.mark.timeout(300)
+def test_a_played_day_survives_what_dies_under_it(stack, started):
+    """The player is killed again and again, the database and the vans once: the day is the same, no reading is lost."""
+    started("primeur-load", "market-day", "market-sensors")
+    readings: list[int | None] = []
+
+    def heard(_client, _data, message) -> None:
+        text = message.payload.decode()
+        if f'"run": "{played.run}"' in text:
+            found = re.search(r'"reading_id": (\d+),', text)  # a message that was cut has its number, too
+            readings.append(int(found[1]) if found else None)
+
+    client = clients.mqtt(on_message=heard)
+    client.subscribe("primeur/vans/+/temperature", qos=1)
+    played = plays.play(DAY, SPEED)
+    positions = []
+    for share, victim in DEATHS:
+        positions.append(until(lambda share=share: _beyond(played, share), f"{share:.0%} of the day", 60))
+        moment = kill(stack, victim)
+        recovered(stack, victim, moment)
+    state = played.wait(120)
+    client.disconnect()
+    client.loop_stop()
+    wrong = {name: _differences(name) for name in PLAYED}
+    expected = manifest().head["messages"]
+    report(
+        "a day is played",
+        killed=len(DEATHS),
+        at="/".join(f"{position:.2f}" for position in positions),
+        orders=sum(state.orders.values()),
+        rows_that_differ=sum(wrong.values()),
+        readings=len(set(readings)),
+        readings_lost=expected["readings"] - len(set(readings)),
+        readings_again=len(readings) - expected["sent"],
+    )
+    assert not any(wrong.values()), wrong
+    assert state.vans == "complete"
+    assert len(set(readings)) == expected["readings"]
+
+
+def _beyond(played: plays.Play, share: float) -> float | None:
+    """The share of its events that are applied, once the clock is beyond a share of the day, which is not over yet."""
+    with contextlib.suppress(FlowError, psycopg.OperationalError):
+        state = played.state()
+        assert not state.ended, f"it was over before {share:.0%}"
+        clock = state.clock and state.clock.hour / 24
+        return state.share if clock and clock >= share else None
+    return None
+
+
+def _differences(name: str) -> int:
+    """Rows of the day that the shop has and the committed week has not, or the other way round."""
+    today = day(DAY)
+    column, values = {
+        "temperatures": ("route_id", {event.subject for event in today.events if event.what == "returned"}),
+        "weather": ("observed_at", {datetime.fromtimestamp(s, UTC) for s in range(today.opens, today.closes, 3600)}),
+    }.get(name, ("order_id", {event.subject for event in today.events if event.what in ("placed", "tried")}))
+    with clients.postgres("source") as db:
+        query = f"select {', '.join(TABLES[name].names)} from {name} where {column} = any(%s)"
+        found = set(db.execute(query, [list(values)]).fetchall())
+    return len(found ^ {tuple(row.values()) for row in seed_table(name).to_pylist() if row[column] in values})

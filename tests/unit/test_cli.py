@@ -22,7 +22,7 @@ from flow360.stack.model import model
 from flow360.stack.status import Event
 
 COMMANDS = (
-    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "progress", "env", "jars",
+    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "play", "progress", "env", "jars",
 )  # fmt: skip
 
 
