@@ -74,7 +74,7 @@ def apply(conn: psycopg.Connection, change: days.Change, must: bool = True) -> N
         found = conn.execute(command, [*change.values.values(), *change.key.values()]).rowcount
         if must and found != 1:
             key = ", ".join(f"{name} {value}" for name, value in change.key.items())
-            raise Astray(f"{change.table}: {key} is not there any more: play the day again")
+            raise Astray(f"somebody else has changed {change.table}: {key} is not there: play the day again")
     else:
         command = sql.SQL("delete from public.{} where {} = any(%s)").format(
             sql.Identifier(change.table), sql.Identifier(change.column)
@@ -169,6 +169,8 @@ class Player:
             raise  # the database has gone: the day goes on when it is back
         except (FlowError, ValueError, psycopg.Error) as error:
             reason = str(error).splitlines()[0]
+            if isinstance(error, psycopg.Error):
+                reason = f"somebody else has changed the shop's tables ({reason}): play the day again"
             conn.execute(
                 """update play.plays set state = case state when 'asked' then 'refused' else 'failed' end, said = %s,
                    ended_at = now() where play_id = %s""",

@@ -181,7 +181,7 @@ class Play:
             FlowError: it was refused or failed; the line says why.
         """
         if state.state != "done":
-            raise FlowError(f"{self.day} was {state.state}: {state.said}")
+            raise FlowError(f"{self.day} {'was refused' if state.state == 'refused' else 'failed'}: {state.said}")
         vans = {
             "complete": f"its vans' readings are those of the run {self.run}",
             "asked": f"not all readings of the run {self.run} were sent: flow360 logs market-sensors",

@@ -144,15 +144,8 @@ PLAYED = ("orders", "order_lines", "payments", "deliveries", "reviews", "tempera
 def test_a_played_day_survives_what_dies_under_it(stack, started):
     """The player is killed again and again, the database and the vans once: the day is the same, no reading is lost."""
     started("primeur-load", "market-day", "market-sensors")
-    readings: list[int | None] = []
-
-    def heard(_client, _data, message) -> None:
-        text = message.payload.decode()
-        if f'"run": "{played.run}"' in text:
-            found = re.search(r'"reading_id": (\d+),', text)  # a message that was cut has its number, too
-            readings.append(int(found[1]) if found else None)
-
-    client = clients.mqtt(on_message=heard)
+    texts: list[str] = []
+    client = clients.mqtt(on_message=lambda _client, _data, message: texts.append(message.payload.decode()))
     client.subscribe("primeur/vans/+/temperature", qos=1)
     played = plays.play(DAY, SPEED)
     positions = []
@@ -163,6 +156,9 @@ def test_a_played_day_survives_what_dies_under_it(stack, started):
     state = played.wait(120)
     client.disconnect()
     client.loop_stop()
+    # a message that was cut has its run and its number, too
+    numbers = (re.match(rf'{{"run": "{played.run}", "reading_id": (\d+),', text) for text in texts)
+    readings = [int(number[1]) for number in numbers if number]
     wrong = {name: _differences(name) for name in PLAYED}
     expected = manifest().head["messages"]
     report(

@@ -22,7 +22,8 @@ from flow360.stack.model import model
 from flow360.stack.status import Event
 
 COMMANDS = (
-    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "play", "progress", "env", "jars",
+    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "play", "progress",
+    "env", "jars",
 )  # fmt: skip
 
 
@@ -77,6 +78,11 @@ def test_exit_codes_differ():
 
 
 # --- what is wrong is one line ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["2026-05-1"], ["2026-05-03"], ["2036-01-01"], ["2026-05-07", "--speed", "-1"]])
+def test_a_day_that_cannot_be_played(words):
+    assert words[-1] in one_line(flow360_("play", *words), Exit.USAGE)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,18 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from pydantic import BaseModel, ValidationError
 
 from flow360.primeur.vans.sensors import CONTROL, REPLAYS, STATUS
 from flow360.waiting import patient
+
+
+class _News(BaseModel):
+    """What market-sensors says of itself or of a replay, as far as it matters here."""
+
+    state: str
+    started: str | None = None
+    id: str = ""
 
 
 class Vans:
@@ -40,12 +49,16 @@ class Vans:
             self._started = None
 
     def _heard(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        said = json.loads(message.payload)
+        try:
+            said = _News.model_validate_json(message.payload)
+        except ValidationError:  # anybody may publish there
+            print(f"not understood on {message.topic}: {message.payload[:80]!r}", flush=True)
+            return
         with self._changed:
             if message.topic == STATUS:
-                self._started = said["started"] if said["state"] == "online" else None
-            elif said["state"] == "complete":
-                self._ended.add(said["id"])
+                self._started = said.started if said.state == "online" else None
+            elif said.state == "complete":
+                self._ended.add(said.id)
             self._changed.notify_all()
 
     @property
