@@ -111,13 +111,13 @@ def loaded_plan(conn: psycopg.Connection) -> Plan:
         ServiceError: it was loaded with nothing, or with another version's tables.
     """
     data, shape = found_stamp(conn, "public")
-    if not data or shape != ddl.shape(load_order()):
-        raise ServiceError("the shop's tables are not there, or are those of another version: flow360 up primeur-load")
-    if data == seed_stamp():
+    known = shape == ddl.shape(load_order())
+    if known and data == seed_stamp():
         return SEED_PLAN
     match = re.fullmatch(r"seed=(\d+),scale=([\d.e+-]+),days=(\d+)", data)
-    if not match:
-        raise ServiceError("the shop's rows are those of another version: flow360 up primeur-load")
+    if not (known and match):
+        fix = "flow360 reset primeur-load, then flow360 up primeur-load, loads them again"
+        raise ServiceError(f"the shop's tables are not there, or are those of another version: {fix}")
     return Plan(int(match[1]), float(match[2]), days=int(match[3]))
 
 

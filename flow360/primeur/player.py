@@ -29,6 +29,7 @@ from flow360.primeur.load import connect, loaded_plan
 from flow360.primeur.plays import ALIVE, SCHEMA, SESSION, run_of
 from flow360.primeur.vans.control import Vans
 from flow360.settings import settings
+from flow360.waiting import patient
 
 BATCH = 50
 """Events that are due together and go into one transaction, at most."""
@@ -37,7 +38,7 @@ LOOK = 0.5
 OVERLAP = 3.0
 """Seconds of readings that are asked for again when market-sensors had gone: it may have died before they were sent."""
 VANS = 60.0
-"""Seconds that the vans may need, once the day is over, to send what is left."""
+"""Seconds, on an idle machine, that the vans may need to send what is left once the day is over."""
 _LOCK = 360_002  # one player at a time
 _AGAIN = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
 
@@ -275,7 +276,7 @@ class _Play:
     def end(self, stop: Flag) -> bool:
         """Wait for the vans' last readings and close the day; False where `stop` came before."""
         self._keep_vans(self._day.closes)
-        limit = time.monotonic() + VANS
+        limit = time.monotonic() + patient(VANS)
         while self.vans_state == "asked" and self._vans.service and time.monotonic() < limit:
             self._vans.ended(self.run, LOOK)
             self._keep_vans(self._day.closes)

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import psycopg
@@ -134,9 +134,9 @@ def test_postgres_killed_under_transfers(stack, table, victim):
     assert 0 < found["acked_at_kill"] < len(acked), "it was to be killed in the middle and to go on afterwards"
 
 
-DEATHS = [(0.1, "market-day"), (0.3, "market-day"), (0.5, "postgres-source"), (0.55, "market-sensors")]
-DEATHS += [(0.75, "market-day"), (0.9, "market-day")]
-SPEED = 7_200  # a day in twelve seconds
+DEATHS = [(0.1, "market-day"), (0.3, "market-day"), (0.5, "postgres-source"), (0.6, "market-sensors")]
+DEATHS += [(0.8, "market-day")]
+SPEED = 14_400  # a day in six seconds
 PLAYED = ("orders", "order_lines", "payments", "deliveries", "reviews", "temperatures", "weather")
 
 
@@ -153,7 +153,10 @@ def test_a_played_day_survives_what_dies_under_it(stack, started):
         positions.append(until(lambda share=share: _beyond(played, share), f"{share:.0%} of the day", 60))
         moment = kill(stack, victim)
         recovered(stack, victim, moment)
-    state = played.wait(120)
+    with pytest.raises(FlowError, match="one day at a time"):
+        plays.play(DAY - timedelta(days=1))
+    assert plays.play(DAY, 0).number == played.number, "the same day again only changes its speed"
+    state = played.wait(60)
     client.disconnect()
     client.loop_stop()
     # a message that was cut has its run and its number, too
