@@ -253,7 +253,8 @@ def play(
 
     asked = plays.play(day, speed)
     if detach:
-        console.print(f"{asked.day} is being played, its vans as {asked.run}: flow360 play {asked.day} watches it")
+        said = f"{asked.day} is being played, its vans as {asked.run}: flow360 play {asked.day} watches it"
+        console.print(said, soft_wrap=True)
         return
     hour = None
     try:
