@@ -240,7 +240,7 @@ def goto(
 @app.command()
 def play(
     day: Annotated[str, typer.Argument(help="2026-05-07, or any later day: the company goes on")],
-    speed: Annotated[float, typer.Option(help="how much faster than life; 0 is at once")] = 600,
+    speed: Annotated[float | None, typer.Option(help="how much faster than life: 600 by itself, 0 is at once")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="ask for it, and do not watch")] = False,
 ) -> None:
     """Let the business run for a day: orders, payments, deliveries in the shop's database, its vans over MQTT.
@@ -251,7 +251,7 @@ def play(
     from flow360.primeur import plays
     from flow360.stack.console import console
 
-    asked = plays.play(day, speed)
+    asked = plays.play(day, plays.SPEED if speed is None else speed)
     if detach:
         said = f"{asked.day} is being played, its vans as {asked.run}: flow360 play {asked.day} watches it"
         console.print(said, soft_wrap=True)
