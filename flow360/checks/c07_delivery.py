@@ -45,7 +45,11 @@ def broken_workflow(workflow: Any) -> None:
         steps = _steps(job)
         expect_equal(f"workflow: steps of {name}", found=len(steps), expected=2, why="mend them, do not take one away")
         version = int(re.search(r"@v(\d+)", steps[0])[1]) if "actions/checkout@v" in steps[0] else 0
-        expect(version >= 4, f"workflow: {name} must begin with actions/checkout@v4, found {steps[0]!r}")
+        expect(
+            version >= 5,
+            f"workflow: {name} must begin with actions/checkout@v6, found {steps[0]!r}: "
+            "those before v5 are for Node 20, which the runners no longer have",
+        )
     expect("matrix." not in workflow, "workflow: publish still speaks of a matrix that the job does not have")
 
 
@@ -182,7 +186,7 @@ def compose_service(service: Any) -> None:
     expect_equal(
         "service: condition of postgres-dwh", found=rule, expected="service_healthy", why="started is not yet answering"
     )
-    expect(mine.get("healthcheck", {}).get("test"), "service: no healthcheck with a test: nobody could wait for it")
+    expect(mine.get("healthcheck", {}).get("test"), "service: no healthcheck with a test: nothing can wait for it")
     limits = mine.get("deploy", {}).get("resources", {}).get("limits", {})
     expect(mine.get("mem_limit") or limits.get("memory"), "service: no memory limit: it may take the whole machine")
     ports = [_port(entry) for entry in mine.get("ports", [])]

@@ -28,7 +28,7 @@ class Step:
         last: the line it ends on.
         stage: the name or number of its stage.
         text: as it is written, on one line.
-        flags: what stands before its arguments, such as "--from=packages".
+        flags: what precedes its arguments, such as "--from=packages".
         words: its arguments, of the shell's form or JSON's, with the variables that the file itself gives a value.
         body: the lines of its heredocs.
     """

@@ -77,7 +77,7 @@ def actionlint() -> Path | None:
 
 
 def judge() -> str:
-    """Who decides about workflows on this machine, as a sentence for people."""
+    """Which judge decides about workflows on this machine, as a sentence for people."""
     if actionlint():
         return "actionlint decides"
     return "GitHub's schema decides: actionlint is not on the PATH, and there is no Go (or no network) to build it"
@@ -120,7 +120,7 @@ def dockerfile(text: str) -> list[Finding]:
 
 
 def compose(text: str) -> list[Finding]:
-    """What the Compose specification says of a compose file, and what only its meaning tells: a dependency on nothing.
+    """What the Compose specification says of a compose file, and what only its meaning shows: a dependency on nothing.
 
     `docker compose config` is asked too where the client is installed; it needs no daemon.
     """

@@ -45,8 +45,8 @@ class KafkaCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        # Who comes while another one is being answered gets that one's predecessor: while the broker hangs, a queue of
-        # scrapes would only grow.
+        # A caller that comes while another one is being answered gets that one's predecessor: while the broker hangs, a
+        # queue of scrapes would only grow.
         if self._lock.acquire(blocking=not self._last):
             try:
                 self._last = self._ask()

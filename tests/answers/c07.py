@@ -14,14 +14,14 @@ jobs:
     runs-on: ubuntu-24.04
     timeout-minutes: 10
     steps:
-      - uses: actions/checkout@v4
+      - uses: actions/checkout@v6
       - run: ./scripts/test --only lint --only unit
   publish:
     needs: test
     runs-on: ubuntu-24.04
     timeout-minutes: 10
     steps:
-      - uses: actions/checkout@v4
+      - uses: actions/checkout@v6
       - run: ./publish.sh "${{ github.ref_name }}"
 """
 
@@ -46,6 +46,11 @@ def the_wrong_key_taken_away():
     return WORKFLOW.replace("    timeout-minutes: 10\n", "", 1)
 
 
+@near_miss("broken_workflow", says="Node 20")
+def a_version_that_the_linter_still_accepts():
+    return WORKFLOW.replace("checkout@v6", "checkout@v4", 1)
+
+
 @near_miss("broken_workflow", says="do not take one away")
 def the_bad_step_taken_away():
     return WORKFLOW.replace('      - run: ./publish.sh "${{ github.ref_name }}"\n', "")
@@ -62,8 +67,8 @@ jobs:
       matrix:
         python: ["3.9", "3.10", "3.11"]
     steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
+      - uses: actions/checkout@v6
+      - uses: actions/setup-python@v6
         with:
           python-version: ${{ matrix.python }}
       - run: python -m pytest
