@@ -231,7 +231,6 @@ def test_a_clone_that_containers_cannot_read_is_named_with_its_mend(monkeypatch,
     ("free", "level", "says"),
     [
         (20000.0, "ok", "`flow360 up complete` fits"),
-        (8500.0, "ok", "`flow360 up minimal` fits"),
         (6000.0, "ok", "chapter by chapter"),
         (1000.0, "warning", "chapter by chapter"),
     ],
