@@ -16,13 +16,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection, sql
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError
-from flow360.primeur.contract import Contract, contract, storable
+from flow360.primeur.contract import NAMES, Contract, contract, storable
 from flow360.primeur.intake import Record, document, records
 from flow360.primeur.manifest import manifest
 from flow360.primeur.schema import TABLES, WAREHOUSE
@@ -83,6 +84,13 @@ def _files(name: str) -> Callable[[], Iterator[Row]]:
                 yield row_of(promised, record, path.name)
 
     return rows
+
+
+def strangers() -> list[str]:
+    """The files of the drop zone that no contract names, such as `orders_2026-05-10.CSV.gz`: nobody reads them."""
+    promised = [one.path for one in map(contract, NAMES) if one.format in ("csv", "jsonl", "parquet")]
+    there = FILES.iterdir() if FILES.is_dir() else ()
+    return sorted(path.name for path in there if not any(fnmatchcase(path.name, pattern) for pattern in promised))
 
 
 # --- Services ---------------------------------------------------------------------------------------------------------
@@ -156,7 +164,8 @@ def land(channel: str = "files") -> pd.DataFrame:
         channel: "files" (the drop zone), "services" (REST API and vans), or "clean" (nothing untidy).
 
     Returns:
-        One row for each table: table, rows (all that were read), quarantined (those with a `_defect`), delivered_by.
+        One row for each table: table, rows (all that were read), quarantined (those with a `_defect`), delivered_by;
+        and one without a table for each file that no contract names, which is set aside where it is.
 
     Raises:
         FlowError: no such channel, or the warehouse is down.
@@ -176,6 +185,8 @@ def land(channel: str = "files") -> pd.DataFrame:
             rows = CHANNELS[channel].get(name)
             counts = _copy(db, name, columns, rows()) if rows else (_from_snapshot(db, name, columns), 0)
             done.append((name, *counts, channel if rows else "snapshot"))
+    if channel == "files":
+        done += [("", 1, 1, storable(f"{name}: no contract names it")) for name in strangers()]
     return pd.DataFrame(done, columns=["table", "rows", "quarantined", "delivered_by"])
 
 

@@ -198,6 +198,7 @@ def test_files_as_people_save_them_add_up_and_reach_no_mart(sandbox, tmp_path, m
     (tmp_path / "orders_utf16.csv").write_bytes(f"{HEADER}\n{order(20)}\n".encode("utf-16"))
     swapped = HEADER.replace("customer_id,store_id", "store_id,customer_id")
     (tmp_path / "orders_swapped.csv").write_text(f"{swapped}\n{order(21, customer='7', store='1301')}\n", "utf-8")
+    (tmp_path / "orders_2026-05-10.csv.gz").write_bytes(b"\x1f\x8b")
     monkeypatch.setattr(landing, "FILES", tmp_path)
     landed = landing.land("files").set_index("table")
     right, bad = len(SAVED) + 1, sum(map(len, SAVED.values())) + 3  # UTF-16: the header, its row, and half a line feed
@@ -216,6 +217,7 @@ def test_files_as_people_save_them_add_up_and_reach_no_mart(sandbox, tmp_path, m
     assert (landed.at["orders", "rows"], landed.at["orders", "quarantined"], whole) == (right + bad, bad, bad)
     assert list(landed.loc[["reviews", "price_lists", "weather"], "quarantined"]) == [1, 1, 1], "they have not come"
     assert (as_meant, guessed, exchanged) == (len(SAVED), 0, 0)
+    assert landed.at["", "delivered_by"] == "orders_2026-05-10.csv.gz: no contract names it"
     assert french == SAVED["french_dates"][0]
     assert built.at["orders_keep_their_contract", "rows"] == bad
     assert built.at["fct_orders", "status"] == "skipped"

@@ -614,6 +614,21 @@ def test_the_drop_zone_adds_up_and_only_what_was_planted_is_set_aside() -> None:
     assert counted == {"read": 4977, "right": 4811, "quarantined": 166}
 
 
+def test_a_file_that_no_contract_names_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert landing.strangers() == []
+    names = [
+        "ORDERS_2026-05-10.csv",
+        "orders_2026-05-10.csv",
+        "orders_2026-05-11.csv.gz",
+        "reviews.json",
+        "weather.csv",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(landing, "FILES", tmp_path)
+    assert landing.strangers() == [names[0], *names[2:]]
+
+
 def test_judging_is_no_bottleneck(tmp_path: Path) -> None:
     rows = 20_000
     path = tmp_path / "orders_2026-05-10.csv"
