@@ -134,10 +134,10 @@ def test_postgres_killed_under_transfers(stack, table, victim):
     assert 0 < found["acked_at_kill"] < len(acked), "it was to be killed in the middle and to go on afterwards"
 
 
-DEATHS = (
+DEATHS = (  # the vans leave at 0.44
     (0.1, "market-day"),
-    (0.45, "market-day"),
     (0.5, "market-sensors"),
+    (0.55, "market-day"),
     (0.6, "postgres-source"),
     (0.7, "market-day"),
 )

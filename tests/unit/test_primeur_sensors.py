@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from queue import SimpleQueue
+from threading import Event
 
 import pytest
 
 from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY
 from flow360.primeur.vans.replay import Request, messages, play
+from flow360.primeur.vans.sensors import Sensors
 
 DAY_ = DAY.isoformat()
 
@@ -78,6 +81,26 @@ def test_a_replay_that_follows_a_clock() -> None:
     overdue = sum(moment == 0 for moment in late[3])
     assert overdue == sum(m.at <= 7.5 * 3600 for m in messages(DAY_)) > 3000  # at once; the rest in its time
     assert round(late[3][-1]) == 149
+
+
+def test_replays_that_follow_a_clock_take_each_others_place() -> None:
+    sensors = Sensors("127.0.0.1", 1)  # nothing is sent before it runs
+    begun, ended = SimpleQueue(), SimpleQueue()
+
+    def replay(asked: Request, enough: Event) -> None:
+        begun.put(asked)
+        ended.put(enough.wait(20))
+
+    sensors.replay = replay
+    first, second = Request("a", clock=1.0), Request("a", clock=2.0)
+    for asked in (first, second):
+        sensors._follow(asked)
+        assert begun.get(timeout=20) == asked
+        assert sensors._is_following()
+    assert ended.get(timeout=20)  # the first one, before the second began
+    sensors._following["a"].end()
+    assert ended.get(timeout=20)
+    assert not sensors._is_following()
 
 
 def test_a_replay_can_be_stopped() -> None:

@@ -51,14 +51,14 @@ class _Following(Thread):
     def __init__(self, sensors: Sensors, request: Request) -> None:
         super().__init__(name=request.id, daemon=True)
         self._sensors, self._request = sensors, request
-        self._stop = Event()
+        self._enough = Event()
 
     def run(self) -> None:
-        self._sensors.replay(self._request, self._stop)
+        self._sensors.replay(self._request, self._enough)
 
     def end(self) -> None:
         """Let it stop before its next message, and wait until it has."""
-        self._stop.set()
+        self._enough.set()
         self.join()
 
 
