@@ -138,7 +138,7 @@ class Ear:
         self.heard: Counter[tuple[str, str]] = Counter()
         self._run, self._over = run, threading.Event()
         # No group: one that forms again, after the broker was away, would begin at the end.
-        self._reader = Consumer(clients.confluent(group_id="ear", enable_auto_commit=False, log_level=0))
+        self._reader = Consumer(clients.confluent(group_id="ear", enable_auto_commit=False) | {"log_level": 0})
         self._reader.assign([TopicPartition(READINGS, number, end) for number, (_, end) in ends(READINGS).items()])
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
