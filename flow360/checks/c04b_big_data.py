@@ -172,7 +172,7 @@ def exact_stream(copy: Callable[..., Any]) -> None:
         if not _commits(checkpoint):
             told = _failure(query)
             raise NotYet(f"copy: no batch was noted below {checkpoint.name!r} ({told}): does it use the checkpoint?")
-        expect(_rows(target)[0], "copy: the first batch holds no row: from where does a query read that never ran?")
+        expect(_rows(target)[0], "copy: the first batch holds no row: where does a query that never ran begin to read?")
         with contextlib.redirect_stdout(io.StringIO()):
             lesson.kill("spark-connect")
             lesson.start("spark-connect")

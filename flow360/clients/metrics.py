@@ -121,7 +121,7 @@ class Prometheus:
         ]
         return pd.DataFrame(rows, columns=["alert", "state", "since", "value", "labels"])
 
-    def told(self, name: str | None = None) -> pd.DataFrame:
+    def notified(self, name: str | None = None) -> pd.DataFrame:
         """List what Alertmanager would report to people now: alert, state (active, suppressed), since, summary."""
         port = settings().alertmanager_port
         found = self._get(f"http://127.0.0.1:{port}/api/v2/alerts", "alertmanager").json()

@@ -22,7 +22,7 @@ def firing(job: str) -> set:
 
 def told(job: str) -> bool:
     """Whether people hear of it: other services of the tests may be away as well."""
-    return clients.prometheus().told("ServiceDown")["summary"].str.startswith(f"{job} ").any()
+    return clients.prometheus().notified("ServiceDown")["summary"].str.startswith(f"{job} ").any()
 
 
 def up(job: str) -> float | None:

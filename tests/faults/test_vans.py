@@ -73,7 +73,7 @@ def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
             heard.setdefault(json.loads(message.payload)["measured_at"], time.time())
 
     def paged() -> bool:
-        return clients.prometheus().told("ColdChainLost")["summary"].str.startswith("VAN-03 ").any()
+        return clients.prometheus().notified("ColdChainLost")["summary"].str.startswith("VAN-03 ").any()
 
     with no_alarms_of("VAN-03"), at_mqtt("fault-evening", on_message=hear) as van:
         van.subscribe("primeur/vans/VAN-03/temperature", qos=1)
