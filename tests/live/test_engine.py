@@ -30,7 +30,8 @@ TOPIC = "engine-test"
 
 @pytest.fixture(scope="module")
 def everything(stack) -> list[str]:
-    """All that the chapters need, up."""
+    """All that the chapters need, started together: nothing runs that the bundle before left."""
+    stack.down()
     wanted = dict.fromkeys(name for chapter in course().chapters for name in chapter.services)
     names = [name for name in stack.model.closure(wanted) if stack.model[name].native.runs != "compose only"]
     stack.up(names)
