@@ -34,6 +34,8 @@ from pathlib import Path
 
 import psutil
 
+from flow360.errors import FlowError
+from flow360.files import hold
 from flow360.stack.model import model
 from flow360.waiting import PATIENCE
 from tests import bundles
@@ -273,6 +275,13 @@ def main() -> int:
     if options.order is not None:
         print(f"order of the bundles: --order {options.order}", flush=True)
         seconds = bundles.drawn((bundle.name for bundle in queue), options.order)
+
+    BUILD.parent.mkdir(exist_ok=True)
+    guard = (BUILD.parent / "test.lock").open("a")  # held until this process ends
+    try:
+        hold(guard, 0, "./scripts/test is at work in this checkout: wait for it, or take another clone")
+    except FlowError as error:
+        parser.error(error.message)
 
     start = time.monotonic()
     shutil.rmtree(BUILD, ignore_errors=True)
