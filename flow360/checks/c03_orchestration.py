@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from flow360 import clients
 from flow360.checks.verdict import NotAttempted, NotYet, exercise, expect, expect_equal, expect_type
 from flow360.clients.query import sql
 from flow360.errors import FlowError, ServiceError
@@ -131,7 +132,7 @@ def idempotent_load(load_file: Any) -> None:
         raise NotYet("load_file: the DAG lab_reviews is not there: do exercise 1 first")
     days = ["2026-05-06", "2026-05-07"]
     mine = "(written_at at time zone 'Europe/Paris')::date::text = any(%s)"
-    with pipelines.clients.postgres() as db:  # what earlier attempts have left twice is not this load's doing
+    with clients.postgres() as db:  # what earlier attempts have left twice is not this load's doing
         db.execute(f"delete from staging.lab_reviews where {mine}", (days,))
     # Neighbours side by side, then each again: what one has left, the other must not take away.
     both = [pipelines.rerun("lab_reviews", f"2026-05-0{morning}T06:00Z") for morning in (7, 8)]
@@ -150,7 +151,7 @@ def as_it_was_left() -> None:
     """
     if pipelines.loaded("lab_reviews"):
         pipelines.forget("lab_reviews")
-    with pipelines.clients.postgres("source") as shop:
+    with clients.postgres("source") as shop:
         rows = shop.execute(
             """select review_id, order_id, rating, written_at, (written_at at time zone 'Europe/Paris')::date::text
                from reviews where (written_at at time zone 'Europe/Paris')::date::text = any(%s) order by review_id""",
@@ -158,7 +159,7 @@ def as_it_was_left() -> None:
         ).fetchall()
     wrong = [row for row in rows if row[4] == WRONG]
     left = [row for row in rows if row[4] not in (MISSING, WRONG)] + wrong[:-1] + wrong[:1]
-    with pipelines.clients.postgres() as db, db.cursor() as cursor:
+    with clients.postgres() as db, db.cursor() as cursor:
         cursor.execute("truncate staging.lab_reviews")
         cursor.executemany("insert into staging.lab_reviews values (%s, %s, %s, %s)", [row[:4] for row in left])
 

@@ -9,13 +9,10 @@ On the same clock market-sensors is asked for the vans of that day; their run is
 
 from __future__ import annotations
 
-import queue
-import signal
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event as Flag
-from threading import Thread
 from typing import Annotated, Any
 
 import psycopg
@@ -28,6 +25,7 @@ from flow360.primeur import day as days
 from flow360.primeur.load import connect, loaded_plan
 from flow360.primeur.plays import ALIVE, SCHEMA, SESSION, run_of
 from flow360.primeur.vans.control import Vans
+from flow360.process import at_the_end
 from flow360.settings import settings
 from flow360.waiting import patient
 
@@ -300,16 +298,7 @@ def main(
         with connect("source") as conn:
             raise typer.Exit(0 if conn.execute(ALIVE, [SESSION]).fetchone() else 1)
     stop = Flag()
-    # a handler must take no lock: it only hands the signal on
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: signals.put(received))
-
-    def wait_for_end() -> None:
-        signals.get()
-        stop.set()
-
-    Thread(target=wait_for_end, name="signals", daemon=True).start()
+    at_the_end(stop.set)
     vans = Vans(mqtt_host, mqtt_port or settings().mqtt_port)
     Player(vans, stop).run()
     vans.close()

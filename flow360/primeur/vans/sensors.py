@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 import json
 import queue
-import signal
 from datetime import UTC, datetime
 from threading import Condition, Event, Thread
 from typing import Annotated, Any
@@ -30,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from flow360.primeur.records import utc
 from flow360.primeur.vans import IDLE
 from flow360.primeur.vans.replay import Request, messages, play
+from flow360.process import at_the_end
 from flow360.settings import settings
 
 CONTROL = "primeur/control/replay"
@@ -215,16 +215,7 @@ def main(
     if check:
         raise typer.Exit(0 if online(host, port or settings().mqtt_port) else 1)
     sensors = Sensors(host, port or settings().mqtt_port, rate)
-    # a handler runs between any two steps of this thread, and must take no lock: it only hands the signal on
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: signals.put(received))
-
-    def wait_for_end() -> None:
-        signals.get()
-        sensors.stop()
-
-    Thread(target=wait_for_end, name="signals", daemon=True).start()
+    at_the_end(sensors.stop)
     sensors.run()
 
 
