@@ -13,7 +13,7 @@ import random
 import reprlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +84,8 @@ def fetch_all(
         GaveUp: one page failed `attempts` times, the service refused the request (4xx) or wants a long wait, or its
             pages have no end: a cursor that is empty or came before, or more than `pages` of them.
     """
-    result, seen, cursors, cursor = Fetched(), set(), set(), None
-    for _ in range(pages):
-        wanted = {"limit": 100, **(params or {})} | ({} if cursor is None else {"cursor": cursor})
-        page = _page(session, path, wanted, result, attempts, seconds)
+    result, seen = Fetched(), set()
+    for page, _ in walk(session, path, params, result, attempts, seconds, pages):
         for item in page["items"]:
             number = item.get(key) if isinstance(item, dict) else None
             if not isinstance(number, str | int | float):
@@ -101,9 +99,34 @@ def fetch_all(
                 result.rejected.append((item, reason))
             else:
                 result.items[number] = item
+    return result
+
+
+def walk(
+    session: requests.Session,
+    path: str,
+    params: Mapping[str, Any] | None = None,
+    result: Fetched | None = None,
+    attempts: int = 6,
+    seconds: float = 5.0,
+    pages: int = 10_000,
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Follow the bookmarks of a list from its first page to its last: each page, parsed, and its bytes as they came.
+
+    Args:
+        result: where requests and retries are counted.
+
+    Raises:
+        GaveUp: as `fetch_all`.
+    """
+    result, cursors, cursor = result or Fetched(), set(), None
+    for _ in range(pages):
+        wanted = {"limit": 100, **(params or {})} | ({} if cursor is None else {"cursor": cursor})
+        page, body = _page(session, path, wanted, result, attempts, seconds)
+        yield page, body
         cursor = page["next_cursor"]
         if cursor is None:
-            return result
+            return
         if cursor == "" or not isinstance(cursor, str | int):
             raise GaveUp(f"GET {path}: next_cursor is {reprlib.repr(cursor)}: neither a bookmark nor the end (null)")
         if cursor in cursors:
@@ -125,8 +148,8 @@ def _judged(check: Callable[[Item], str | None], item: Item) -> str | None:
 # [START page]
 def _page(
     session: requests.Session, path: str, params: Item, result: Fetched, attempts: int, seconds: float
-) -> dict[str, Any]:
-    """One page, asked for again after 429, 500 to 599, a time-out, a cut connection, or a 200 that is not a page."""
+) -> tuple[dict[str, Any], bytes]:
+    """One page and its bytes, asked for again after 429, 500 to 599, a time-out, a cut connection, or a 200 that is not a page."""
     import requests
 
     cause = ""
@@ -147,7 +170,7 @@ def _page(
             said = " ".join(body.decode("utf-8", "replace").split())[:200]
             if answer.status_code == 200:
                 if page := _parsed(body):
-                    return page
+                    return page, body
                 cause = f"200 without items and next_cursor: {said or 'an empty body'}"
             else:
                 cause = f"{answer.status_code} {answer.reason}"

@@ -42,7 +42,7 @@ LONGEST_REASON = 200
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What PostgreSQL's text cannot hold: NUL, and half a pair of surrogates (JSON can spell it)."""
 _UNREADABLE = re.compile("[\0\ud800-\udfff\ufffd]")
-_TYPES = {"integer": int, "number": Decimal, "string": str, "timestamp": datetime, "date": date}
+_TYPES = {"integer": int, "number": Decimal, "string": str, "boolean": bool, "timestamp": datetime, "date": date}
 _REASONS = {
     "missing": "missing",
     "extra_forbidden": "not in the contract",
@@ -63,7 +63,7 @@ class Column:
     """One column of a contract.
 
     Attributes:
-        kind: ODCS's logical type: integer, number, string, timestamp or date.
+        kind: ODCS's logical type: integer, number, string, boolean, timestamp or date.
         required: whether a value must be there; an empty text is none.
         rules: (pattern of the whole text, reason) for values that are texts.
         least, most: both allowed; None where the kind has no order.
@@ -115,6 +115,8 @@ class Column:
         """The one way to write a right value, which PostgreSQL reads as the same value under every setting."""
         if value is None or isinstance(value, str):
             return value
+        if isinstance(value, bool):
+            return str(value).lower()
         if isinstance(value, Decimal):
             return f"{value:f}" if self.places is None else f"{value:.{self.places}f}"
         return value.isoformat() if isinstance(value, date) else str(value)
@@ -150,6 +152,14 @@ def _string(column: Column, value: Any) -> str:
     return value
 
 
+def _boolean(column: Column, value: Any) -> bool:
+    if isinstance(value, str) and column.rules:
+        return value == "t"
+    if not isinstance(value, bool):
+        raise _wrong("not true or false")
+    return value
+
+
 def _timestamp(column: Column, value: Any) -> datetime:
     if isinstance(value, str) and column.rules:
         try:
@@ -180,6 +190,7 @@ _CONVERT: dict[str, Callable[[Column, Any], Any]] = {
     "integer": _integer,
     "number": _number,
     "string": _string,
+    "boolean": _boolean,
     "timestamp": _timestamp,
     "date": _date,
 }

@@ -1,4 +1,6 @@
-"""Whole rows out of bytes: `records` of a file, `document` of a message. No row is lost, and none costs another.
+"""Whole rows out of bytes: `records` of a file, `rows` of its bytes or of a page of an API, `document` of a message.
+
+No row is lost, and none costs another.
 
 Each row comes out as a `Record`: right, or with the reason why it is not, and always with the bytes that it was. What
 cannot be read at all (a header with other columns, UTF-16, half a Parquet file) is a record with its reason, too, so
@@ -16,6 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -64,7 +67,12 @@ def records(contract: Contract, path: Path) -> Iterator[Record]:
     except OSError as error:
         yield Record(1, b"", defect=f"the file cannot be read ({error.strerror or type(error).__name__})", fits=False)
         return
-    yield from {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[contract.format](contract, data)
+    yield from rows(contract, data)
+
+
+def rows(contract: Contract, data: bytes) -> Iterator[Record]:
+    """The rows in the bytes of a file, or the items of a page of an API. It does not raise."""
+    yield from {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "json": _page}[contract.format](contract, data)
 
 
 def document(contract: Contract, data: bytes | None, line: int = 1) -> Record:
@@ -158,6 +166,52 @@ def _jsonl(contract: Contract, data: bytes) -> Iterator[Record]:
         yield Record(1, data, defect="the file is empty", fits=False)
     for number, line in enumerate(_lines(data), 1):
         yield document(contract, line, number)
+
+
+def _page(contract: Contract, data: bytes) -> Iterator[Record]:
+    """The items of `{"items": [...], …}`, each with its own bytes; `line` counts them. What is not a page is one record."""
+    text = data.decode(contract.encoding, "surrogateescape")  # bytes of another encoding cost their item only
+    try:
+        json.loads(text)
+        spans = _items(text)
+    except Exception as error:  # noqa: BLE001 - as in `document`
+        yield Record(1, data, defect=f"not a page of JSON ({type(error).__name__})", fits=False)
+        return
+    for number, (begin, end) in enumerate(spans, 1):
+        yield document(contract, text[begin:end].encode(contract.encoding, "surrogateescape"), number)
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _items(text: str) -> list[tuple[int, int]]:
+    """Where each item of a page begins and ends.
+
+    Raises:
+        ValueError: it is not an object with a list called items.
+    """
+    decode = json.JSONDecoder().raw_decode
+
+    def past(at: int, token: str) -> int:
+        at = _SPACE.match(text, at).end()
+        if not text.startswith(token, at):
+            raise ValueError(f"{token} expected")
+        return _SPACE.match(text, at + len(token)).end()
+
+    at = past(0, "{")
+    while True:
+        name, at = decode(text, at)
+        at = past(at, ":")
+        if name == "items":
+            break
+        at = past(decode(text, at)[1], ",")
+    at, found = past(at, "["), []
+    while not text.startswith("]", at):
+        begin = past(at, ",") if found else at
+        end = decode(text, begin)[1]
+        found.append((begin, end))
+        at = _SPACE.match(text, end).end()
+    return found
 
 
 def _csv(contract: Contract, data: bytes) -> Iterator[Record]:

@@ -1,0 +1,93 @@
+"""The raw zone without HDFS: what is landed, what counts as landed, and what came out of the shop."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from flow360.errors import FlowError
+from flow360.storage import raw
+
+DAY = date(2026, 5, 7)
+
+
+class Lake(MemoryFileSystem):
+    """As much of HDFS as the raw zone uses; it breaks when it has written so many files."""
+
+    cachable = False
+    store: dict = {}
+    pseudo_dirs: list = [""]
+
+    def __init__(self, breaks_at: int = 99) -> None:
+        super().__init__()
+        self.store, self.pseudo_dirs, self.left = {}, [""], breaks_at
+
+    def write(self, path: str, data: bytes) -> None:
+        if self.left == 0:
+            raise FlowError("lake: no more")
+        self.left -= 1
+        self.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self.pipe_file(path, data)
+
+    replace = write
+
+    def rm(self, path: str, recursive: bool = False, missing_ok: bool = False) -> None:
+        if self.exists(path):
+            super().rm(path, recursive=recursive)
+
+
+FILES = [("orders.csv", b"order_id\n1\n2\n", 2), ("price_list.csv", "Gérard".encode("cp1252"), None)]
+
+
+def test_what_came_lies_there_byte_for_byte_with_its_rows_bytes_and_mark():
+    lake = Lake()
+    landed = raw.put(lake, "shop", DAY, "manual__2026-05-08T06:00:00+00:00", FILES, {"weather.parquet": "has not come"})
+    assert landed.folder == "/raw/shop/day=2026-05-07/run=manual__2026-05-08T06-00-00-00-00"
+    for file, (name, data, rows) in zip(landed.files, FILES, strict=True):
+        assert (file.name, file.rows, file.bytes) == (name, rows, len(data))
+        assert lake.cat_file(landed.path(file)) == data
+        assert file.defect(data) == ""
+        assert file.defect(data[:-1]) == f"not what was landed: {len(data) - 1} bytes of {len(data)}"
+        assert file.defect(data[:-1] + b"x") == "not what was landed: other bytes"
+    assert raw.latest(lake, "shop", DAY) == landed
+
+
+def test_a_run_that_was_killed_does_not_exist_and_can_be_repeated():
+    lake = Lake(breaks_at=2)
+    with pytest.raises(FlowError, match="no more"):
+        raw.put(lake, "shop", DAY, "a", FILES)
+    assert raw.runs(lake, "shop", DAY) == []
+    with pytest.raises(FlowError, match="nothing has been landed of shop for 2026-05-07"):
+        raw.latest(lake, "shop", DAY)
+    lake.left = 99
+    landed = raw.put(lake, "shop", DAY, "a", FILES)
+    assert raw.runs(lake, "shop", DAY) == [landed]
+
+
+def test_a_run_that_is_repeated_takes_its_own_place_and_another_one_stands_beside_it():
+    lake = Lake()
+    first = raw.put(lake, "shop", DAY, "a", FILES)
+    other = raw.put(lake, "shop", DAY, "b", FILES[:1])
+    again = raw.put(lake, "shop", DAY, "a", FILES[1:])
+    assert raw.runs(lake, "shop", DAY) == [other, again]
+    assert first.folder == again.folder
+    assert not lake.exists(f"{again.folder}/orders.csv")
+    assert raw.runs(lake, "shop", date(2026, 5, 6)) == raw.runs(lake, "api", DAY) == []
+
+
+@pytest.mark.parametrize("name", ["_hidden.csv", "../up.csv", "a/b.csv", "", "a:b"])
+def test_a_name_that_hdfs_or_spark_would_read_otherwise_is_refused(name):
+    with pytest.raises(FlowError, match="cannot be the name of a file"):
+        raw.put(Lake(), "files", DAY, "a", [(name, b"", None)])
+
+
+def test_two_files_of_one_name_are_refused():
+    with pytest.raises(FlowError, match="is there already"):
+        raw.put(Lake(), "files", DAY, "a", [FILES[0], FILES[0]])
+
+
+def test_a_manifest_is_read_as_it_was_written():
+    one = raw.Manifest("files", DAY, "a", datetime(2026, 5, 8, 1, 2, 3, 4, UTC), (raw.File("é.csv", None, 3, "ab"),))
+    assert raw.Manifest.parse(one.json()) == one
