@@ -149,7 +149,7 @@ def _judged(check: Callable[[Item], str | None], item: Item) -> str | None:
 def _page(
     session: requests.Session, path: str, params: Item, result: Fetched, attempts: int, seconds: float
 ) -> tuple[dict[str, Any], bytes]:
-    """One page and its bytes, asked for again after 429, 500 to 599, a time-out, a cut connection, or a 200 that is not a page."""
+    """One page and its bytes; asked for again after 429, 500 to 599, a time-out, a cut connection, or no page."""
     import requests
 
     cause = ""

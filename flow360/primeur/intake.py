@@ -169,7 +169,7 @@ def _jsonl(contract: Contract, data: bytes) -> Iterator[Record]:
 
 
 def _page(contract: Contract, data: bytes) -> Iterator[Record]:
-    """The items of `{"items": [...], …}`, each with its own bytes; `line` counts them. What is not a page is one record."""
+    """The items of `{"items": [...], …}`, each with its own bytes; what is not a page is one record."""
     text = data.decode(contract.encoding, "surrogateescape")  # bytes of another encoding cost their item only
     try:
         json.loads(text)

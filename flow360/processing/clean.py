@@ -1,0 +1,317 @@
+"""Raw to clean: what the sources gave for a day becomes typed rows, each thing once; what is not right is set aside.
+
+    clean_day(spark(), lake(), date(2026, 5, 7))
+
+Spark reads the files of the newest run of each source, judges each row by the contract of its channel (the same judge
+as everywhere, flow360/primeur/intake.py, in the executors' Python), and then compares: the shop, the API and the files
+report the same orders. What the shop says is right. Each row that was delivered has one outcome:
+
+    clean         it is in /clean/<table>/day=…, typed
+    doubled       the same thing came before, with the same values
+    quarantined   it is in /clean/quarantine/day=…, with the reason, its bytes, and where it stood
+
+so for each file and table: delivered = clean + doubled + quarantined, and /clean/ledger/day=… says so. A day is
+replaced whole, so the same day can be cleaned again; what it says follows from the raw zone alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fnmatch import fnmatch
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from flow360.errors import FlowError
+from flow360.primeur.contract import NAMES, Contract, contract
+from flow360.primeur.intake import Record, rows
+from flow360.primeur.plan import PARIS
+from flow360.primeur.schema import MONEY, TABLES, WAREHOUSE
+from flow360.primeur.schema import UTC as MOMENT
+from flow360.primeur.shop import shop_contract
+from flow360.storage.ledger import Entry, Ledger
+from flow360.storage.raw import ZONE as RAW
+from flow360.storage.raw import File, Manifest
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from flow360.clients.webhdfs import Lake
+
+ZONE = "/clean"
+SOURCES = ("shop", "api", "files")
+"""In the order in which they are believed."""
+MOVES_ON = {"orders": ("status",)}
+"""Columns whose value goes on changing: two sources that were asked at two moments may differ in them."""
+EUROS = {"orders": "total_eur", "order_lines": "line_total_eur", "payments": "amount_eur"}
+"""What a table's rows are worth, for the ledger."""
+DAYS = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "written_at"}
+"""The moment by which API and files say that a row belongs to a day."""
+HIVE = {pa.int32(): "int", pa.int64(): "bigint", pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}
+HIVE |= {MONEY: "decimal(10,2)", MOMENT: "timestamp", pa.date32(): "date"}
+CAME_FROM = {"_source": "string", "_file": "string", "_line": "int"}
+"""Columns that each clean table has beside its own: where the row stood in the raw zone."""
+
+JUDGED = pa.schema(
+    [
+        ("table", pa.string()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int32()),
+        ("reason", pa.string()),
+        ("key", pa.string()),
+        ("values", pa.list_(pa.string())),
+        ("original", pa.binary()),
+    ]
+)
+"""What is known of a delivered row after the judge has seen it: `reason` is null for a right one, which has a key and
+its canonical texts in the order of its table's columns."""
+
+
+# --- The judge --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def promise(source: str, name: str) -> Contract | None:
+    """The contract that a file of the raw zone is held against, or None if nothing is known of such a file."""
+    stem = name.partition(".")[0]
+    if source == "shop":
+        return shop_contract(stem) if stem in WAREHOUSE else None
+    if source == "api":
+        known = f"{stem.rpartition('-')[0]}_api"
+        return contract(known) if known in NAMES else None
+    return next((one for one in map(contract, NAMES) if one.format != "json" and fnmatch(name, one.path)), None)
+
+
+def judged(source: str, day: date, file: File, data: bytes) -> Iterator[dict[str, Any]]:
+    """The rows of one file of the raw zone, as `JUDGED` has them. It does not raise, whatever stands in the file."""
+    promised = promise(source, file.name)
+    known = {"table": promised.table if promised else "", "source": source, "file": file.name}
+    refused = file.defect(data) or ("" if promised else "no contract for a file of this name")
+    if refused:
+        yield {**known, "line": 1, "reason": f"file: {refused}", "key": None, "values": None, "original": b""}
+        return
+    for record in rows(promised, data):
+        reason = record.defect or _wrong_day(promised.table, source, day, record)
+        row = {**known, "line": record.line, "reason": reason or None, "original": record.original}
+        if reason:
+            yield {**row, "key": None, "values": None}
+        else:
+            texts = canonical(promised, record.right)
+            key = json.dumps([texts[name] for name in TABLES[promised.table].key])
+            yield {**row, "key": key, "values": [texts.get(name) for name in TABLES[promised.table].names]}
+
+
+def _wrong_day(table: str, source: str, day: date, record: Record) -> str:
+    if source == "shop" or table not in DAYS:
+        return ""
+    its = record.right[DAYS[table]].astimezone(PARIS).date()
+    return "" if its == day else f"of another day: {its}"
+
+
+def canonical(promised: Contract, right: Mapping[str, Any]) -> dict[str, str | None]:
+    """A right row's values as texts that are equal where the values are, whichever source they come from."""
+    same = {name: value.astimezone(UTC) if isinstance(value, datetime) else value for name, value in right.items()}
+    texts = promised.texts(same)
+    for name, value in right.items():
+        if isinstance(value, Decimal) and promised.columns[name].places is None:
+            texts[name] = f"{value.normalize():f}"
+    return texts
+
+
+def judge_files(
+    day: date, landed: Mapping[str, tuple[str, File]], batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """What each executor does with its files: (path, content) in, `JUDGED` out, some thousands of rows at a time.
+
+    Args:
+        landed: path below the raw zone -> source and file, as the manifests have them.
+    """
+    for batch in batches:
+        for path, content in zip(batch["path"].to_pylist(), batch["content"].to_pylist(), strict=True):
+            source, file = landed[path.partition(f"{RAW}/")[2]]
+            many: list[dict[str, Any]] = []
+            for one in judged(source, day, file, content):
+                many.append(one)
+                if len(many) == 5000:
+                    yield pa.RecordBatch.from_pylist(many, JUDGED)
+                    many = []
+            if many:
+                yield pa.RecordBatch.from_pylist(many, JUDGED)
+
+
+# --- Spark ------------------------------------------------------------------------------------------------------------
+
+
+def read(spark: SparkSession, manifests: Iterable[Manifest]) -> DataFrame:
+    """The delivered rows of these runs, judged one by one.
+
+    Raises:
+        FlowError: no file at all was landed.
+    """
+    (day,) = {one.day for one in manifests}
+    found = {one.path(file): (one.source, file) for one in manifests for file in one.files}
+    if not found:
+        raise FlowError(f"clean: the runs of {day} hold no file")
+    landed = {path.removeprefix(f"{RAW}/"): known for path, known in found.items()}
+    files = spark.read.format("binaryFile").load([f"{root(spark)}{path}" for path in sorted(found)])
+    kinds = {pa.string(): "string", pa.int32(): "int", pa.binary(): "binary", pa.list_(pa.string()): "array<string>"}
+    shape = ", ".join(f"`{field.name}` {kinds[field.type]}" for field in JUDGED)
+
+    def judge(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return judge_files(day, landed, batches)
+
+    return files.select("path", "content").mapInArrow(judge, shape)
+
+
+def sort(delivered: DataFrame) -> DataFrame:
+    """Compare the rows of one thing: adds `outcome`, and the reason to what is right by itself but not beside others.
+
+    Of rows with the same key, the shop's first one is the thing. Where the shop has none and the others agree, it is
+    the first of them; where they do not, nobody knows which one is right.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    rank = F.array_position(F.array(*map(F.lit, SOURCES)), F.col("source"))
+    thing = Window.partitionBy("table", "key").orderBy(rank, "file", "line")
+    whole = thing.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+    right = (
+        delivered.where("reason is null")
+        .withColumn("place", F.row_number().over(thing))
+        .withColumn("first", F.first("values").over(whole))
+        .withColumn("known", F.first("source").over(whole) == SOURCES[0])
+        .withColumn("differs", _first_difference())
+        .withColumn("disagree", F.max(F.col("differs").isNotNull()).over(whole))
+    )
+    reason = (
+        F.when(~F.col("known") & F.col("disagree"), F.lit("contradicted by another one of the same key"))
+        .when(F.col("differs").isNotNull(), F.concat(F.lit("not as the shop has it: "), F.col("differs")))
+        .otherwise(F.lit(None).cast("string"))
+    )
+    right = right.withColumn("reason", reason)
+    outcome = F.when(F.col("reason").isNotNull(), "quarantined").when(F.col("place") == 1, "clean").otherwise("doubled")
+    columns = [*JUDGED.names, "outcome"]
+    wrong = delivered.where("reason is not null").withColumn("outcome", F.lit("quarantined"))
+    return right.withColumn("outcome", outcome).select(columns).unionByName(wrong.select(columns))
+
+
+def _first_difference() -> Column:
+    """The first column in which a row differs from the first one of its key, if it is one that stays."""
+    from pyspark.sql import functions as F
+
+    names = F.lit(None).cast("array<string>")
+    for table in WAREHOUSE:
+        mine = [None if name in MOVES_ON.get(table, ()) else name for name in TABLES[table].names]
+        names = F.when(F.col("table") == table, F.array(*map(F.lit, mine))).otherwise(names)
+    pairs = F.arrays_zip(F.col("values").alias("a"), F.col("first").alias("b"), names.alias("n"))
+    different = F.filter(pairs, lambda one: one["n"].isNotNull() & ~one["a"].eqNullSafe(one["b"]))
+    return F.get(different, F.lit(0))["n"]
+
+
+def typed(table: str) -> list[Column]:
+    """The columns of a clean table out of a sorted row: the canonical texts cast to the types of the schema."""
+    from pyspark.sql import functions as F
+
+    own = [
+        F.col("values")[n].cast(HIVE[column.type]).alias(column.name) for n, column in enumerate(TABLES[table].columns)
+    ]
+    return [*own, *(F.col(name.removeprefix("_")).alias(name) for name in CAME_FROM)]
+
+
+def clean_day(spark: SparkSession, lake: Lake, manifests: Iterable[Manifest]) -> Ledger:
+    """Make a day of the clean zone out of a run of each source; what the day held before goes.
+
+    Returns:
+        What became of each delivered row, by file.
+
+    Raises:
+        FlowError: a run has no file, or a service is down; the day is as it was, or has not been replaced in all tables
+            yet, and the same call makes it whole.
+    """
+    from pyspark.sql import functions as F
+
+    manifests = list(manifests)
+    day = manifests[0].day
+    # What Hive, Spark, DuckDB and pyarrow all read as the same moment.
+    spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+    found = sort(read(spark, manifests)).persist()
+    try:
+        names = {table: list(TABLES[table].names) for table in EUROS}
+        worth = F.lit(None).cast("decimal(12,2)")
+        for table, column in EUROS.items():
+            value = F.get(F.col("values"), F.lit(names[table].index(column))).cast("decimal(12,2)")
+            worth = F.when(F.col("table") == table, value).otherwise(worth)
+        counted = found.groupBy("table", "source", "file", "outcome", "reason").agg(
+            F.count("*").cast("int").alias("rows"), F.sum(worth).cast("decimal(14,2)").alias("euros")
+        )
+        ledger = Ledger(day, tuple(Entry(*row) for row in counted.collect()))
+        parts = {
+            table: found.where((F.col("table") == table) & (F.col("outcome") == "clean")).select(*typed(table))
+            for table in WAREHOUSE
+        }
+        parts["quarantine"] = found.where("outcome = 'quarantined'").select(*QUARANTINE)
+        parts["ledger"] = counted.select(*LEDGER)
+        aside = f"{ZONE}/_aside/day={day}"
+        lake.rm(aside, recursive=True, missing_ok=True)
+        for name, part in parts.items():
+            part.write.parquet(f"{root(spark)}{aside}/{name}")
+    finally:
+        found.unpersist()
+    for name in parts:
+        target = f"{ZONE}/{name}/day={day}"
+        lake.makedirs(f"{ZONE}/{name}", exist_ok=True)
+        lake.rm(target, recursive=True, missing_ok=True)
+        lake.mv(f"{aside}/{name}", target)
+    lake.rm(aside, recursive=True)
+    for statement in statements(day):
+        spark.sql(statement)
+    return ledger
+
+
+QUARANTINE = {
+    "table": "string",
+    "source": "string",
+    "file": "string",
+    "line": "int",
+    "reason": "string",
+    "original": "binary",
+}
+LEDGER = {
+    "table": "string",
+    "source": "string",
+    "file": "string",
+    "outcome": "string",
+    "reason": "string",
+    "rows": "int",
+    "euros": "decimal(14,2)",
+}
+
+
+def shapes() -> dict[str, dict[str, str]]:
+    """The tables of the clean zone: name -> column -> type."""
+    own = {t: {c.name: HIVE[c.type] for c in TABLES[t].columns} | CAME_FROM for t in WAREHOUSE}
+    return own | {"quarantine": QUARANTINE, "ledger": LEDGER}
+
+
+def statements(day: date) -> list[str]:
+    """The statements that make a day known to Hive's metastore, in database `clean`; they may be run twice."""
+    found = [f"create database if not exists clean location '{ZONE}/_managed'"]
+    for name, shape in shapes().items():
+        columns = ", ".join(f"`{column}` {kind}" for column, kind in shape.items())
+        found += [
+            f"create external table if not exists clean.{name} ({columns}) partitioned by (`day` string) "
+            f"stored as parquet location '{ZONE}/{name}'",
+            f"alter table clean.{name} add if not exists partition (day='{day}') location '{ZONE}/{name}/day={day}'",
+        ]
+    return found
+
+
+def root(spark: SparkSession) -> str:
+    """HDFS as Spark's executors reach it: hdfs://host:port."""
+    scheme, _, rest = spark.conf.get("spark.sql.warehouse.dir").partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
