@@ -1,4 +1,4 @@
-"""Whenever a day has come into the lake: the warehouse's marts are built and tested, and Prometheus hears of it."""
+"""Whenever the lake has delivered a day: the warehouse's marts are built and tested, and Prometheus hears of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, dag, task
 
-day_in_lake, marts = Asset("lake.raw"), Asset("warehouse.marts")
+day_delivered, marts = Asset("warehouse.lake"), Asset("warehouse.marts")
 
 
 # [START dag]
 @dag(
-    schedule=[day_in_lake],
+    schedule=[day_delivered],
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
@@ -34,12 +34,12 @@ def nightly_dbt():
 
         # Several days may have come in since the last run, which answers them all; reported is the one that came last.
         # Somebody who starts this DAG by hand has brought none.
-        events = sorted(triggering_asset_events.get(day_in_lake, []), key=lambda event: event.timestamp)
+        events = sorted(triggering_asset_events.get(day_delivered, []), key=lambda event: event.timestamp)
         if not events:
             return report(pushgateway(), built)
         last = events[-1].extra
         with connect("warehouse") as db:
-            orders = {"lake": last["orders"], "warehouse": orders_of(db, last["day"])}
+            orders = {"lake": last["orders_of_day"], "warehouse": orders_of(db, last["day"])}
         return report(pushgateway(), built, last["day"], orders)
 
     @task(outlets=[marts])

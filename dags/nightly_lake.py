@@ -1,4 +1,4 @@
-"""Every night: the orders, order lines and deliveries of one day in Paris, from the shop into the lake's raw zone."""
+"""Every night: a day of shop, API and files as they came into the lake, cleaned there, and on into the warehouse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Metadata, dag, task
 
-day_in_lake = Asset("lake.raw")
+day_delivered = Asset("warehouse.lake")
 
 
 # [START dag]
@@ -15,34 +15,44 @@ day_in_lake = Asset("lake.raw")
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,  # two nights that are announced at the same moment would start one run of nightly_dbt, not two
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=5),
+        "execution_timeout": timedelta(minutes=30),
+    },
     tags=["primeur"],
     doc_md=__doc__,
 )
 def nightly_lake():
     @task
-    def copy(table: str, dag_run=None) -> int:
-        from include.connections import connect, lake
+    def take(source: str, dag_run=None) -> dict:
+        from include.connections import lake
         from include.interval import interval_of
-        from include.lake import copy_day
-
-        start, end = interval_of(dag_run, "day", "Europe/Paris")
-        with connect("shop") as shop:
-            return copy_day(shop, lake(), table, start.to_date_string(), start, end)
-
-    @task(outlets=[day_in_lake])
-    def announce(written: dict, dag_run=None):
-        from include.connections import hive
-        from include.interval import interval_of
-        from include.lake import announce
+        from include.night import take
 
         day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
-        with hive() as connection, connection.cursor() as cursor:
-            announce(cursor, written, day)
-        yield Metadata(day_in_lake, {"day": day, **written})
+        return take(source, lake(), day, dag_run.run_id)
 
-    tables = ("orders", "order_lines", "deliveries")
-    announce({table: copy.override(task_id=f"copy_{table}")(table) for table in tables})
+    @task
+    def clean(dag_run=None) -> list:
+        from include.connections import lake
+        from include.interval import interval_of
+        from include.night import clean_day
+
+        return clean_day(lake(), interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string())
+
+    @task(outlets=[day_delivered])
+    def deliver(dag_run=None):
+        from include.connections import connect
+        from include.interval import interval_of
+        from include.night import deliver
+
+        day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
+        with connect("warehouse") as db:
+            rows = deliver(db, day)
+        yield Metadata(day_delivered, {"day": day, **rows})
+
+    [take.override(task_id=f"take_{source}")(source) for source in ("shop", "api", "files")] >> clean() >> deliver()
 
 
 # [END dag]

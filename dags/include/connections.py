@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 if TYPE_CHECKING:
-    from impala.hiveserver2 import HiveServer2Connection
+    import requests
+    from pyspark.sql.connect.session import SparkSession
 
     from flow360.clients.webhdfs import Lake
 
@@ -46,14 +47,24 @@ def lake() -> Lake:
     return Lake(host=at.host, port=at.port, secret=at.password)
 
 
-def hive() -> HiveServer2Connection:
-    """HiveServer2: `with hive() as connection, connection.cursor() as cursor:`."""
+def market() -> requests.Session:
+    """A session for market-api, which joins paths to its address."""
     from airflow.sdk import Connection
 
-    from flow360.clients import hive_at
+    from flow360.clients import api
 
-    at = Connection.get("hive")
-    return hive_at(at.port, host=at.host, password=at.password)
+    at = Connection.get("market")
+    return api(base=f"http://{at.host}:{at.port}")
+
+
+def spark() -> SparkSession:
+    """A session on the Spark Connect server."""
+    from airflow.sdk import Connection
+
+    from flow360.clients import spark_at
+
+    at = Connection.get("spark")
+    return spark_at(at.host, at.port, at.password)
 
 
 def pushgateway() -> str:

@@ -18,7 +18,7 @@ class Failed(ValueError):
 
 
 def build(warehouse: Mapping[str, Any]) -> dict[str, Any]:
-    """Run `dbt build`; what failed is said, not raised.
+    """Run `dbt build` over what the lake delivered; what failed is said, not raised.
 
     Args:
         warehouse: see `flow360.processing.dbt.build`.
@@ -27,7 +27,7 @@ def build(warehouse: Mapping[str, Any]) -> dict[str, Any]:
         seconds; nodes (status -> how many); failed ("name: message").
     """
     began = time.monotonic()
-    frame = dbt.build(warehouse=warehouse)
+    frame = dbt.build(channel="lake", warehouse=warehouse)
     bad = frame[frame["status"].isin(dbt.BAD)]
     return {
         "seconds": round(time.monotonic() - began, 2),

@@ -1,4 +1,5 @@
-{#- A column as the type that it should have. The snapshot is typed already.
+{#- A column as the type that it should have. The snapshot and what
+    the lake delivered are typed already.
     What landed is text: a value that is not written as its type is here (as
     `n.c.`, `1.5e3`, `10/05/2026`, a moment without its offset) becomes null,
     and a test says so. A cast alone would stop the model, or ask the server's
@@ -17,7 +18,7 @@
         'date': day,
         'timestamptz': day ~ '[T ]' ~ time ~ offset,
     } -%}
-    {%- if var('channel') == 'primeur' -%}
+    {%- if var('channel') != 'landing' -%}
         {{ column }}::{{ type }}
     {%- else -%}
         case

@@ -6,7 +6,7 @@ module costs nothing.
 """
 
 from flow360.clients.brokers import confluent, consumer, kafka_admin, mqtt, producer, zookeeper
-from flow360.clients.compute import spark
+from flow360.clients.compute import spark, spark_at
 from flow360.clients.databases import adbc, engine, postgres
 from flow360.clients.lakes import hive, hive_at, lake, lake_errors
 from flow360.clients.reach import answers, is_down, port_of
@@ -32,5 +32,6 @@ __all__ = [
     "producer",
     "prometheus",
     "spark",
+    "spark_at",
     "zookeeper",
 ]

@@ -24,6 +24,15 @@ def spark() -> SparkSession:
         FlowError: the server is down.
     """
     reach.require("spark-connect")
+    return spark_at("127.0.0.1", settings().spark_connect_port, settings().spark_connect_token)
+
+
+def spark_at(host: str, port: int, token: str) -> SparkSession:
+    """As `spark`, for a server at another address, such as inside the containers' network.
+
+    Raises:
+        FlowError: the server is down.
+    """
     os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # pyspark.sql.functions asks for it: no JVM in this process
     from pyspark.errors import PySparkException
     from pyspark.sql.connect.client import DefaultChannelBuilder
@@ -41,15 +50,15 @@ def spark() -> SparkSession:
                 session.stop()
 
     class Here(DefaultChannelBuilder):
-        """To 127.0.0.1 alone: the library sends a token to `localhost` only, which may be another one's ::1."""
+        """To this address alone: the library sends a token to `localhost` only, which may be another one's ::1."""
 
         token = None
 
         def metadata(self) -> list[tuple[str, str]]:
-            return [*super().metadata(), ("authorization", f"Bearer {settings().spark_connect_token}")]
+            return [*super().metadata(), ("authorization", f"Bearer {token}")]
 
-    # A proxy in the environment must not be asked for 127.0.0.1.
-    channel = Here(f"sc://127.0.0.1:{settings().spark_connect_port}", [("grpc.enable_http_proxy", 0)])
+    # A proxy in the environment must not be asked for it.
+    channel = Here(f"sc://{host}:{port}", [("grpc.enable_http_proxy", 0)])
     session = SparkSession.builder.channelBuilder(channel).create()
     # The library's own patience is ten minutes.
     session.client.set_retry_policies([DefaultPolicy(max_retries=4, max_backoff=2000)])

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from flow360.clients.metrics import Prometheus
 
 
-def api(seconds: float = 10.0) -> requests.Session:
+def api(seconds: float = 10.0, base: str | None = None) -> requests.Session:
     """A requests session for market-api: `api().get("/orders", params={"limit": 100})`.
 
     Paths are joined to the service's address, and each request has a time-out (`seconds`, or `timeout=` of the call).
     What HTTP says (429, 500) comes back as a response, and a slow answer as requests.Timeout: they are yours to handle.
 
+    Args:
+        base: its address, where it is not the published one (inside the containers' network).
+
     Raises:
         FlowError: from a request, when nothing listens on the service's port.
     """
-    session = _session("market-api", settings().market_api_url, seconds)
+    session = _session("market-api", base or settings().market_api_url, seconds)
     session.headers["X-Chaos-Key"] = settings().market_api_key  # or the service lets nobody change its manners
     return session
 

@@ -59,7 +59,7 @@ def build(
         select: names or dbt's selectors ("+fct_orders", "marts", "source:landing"); None takes the whole project.
         exclude: the same, for what is left out.
         target: "prod" (schema `marts` …) or "sandbox" (schemas of its own: `sandbox_marts` …).
-        channel: where the twelve tables come from: "primeur" (the snapshot) or "landing" (landing.py).
+        channel: where the twelve tables come from: "primeur" (the snapshot), "lake" (feed.py), "landing" (landing.py).
         lab: with the learner's own models, from `lab_dir()`.
         full_refresh: incremental models from the beginning.
         at: the moment for which the snapshot of the customers is taken, ISO; None is now.

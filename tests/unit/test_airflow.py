@@ -18,7 +18,6 @@ import yaml
 
 from flow360.errors import FlowError
 from flow360.orchestration import pipelines
-from flow360.primeur.schema import TABLES
 from flow360.settings import ROOT, settings
 from flow360.stack.model import model, read_compose, read_native
 from flow360.stack.native.programs import Programs
@@ -183,7 +182,7 @@ def include(monkeypatch):
     """The plain functions of dags/include, as a task imports them."""
     monkeypatch.syspath_prepend(str(DAGS))
     import include.interval
-    import include.lake
+    import include.night
     import include.transform
 
     return include
@@ -262,29 +261,6 @@ def test_every_dag_asks_its_run_for_the_interval():
     """A task's own `data_interval_start` is None where the run has no logical date."""
     for path in DAGS.glob("*.py"):
         assert "data_interval" not in path.read_text("utf-8").replace("DataInterval", ""), path.name
-
-
-def test_hive_is_told_every_column_and_may_be_told_twice(include):
-    told = include.lake.statements(include.lake.SOURCES, "2026-05-07")
-    for table in include.lake.SOURCES:
-        (made,) = [text for text in told if f"raw.{table} (" in text]
-        for column in TABLES[table].names:
-            assert re.search(rf"[(,]\s*{column} [a-z]+", made), f"{table}.{column}"
-        assert include.lake.partition(table, "2026-05-07") in "".join(told)
-    assert all("if not exists" in text for text in told)
-
-
-def test_a_day_that_hive_reads_otherwise_is_no_success(include):
-    class Cursor:
-        def execute(self, text):
-            self.last = text
-
-        def fetchall(self):
-            return [("orders", 402), ("deliveries", 338)]
-
-    with pytest.raises(include.lake.Mismatch, match=r"2026-05-07: written .*403.*Hive reads .*402"):
-        include.lake.announce(Cursor(), {"orders": 403, "deliveries": 338}, "2026-05-07")
-    include.lake.announce(Cursor(), {"orders": 402, "deliveries": 338}, "2026-05-07")
 
 
 @pytest.mark.parametrize("failed", [[], ["orders_come_once: found 3"]])

@@ -1,0 +1,44 @@
+"""A night of the lake, step by step: from the sources to the raw zone, to the clean zone, to the warehouse."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import psycopg
+
+from flow360.clients.webhdfs import Lake
+from flow360.ingestion import night
+from flow360.processing import clean, feed
+from flow360.storage import raw
+from include import connections
+
+IN_LAKE = "select count(*) from lake.orders where (ordered_at at time zone 'Europe/Paris')::date = %s"
+
+
+def take(source: str, lake: Lake, day: str, run: str) -> dict[str, Any]:
+    """Land what one source gives for a day; says where, how many files and bytes, and what did not come."""
+    when = date.fromisoformat(day)
+    if source == "shop":
+        with connections.connect("shop") as shop:
+            landed = night.take_shop(shop, lake, when, run)
+    elif source == "api":
+        landed = night.take_api(connections.market(), lake, when, run)
+    else:
+        landed = night.take_files(lake, when, run)
+    size = sum(file.bytes for file in landed.files)
+    return {"folder": landed.folder, "files": len(landed.files), "bytes": size, "missing": dict(landed.missing)}
+
+
+def clean_day(lake: Lake, day: str) -> list[str]:
+    """Make the day of the clean zone out of the newest run of each source; prints the account and returns its gaps."""
+    manifests = [raw.latest(lake, source, date.fromisoformat(day)) for source in clean.SOURCES]
+    ledger = clean.clean_day(connections.spark(), lake, manifests)
+    print(ledger.frame().to_string(index=False))
+    return ledger.gaps(manifests)
+
+
+def deliver(warehouse: psycopg.Connection, day: str) -> dict[str, int]:
+    """Bring the clean day into the warehouse; table -> rows, and under `orders_of_day` those placed on that day."""
+    rows = feed.from_lake(warehouse, connections.spark(), date.fromisoformat(day))
+    return rows | {"orders_of_day": warehouse.execute(IN_LAKE, [day]).fetchone()[0]}
