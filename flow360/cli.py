@@ -272,6 +272,29 @@ def play(
 
 
 @app.command()
+def reconcile(day: Annotated[str, typer.Argument(help="a day that a night has brought, as 2026-05-07")]) -> None:
+    """Compare a day's orders in every layer, from the shop to the mart, and show what became of each delivered row."""
+    from datetime import date
+
+    from flow360.stack.console import console
+    from flow360.storage.reconcile import reconcile as compare
+    from flow360.storage.reconcile import summary
+
+    try:
+        wanted = date.fromisoformat(day)
+    except ValueError:
+        raise FlowError(f"{day}: a date, as 2026-05-07", Exit.USAGE) from None
+    found = compare(wanted)
+    for row in found.frame().itertuples():
+        console.print(f"{row.layer:<10} {row.orders:>8,} orders {row.euros:>14,.2f} EUR", soft_wrap=True)
+    for said in (*summary(found), *found.differences):
+        console.print(said, soft_wrap=True, markup=False)
+    if not found.equal:
+        raise FlowError(f"{wanted} is not the same in all layers: {len(found.differences)} differences, see above")
+    console.print(f"{wanted} is the same in all layers", soft_wrap=True)
+
+
+@app.command()
 def run(
     chapter: Annotated[str, typer.Argument(help="02 or 02_ingestion")],
     kind: Annotated[str, typer.Option(help="notebooks, labs or solutions")] = "notebooks",

@@ -119,7 +119,7 @@ def test_a_night_runs_on_it(course):
 
     assert pipelines.finish("nightly_dbt", until(answered, "a run of nightly_dbt", 90), 240) == "success"
     pipelines.pause("nightly_lake", "nightly_dbt")
-    day = "select count(*) from raw.orders where day = '2026-05-07'"
+    day = "select count(*) from clean.orders where day = '2026-05-07' and to_date(from_utc_timestamp(ordered_at, 'Europe/Paris')) = '2026-05-07'"
     in_lake = int(lesson.sql(day, db="lake").iat[0, 0])
     in_mart = int(lesson.sql("select count(*) from marts.fct_orders where ordered_on = '2026-05-07'").iat[0, 0])
     print(f"\n{in_lake} orders of the day in the lake, {in_mart} in the mart", end="")

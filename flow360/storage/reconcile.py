@@ -1,0 +1,123 @@
+"""A day's orders in every layer, side by side: `reconcile(date(2026, 5, 7)).equal`.
+
+Each layer is asked for the orders that were placed on that day, and what they come to: the shop, the lake's clean zone,
+what the lake delivered to the warehouse, and the mart. Beside it stands the account of the night: what was delivered by
+which source, and what of it was clean, doubled or quarantined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from flow360 import clients
+from flow360.errors import FlowError
+from flow360.primeur.shop import bounds
+from flow360.storage import raw
+from flow360.storage.ledger import OUTCOMES, Entry, Ledger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flow360.clients.webhdfs import Lake
+
+Orders = Mapping[int, Decimal]
+"""Number of an order -> euros."""
+NAMED = 10
+"""Differences between two layers that are named one by one; of the rest, how many."""
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """A day, compared.
+
+    Attributes:
+        layers: layer -> its orders, in the order in which they travel.
+        ledger: the account of the night that brought the day.
+        differences: each in a line; none is well.
+    """
+
+    day: date
+    layers: Mapping[str, Orders]
+    ledger: Ledger
+    differences: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each layer: orders, euros."""
+        import pandas as pd
+
+        rows = [(name, len(orders), sum(orders.values(), Decimal())) for name, orders in self.layers.items()]
+        return pd.DataFrame(rows, columns=["layer", "orders", "euros"])
+
+
+def differences(layers: Mapping[str, Orders]) -> list[str]:
+    """Where a layer does not hold what the one before it holds: orders missing, too many, or of other euros."""
+    names, found = list(layers), []
+    for before, after in zip(names, names[1:], strict=False):
+        left, right = layers[before], layers[after]
+        lines = [f"order {number}: in {before}, not in {after}" for number in sorted(set(left) - set(right))]
+        lines += [f"order {number}: in {after}, not in {before}" for number in sorted(set(right) - set(left))]
+        lines += [
+            f"order {number}: {left[number]} EUR in {before}, {right[number]} EUR in {after}"
+            for number in sorted(set(left) & set(right))
+            if left[number] != right[number]
+        ]
+        found += lines[:NAMED]
+        if len(lines) > NAMED:
+            found.append(f"{len(lines) - NAMED:,} more orders differ between {before} and {after}")
+    return found
+
+
+def reconcile(day: date) -> Reconciled:
+    """Compare a day in all layers.
+
+    Raises:
+        FlowError: a layer is down, or no night has brought this day.
+    """
+    lake = clients.lake()
+    if not lake.exists(f"/clean/ledger/day={day}"):
+        raise FlowError(f"no night has brought {day} into the clean zone: run nightly_lake for it")
+    ledger = _ledger(lake, day)
+    within = bounds(day)
+    with clients.postgres("source") as shop, clients.postgres() as warehouse:
+        placed = "select order_id, total_eur from {} where ordered_at >= %s and ordered_at < %s"
+        layers = {"shop": dict(shop.execute(placed.format("orders"), within).fetchall()), "clean": _clean(lake, day)}
+        for name, table in (("warehouse", "lake.orders"), ("mart", "marts.fct_orders")):
+            if warehouse.execute("select to_regclass(%s)", [table]).fetchone()[0] is None:
+                raise FlowError(f"{table} is not there yet: run nightly_lake, and nightly_dbt after it")
+            layers[name] = dict(warehouse.execute(placed.format(table), within).fetchall())
+    manifests = [raw.latest(lake, source, day) for source in ("shop", "api", "files")]
+    return Reconciled(day, layers, ledger, (*ledger.gaps(manifests), *differences(layers)))
+
+
+def _ledger(lake: Lake, day: date) -> Ledger:
+    import pyarrow.parquet as pq
+
+    found = pq.read_table(f"/clean/ledger/day={day}", filesystem=lake, partitioning=None)
+    names = ("table", "source", "file", "outcome", "reason", "rows", "euros")
+    return Ledger(day, tuple(Entry(*(row[name] for name in names)) for row in found.to_pylist()))
+
+
+def _clean(lake: Lake, day: date) -> Orders:
+    import pyarrow.parquet as pq
+
+    start, end = bounds(day)
+    columns = ["order_id", "total_eur", "ordered_at"]
+    found = pq.read_table(f"/clean/orders/day={day}", filesystem=lake, partitioning=None, columns=columns)
+    return {row["order_id"]: row["total_eur"] for row in found.to_pylist() if start <= row["ordered_at"] < end}
+
+
+def summary(found: Reconciled) -> list[str]:
+    """The account in a few lines: of each table what was delivered, and what became of it."""
+    lines = []
+    for table in dict.fromkeys(one.table for one in sorted(found.ledger.entries, key=lambda one: one.table)):
+        counts = ", ".join(f"{found.ledger.count(table=table, outcome=one):,} {one}" for one in OUTCOMES)
+        lines.append(f"{table}: {found.ledger.count(table=table):,} delivered = {counts}")
+    return lines
