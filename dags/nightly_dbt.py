@@ -21,11 +21,12 @@ day_delivered, marts = Asset("warehouse.lake"), Asset("warehouse.marts")
 )
 def nightly_dbt():
     @task
-    def build() -> dict:
+    def build(triggering_asset_events=None) -> dict:
         from include.connections import database
         from include.transform import build
 
-        return build(database("warehouse"))
+        events = triggering_asset_events.get(day_delivered, [])
+        return build(database("warehouse"), [event.extra["day"] for event in events])
 
     @task
     def report(built: dict, triggering_asset_events=None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -11,29 +11,43 @@ import psycopg
 from flow360.processing import dbt
 
 JOB = "nightly_dbt"
+ALWAYS = 3
+"""Days that the incremental marts look back anyway: lookback_days of dbt_project.yml."""
 
 
 class Failed(ValueError):
     """dbt has come to its end, and something in it failed."""
 
 
-def build(warehouse: Mapping[str, Any]) -> dict[str, Any]:
+def build(warehouse: Mapping[str, Any], days: Sequence[str] = ()) -> dict[str, Any]:
     """Run `dbt build` over what the lake delivered; what failed is said, not raised.
 
     Args:
         warehouse: see `flow360.processing.dbt.build`.
+        days: which ones came in. An old one is a reason to look back further than every night does.
 
     Returns:
         seconds; nodes (status -> how many); failed ("name: message").
     """
     began = time.monotonic()
-    frame = dbt.build(channel="lake", warehouse=warehouse)
+    with psycopg.connect(**warehouse, connect_timeout=5) as db:
+        further = lookback(db, days)
+    frame = dbt.build(channel="lake", lookback=further, warehouse=warehouse)
     bad = frame[frame["status"].isin(dbt.BAD)]
     return {
         "seconds": round(time.monotonic() - began, 2),
         "nodes": {status: int(count) for status, count in frame["status"].value_counts().items()},
         "failed": [f"{row.node}: {row.message}" for row in bad.itertuples()],
     }
+
+
+def lookback(db: psycopg.Connection, days: Sequence[str]) -> int | None:
+    """How many days the incremental marts must look back to see the oldest of these days; None: as many as always."""
+    if not days or db.execute("select to_regclass('marts.fct_orders')").fetchone()[0] is None:
+        return None
+    needed = "select extract(day from max(last_event_at) - %s::date)::int + 2 from marts.fct_orders"
+    found = db.execute(needed, (min(days),)).fetchone()[0]
+    return found if found is not None and found > ALWAYS else None
 
 
 def orders_of(db: psycopg.Connection, day: str) -> int:

@@ -44,6 +44,7 @@ def build(
     channel: str = "primeur",
     lab: bool = False,
     full_refresh: bool = False,
+    lookback: int | None = None,
     at: str | None = None,
     keep_failures: bool | None = None,
     check: bool = False,
@@ -62,6 +63,7 @@ def build(
         channel: where the twelve tables come from: "primeur" (the snapshot), "lake" (feed.py), "landing" (landing.py).
         lab: with the learner's own models, from `lab_dir()`.
         full_refresh: incremental models from the beginning.
+        lookback: days that incremental models look back; None: as many as dbt_project.yml says.
         at: the moment for which the snapshot of the customers is taken, ISO; None is now.
         keep_failures: failing rows go into schema `test_failures`, a table for each test; None: landing's do.
         check: raise when something failed (for a scheduler), instead of only saying so in the table.
@@ -92,7 +94,7 @@ def build(
     keep = channel == "landing" if keep_failures is None else keep_failures
     if keep and command in ("build", "test"):
         arguments.append("--store-failures")
-    result = _invoke(arguments, target, channel, lab, at, warehouse)
+    result = _invoke(arguments, target, channel, lab, at, warehouse, lookback)
     frame = _frame(result.result.results if result.result else [])
     if frame.empty:
         raise FlowError(f"dbt: nothing is called {select!r}: `flow360.processing.dbt.names()` lists all", Exit.USAGE)
@@ -144,6 +146,7 @@ def _invoke(
     lab: bool,
     at: str | None = None,
     warehouse: Mapping[str, Any] | None = None,
+    lookback: int | None = None,
 ) -> Any:
     """One command of dbt.
 
@@ -160,8 +163,11 @@ def _invoke(
         "--target-path", str(folder), "--log-path", str(settings().dbt_dir / "logs"),
         "--log-level", "none", "--log-level-file", "info", "--no-version-check", "--no-use-colors",
     ]  # fmt: skip
-    if channel != "primeur":
-        options += ["--vars", json.dumps({"channel": channel})]
+    told = {} if channel == "primeur" else {"channel": channel}
+    if lookback is not None:
+        told["lookback_days"] = lookback
+    if told:
+        options += ["--vars", json.dumps(told)]
     with _alone(folder), variables(environment), _installed_alone():
         from dbt.cli.main import dbtRunner
 

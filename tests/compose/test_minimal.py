@@ -9,16 +9,18 @@ import os
 import shlex
 import subprocess
 import time
+from datetime import date
 
 import pytest
 import requests
 
-from flow360 import clients, lesson
+from flow360 import clients
 from flow360.orchestration import pipelines
 from flow360.settings import ROOT, SPLIT, settings
 from flow360.stack import probes
 from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import read_model
+from flow360.storage.reconcile import reconcile
 from tests.compose.asking import check_containers, of_project, until
 from tests.compose.conftest import forget, reason_to_skip
 
@@ -107,7 +109,7 @@ def test_a_lesson_runs_on_it(course, stem):
 
 
 def test_a_night_runs_on_it(course):
-    """Tasks in Airflow's container reach the shop, HDFS, Hive, dbt's project, the warehouse and the Pushgateway."""
+    """Tasks in Airflow's container reach the shop, its API, HDFS, Spark, dbt's project, the warehouse and the Pushgateway."""
     pipelines.forget("nightly_lake", "nightly_dbt")
     clients.airflow().patch("/dags/nightly_dbt", json={"is_paused": False})
     run = pipelines.start("nightly_lake", "2026-05-08T06:00Z")
@@ -119,11 +121,10 @@ def test_a_night_runs_on_it(course):
 
     assert pipelines.finish("nightly_dbt", until(answered, "a run of nightly_dbt", 90), 240) == "success"
     pipelines.pause("nightly_lake", "nightly_dbt")
-    day = "select count(*) from clean.orders where day = '2026-05-07' and to_date(from_utc_timestamp(ordered_at, 'Europe/Paris')) = '2026-05-07'"
-    in_lake = int(lesson.sql(day, db="lake").iat[0, 0])
-    in_mart = int(lesson.sql("select count(*) from marts.fct_orders where ordered_on = '2026-05-07'").iat[0, 0])
-    print(f"\n{in_lake} orders of the day in the lake, {in_mart} in the mart", end="")
-    assert in_lake == in_mart > 300
+    found = reconcile(date(2026, 5, 7))
+    print(f"\n{found.frame().to_string(index=False)}", end="")
+    assert found.equal, found.differences
+    assert len(found.layers["mart"]) > 300
     until(lambda: clients.prometheus().value('nightly_dbt_nodes{job="nightly_dbt", status="pass"}'), "its numbers", 30)
 
 

@@ -263,6 +263,38 @@ def test_every_dag_asks_its_run_for_the_interval():
         assert "data_interval" not in path.read_text("utf-8").replace("DataInterval", ""), path.name
 
 
+class Marts:
+    """A warehouse whose mart ends so many days after the first one of a list; None: there is no mart, or an empty one."""
+
+    def __init__(self, ends: int | None, there: bool = True) -> None:
+        self.answers = ["marts.fct_orders" if there else None, ends]
+
+    def execute(self, text, parameters=()):
+        self.asked = parameters
+        return SimpleNamespace(fetchone=lambda: (self.answers.pop(0),))
+
+
+@pytest.mark.parametrize(
+    ("marts", "days", "expected"),
+    [
+        (Marts(9), ["2026-05-07", "2026-05-04"], 9),
+        (Marts(2), ["2026-05-09"], None),
+        (Marts(None), ["2026-05-09"], None),
+    ],
+    ids=["old", "new", "empty"],
+)
+def test_a_night_that_brings_an_old_day_makes_the_marts_look_back_as_far(include, marts, days, expected):
+    assert include.transform.lookback(marts, days) == expected
+    assert marts.asked == (min(days),)
+
+
+def test_the_marts_look_back_as_always_where_nothing_came_or_nothing_is_there(include):
+    said = yaml.safe_load((ROOT / "dbt" / "dbt_project.yml").read_text("utf-8"))
+    assert said["vars"]["lookback_days"] == include.transform.ALWAYS
+    assert include.transform.lookback(Marts(9), []) is None
+    assert include.transform.lookback(Marts(None, there=False), ["2026-05-07"]) is None
+
+
 @pytest.mark.parametrize("failed", [[], ["orders_come_once: found 3"]])
 def test_what_is_told_of_a_night_says_when_all_was_well_only_if_it_was(include, monkeypatch, failed):
     told = {}
