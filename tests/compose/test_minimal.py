@@ -109,7 +109,7 @@ def test_a_lesson_runs_on_it(course, stem):
 
 
 def test_a_night_runs_on_it(course):
-    """Tasks in Airflow's container reach the shop, its API, HDFS, Spark, dbt's project, the warehouse and the Pushgateway."""
+    """Airflow's tasks reach the shop, its API, HDFS, Spark, dbt's project, the warehouse and the Pushgateway."""
     pipelines.forget("nightly_lake", "nightly_dbt")
     clients.airflow().patch("/dags/nightly_dbt", json={"is_paused": False})
     run = pipelines.start("nightly_lake", "2026-05-08T06:00Z")

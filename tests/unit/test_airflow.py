@@ -264,7 +264,7 @@ def test_every_dag_asks_its_run_for_the_interval():
 
 
 class Marts:
-    """A warehouse whose mart ends so many days after the first one of a list; None: there is no mart, or an empty one."""
+    """A warehouse whose mart needs so many days to be looked back; None: it is empty."""
 
     def __init__(self, ends: int | None, there: bool = True) -> None:
         self.answers = ["marts.fct_orders" if there else None, ends]

@@ -220,3 +220,14 @@ def test_the_feed_without_a_lake_gives_the_types_of_the_schema():
         made = feed.table_of(table, [one.right for one in rows(shop_contract(table), data)])
         assert made.select(TABLES[table].names).equals(wanted), table
         assert set(made["_source"].to_pylist()) == {"shop"}
+
+
+def test_a_delivered_thing_is_shown_as_the_shop_had_it_last():
+    """A table that a day brings a part of shows the last word on each thing; one that it brings whole, the last whole."""
+    made, shown = feed._definition(TABLES["order_lines"])
+    assert "primary key (order_id, line_no, _day)" in made
+    assert "distinct on (order_id, line_no)" in shown
+    assert "order by order_id, line_no, (_source = 'shop') desc, _day desc" in shown
+    made, shown = feed._definition(TABLES["customers"])
+    assert "primary key (customer_id, _day)" in made
+    assert "where _day = (select max(_day) from lake.customers_by_day)" in shown
