@@ -223,7 +223,7 @@ def test_the_feed_without_a_lake_gives_the_types_of_the_schema():
 
 
 def test_a_delivered_thing_is_shown_as_the_shop_had_it_last():
-    """A table that a day brings a part of shows the last word on each thing; one that it brings whole, the last whole."""
+    """Where a day brings a part, the last word on each thing; where it brings all of them, the last day."""
     made, shown = feed._definition(TABLES["order_lines"])
     assert "primary key (order_id, line_no, _day)" in made
     assert "distinct on (order_id, line_no)" in shown

@@ -1,0 +1,127 @@
+"""A night with spoilt files, and with services that die in it: the account adds up, and adds up again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import date
+
+import pytest
+
+from flow360 import clients
+from flow360.ingestion import night
+from flow360.primeur.snapshot import FILES
+from flow360.processing import clean
+from flow360.storage import raw
+from flow360.storage.ledger import Ledger
+from flow360.storage.raw import Manifest
+from tests.faults.support import kill, recovered, report, until
+
+SERVICES = (
+    "postgres-source",
+    "primeur-load",
+    "market-api",
+    "datanode",
+    "hive-metastore",
+    "spark-worker",
+    "spark-connect",
+)
+DAY = date(2026, 5, 4)
+
+
+@pytest.fixture
+def taken(started) -> Iterator[list[Manifest]]:
+    """What shop and API gave for a day; afterwards the lake knows nothing of that day."""
+    started(*SERVICES)
+    lake = clients.lake()
+    with clients.postgres("source") as shop:
+        landed = [night.take_shop(shop, lake, DAY, "test"), night.take_api(clients.api(), lake, DAY, "test")]
+    yield landed
+    started(*SERVICES)
+    lake, spark = clients.lake(), clients.spark()
+    for source in clean.SOURCES:
+        lake.rm(f"{raw.ZONE}/{source}/day={DAY}", recursive=True, missing_ok=True)
+    for name in clean.shapes():
+        spark.sql(f"alter table clean.{name} drop if exists partition (day='{DAY}')")
+        lake.rm(f"{clean.ZONE}/{name}/day={DAY}", recursive=True, missing_ok=True)
+
+
+def counts(ledger: Ledger, file: str) -> dict[str, int]:
+    return {one: ledger.count(file=file, outcome=one) for one in ("clean", "doubled", "quarantined")}
+
+
+def spoilt(whole: bytes) -> dict[str, bytes]:
+    """A branch's file as it comes when something went wrong with it."""
+    lines = whole.splitlines()
+    names = [line.split(b",") for line in lines if b'"' not in line and line.count(b",") == 8]
+    return {
+        "orders_whole.csv": whole,
+        "orders_cut.csv": whole[: whole.index(lines[101]) + 9],
+        "orders_doubled.csv": whole + whole,
+        "orders_utf16.csv": whole.decode("utf-8", "replace").encode("utf-16"),
+        "orders_turned.csv": b"\n".join(b",".join([*row[1:], row[0]]) for row in names),
+        "orders_swapped.csv": whole.replace(b"customer_id,store_id", b"store_id,customer_id", 1),
+    }
+
+
+@pytest.mark.timeout(600)
+def test_a_spoilt_file_costs_its_own_rows_and_nothing_of_the_night(taken):
+    lake, spark = clients.lake(), clients.spark()
+    files = spoilt((FILES / f"orders_{DAY}.csv").read_bytes())
+    landed = raw.put(lake, "files", DAY, "test", [(name, data, None) for name, data in files.items()])
+    tampered = landed.files[0]
+    changed = raw.put(lake, "files", DAY, "changed", [("orders_changed.csv", files[tampered.name], None)])
+    lake.write(changed.path(changed.files[0]), files[tampered.name][:-20])
+    ledger = clean.clean_day(spark, lake, [*taken, landed, changed])
+    assert ledger.gaps([*taken, landed, changed]) == []
+    found = {name: counts(ledger, name) for name in (*files, "orders_changed.csv")}
+    rows = {name: len(data.splitlines()) - 1 for name, data in files.items()}
+    whole = found["orders_whole.csv"]
+    assert whole["clean"] == 0, "the shop has each of them"
+    assert whole["doubled"] > 300
+    assert sum(whole.values()) == rows["orders_whole.csv"]
+    assert sum(found["orders_cut.csv"].values()) == 101
+    assert ledger.count(file="orders_cut.csv", reason="wrong number of fields") >= 1
+    assert found["orders_doubled.csv"] == {
+        "clean": 0, "doubled": 2 * whole["doubled"], "quarantined": 2 * whole["quarantined"] + 1
+    }  # fmt: skip
+    assert found["orders_utf16.csv"]["doubled"] == found["orders_utf16.csv"]["clean"] == 0
+    assert found["orders_utf16.csv"]["quarantined"] > 300
+    assert found["orders_turned.csv"]["doubled"] > 200
+    assert found["orders_swapped.csv"]["doubled"] == 0
+    assert sum(found["orders_swapped.csv"].values()) == rows["orders_swapped.csv"]
+    assert found["orders_changed.csv"] == {"clean": 0, "doubled": 0, "quarantined": 1}
+    for one in taken[0].files:
+        assert counts(ledger, one.name) == {"clean": one.rows, "doubled": 0, "quarantined": 0}
+    kept = spark.table("clean.quarantine").where(f"day = '{DAY}'").count()
+    assert kept == ledger.count(outcome="quarantined")
+    report("spoilt files", delivered=ledger.count(), clean=ledger.count(outcome="clean"), quarantined=kept)
+
+
+@pytest.mark.timeout(600)
+def test_a_night_whose_spark_is_killed_is_repeated_to_the_same_account(stack, taken):
+    lake = clients.lake()
+    landed = [*taken, night.take_files(lake, DAY, "test")]
+    ended = []
+
+    def work() -> None:
+        try:
+            ended.append(clean.clean_day(clients.spark(), lake, landed))
+        except Exception as error:  # noqa: BLE001 - whichever way it learns that its driver is gone
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    aside = f"{clean.ZONE}/_aside/day={DAY}"
+    until(lambda: lake.exists(aside), "the first table to be written", 120)
+    moment = kill(stack, "spark-connect")
+    thread.join(120)
+    assert isinstance(ended[0], Exception), "the kill came too late to be one"
+    seconds = recovered(stack, "spark-connect", moment)
+    first = clean.clean_day(clients.spark(), lake, landed)
+    again = clean.clean_day(clients.spark(), lake, landed)
+    assert set(first.entries) == set(again.entries)
+    assert not lake.exists(aside)
+    assert first.gaps(landed) == []
+    assert first.count(source="shop", outcome="clean") == sum(one.rows for one in landed[0].files)
+    report("spark killed", delivered=first.count(), back=seconds, difference=0)
