@@ -20,7 +20,9 @@ from flow360.storage.reconcile import reconcile
 from tests.live.listeners import listeners
 
 NIGHT = ("market-api", "namenode", "datanode", "hive-metastore", "spark-worker", "spark-connect")
-SERVICES = ("03", *NIGHT, "prometheus", "pushgateway")
+SERVICES = (
+    "03", "market-api", "datanode", "hive-metastore", "spark-worker", "spark-connect", "prometheus", "pushgateway"
+)  # fmt: skip
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEAD = "from airflow.sdk import dag\n\n@dag()\n"
 PIPELINES = ("hourly_ingestion", "store_sales", "backfill_deliveries", "nightly_quality")
