@@ -268,7 +268,7 @@ def clean_day(spark: SparkSession, lake: Lake, manifests: Iterable[Manifest]) ->
         lake.rm(target, recursive=True, missing_ok=True)
         lake.mv(f"{aside}/{name}", target)
     lake.rm(aside, recursive=True)
-    for statement in statements(day):
+    for statement in statements(day, root(spark)):
         spark.sql(statement)
     return ledger
 
@@ -298,15 +298,20 @@ def shapes() -> dict[str, dict[str, str]]:
     return own | {"quarantine": QUARANTINE, "ledger": LEDGER}
 
 
-def statements(day: date) -> list[str]:
-    """The statements that make a day known to Hive's metastore, in database `clean`; they may be run twice."""
-    found = [f"create database if not exists clean location '{ZONE}/_managed'"]
+def statements(day: date, at: str) -> list[str]:
+    """The statements that make a day known to Hive's metastore, in database `clean`; they may be run twice.
+
+    Args:
+        at: HDFS, as hdfs://host:port.
+    """
+    found = [f"create database if not exists clean location '{at}{ZONE}/_managed'"]
     for name, shape in shapes().items():
         columns = ", ".join(f"`{column}` {kind}" for column, kind in shape.items())
+        folder = f"{at}{ZONE}/{name}"
         found += [
             f"create external table if not exists clean.{name} ({columns}) partitioned by (`day` string) "
-            f"stored as parquet location '{ZONE}/{name}'",
-            f"alter table clean.{name} add if not exists partition (day='{day}') location '{ZONE}/{name}/day={day}'",
+            f"stored as parquet location '{folder}'",
+            f"alter table clean.{name} add if not exists partition (day='{day}') location '{folder}/day={day}'",
         ]
     return found
 

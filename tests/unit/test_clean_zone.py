@@ -205,12 +205,12 @@ def test_the_account_of_a_day_names_what_is_missing():
 
 
 def test_hive_hears_of_every_column_and_may_hear_of_it_twice():
-    told = clean.statements(DAY)
+    told = clean.statements(DAY, "hdfs://h:1")
     for table in WAREHOUSE:
         (made,) = [one for one in told if f"clean.{table} (" in one]
         for column in (*TABLES[table].names, "_source", "_file", "_line"):
             assert f"`{column}` " in made
-    assert all("if not exists" in one for one in told)
+    assert all("if not exists" in one and "location 'hdfs://h:1/clean/" in one for one in told)
 
 
 def test_the_feed_without_a_lake_gives_the_types_of_the_schema():
