@@ -8,6 +8,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from flow360.errors import FlowError
+from flow360.ingestion import night
+from flow360.primeur.snapshot import FILES
 from flow360.storage import raw
 
 DAY = date(2026, 5, 7)
@@ -38,14 +40,14 @@ class Lake(MemoryFileSystem):
             super().rm(path, recursive=recursive)
 
 
-FILES = [("orders.csv", b"order_id\n1\n2\n", 2), ("price_list.csv", "Gérard".encode("cp1252"), None)]
+GIVEN = [("orders.csv", b"order_id\n1\n2\n", 2), ("price_list.csv", "Gérard".encode("cp1252"), None)]
 
 
 def test_what_came_lies_there_byte_for_byte_with_its_rows_bytes_and_mark():
     lake = Lake()
-    landed = raw.put(lake, "shop", DAY, "manual__2026-05-08T06:00:00+00:00", FILES, {"weather.parquet": "has not come"})
+    landed = raw.put(lake, "shop", DAY, "manual__2026-05-08T06:00:00+00:00", GIVEN, {"weather.parquet": "has not come"})
     assert landed.folder == "/raw/shop/day=2026-05-07/run=manual__2026-05-08T06-00-00-00-00"
-    for file, (name, data, rows) in zip(landed.files, FILES, strict=True):
+    for file, (name, data, rows) in zip(landed.files, GIVEN, strict=True):
         assert (file.name, file.rows, file.bytes) == (name, rows, len(data))
         assert lake.cat_file(landed.path(file)) == data
         assert file.defect(data) == ""
@@ -57,20 +59,20 @@ def test_what_came_lies_there_byte_for_byte_with_its_rows_bytes_and_mark():
 def test_a_run_that_was_killed_does_not_exist_and_can_be_repeated():
     lake = Lake(breaks_at=2)
     with pytest.raises(FlowError, match="no more"):
-        raw.put(lake, "shop", DAY, "a", FILES)
+        raw.put(lake, "shop", DAY, "a", GIVEN)
     assert raw.runs(lake, "shop", DAY) == []
     with pytest.raises(FlowError, match="nothing has been landed of shop for 2026-05-07"):
         raw.latest(lake, "shop", DAY)
     lake.left = 99
-    landed = raw.put(lake, "shop", DAY, "a", FILES)
+    landed = raw.put(lake, "shop", DAY, "a", GIVEN)
     assert raw.runs(lake, "shop", DAY) == [landed]
 
 
 def test_a_run_that_is_repeated_takes_its_own_place_and_another_one_stands_beside_it():
     lake = Lake()
-    first = raw.put(lake, "shop", DAY, "a", FILES)
-    other = raw.put(lake, "shop", DAY, "b", FILES[:1])
-    again = raw.put(lake, "shop", DAY, "a", FILES[1:])
+    first = raw.put(lake, "shop", DAY, "a", GIVEN)
+    other = raw.put(lake, "shop", DAY, "b", GIVEN[:1])
+    again = raw.put(lake, "shop", DAY, "a", GIVEN[1:])
     assert raw.runs(lake, "shop", DAY) == [other, again]
     assert first.folder == again.folder
     assert not lake.exists(f"{again.folder}/orders.csv")
@@ -85,9 +87,64 @@ def test_a_name_that_hdfs_or_spark_would_read_otherwise_is_refused(name):
 
 def test_two_files_of_one_name_are_refused():
     with pytest.raises(FlowError, match="is there already"):
-        raw.put(Lake(), "files", DAY, "a", [FILES[0], FILES[0]])
+        raw.put(Lake(), "files", DAY, "a", [GIVEN[0], GIVEN[0]])
 
 
 def test_a_manifest_is_read_as_it_was_written():
     one = raw.Manifest("files", DAY, "a", datetime(2026, 5, 8, 1, 2, 3, 4, UTC), (raw.File("é.csv", None, 3, "ab"),))
     assert raw.Manifest.parse(one.json()) == one
+
+
+def test_a_night_lands_the_day_s_files_as_they_lie_there_and_says_which_has_not_come(tmp_path):
+    lake = Lake()
+    landed = night.take_files(lake, DAY, "a")
+    assert [one.name for one in landed.files] == ["orders_2026-05-07.csv", "price_list_2026-05-07.csv"]
+    assert landed.missing == {}
+    for file in landed.files:
+        assert lake.cat_file(landed.path(file)) == (FILES / file.name).read_bytes()
+    empty = night.take_files(lake, DAY, "b", tmp_path)
+    assert (empty.files, empty.missing) == ((), {"orders_2026-05-07.csv": "has not come"})
+
+
+class Service:
+    """An API of three pages, whose second one comes at the second attempt."""
+
+    def __init__(self) -> None:
+        self.broken = True
+        self.bodies = [
+            b'{"items": [{"a": 1.50}, {"b": "\xc3\xa9"}],  "next_cursor": "2"}',
+            b'{"next_cursor": "3", "items": []}',
+            b'{"items": [null], "next_cursor": null}',
+        ]
+
+    def get(self, path, params, timeout, stream):
+        assert params["day"] == "2026-05-07"
+        number = int(params.get("cursor", "1"))
+        failed = number == 2 and self.broken
+        self.broken = self.broken and not failed
+        return Answer(500 if failed else 200, b"" if failed else self.bodies[number - 1])
+
+
+class Answer:
+    reason, headers = "", {}
+
+    def __init__(self, status_code: int, body: bytes) -> None:
+        self.status_code, self.body = status_code, body
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def iter_content(self, size):
+        yield self.body
+
+
+def test_a_night_lands_each_page_of_the_api_byte_for_byte_with_its_items_counted():
+    lake, service = Lake(), Service()
+    landed = night.take_api(service, lake, DAY, "a")
+    names = [f"{name}-{number:04}.json" for name in night.LISTS for number in (1, 2, 3)]
+    assert [(one.name, one.rows) for one in landed.files] == list(zip(names, [2, 0, 1] * 3, strict=True))
+    for n, file in enumerate(landed.files):
+        assert lake.cat_file(landed.path(file)) == service.bodies[n % 3]
