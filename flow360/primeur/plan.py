@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from zoneinfo import ZoneInfo
 
+from flow360.primeur.clock import PARIS
 from flow360.primeur.places import cities, holiday
 
-PARIS = ZoneInfo("Europe/Paris")
 WEEK = date(2026, 5, 4)
 """The Monday on which the committed week begins."""
 DAY = date(2026, 5, 7)

@@ -15,7 +15,8 @@ from psycopg.rows import namedtuple_row
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError, ServiceError
-from flow360.primeur.plan import PARIS, SEED_PLAN
+from flow360.primeur.clock import PARIS
+from flow360.primeur.plan import SEED_PLAN
 from flow360.primeur.schema import ORDER_STATUSES
 from flow360.waiting import rounds, wait_for
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flow360.primeur.plan import PARIS
+from flow360.primeur.clock import PARIS
 
 Record = dict[str, Any]
 

@@ -17,15 +17,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flow360.primeur.clock import bounds
 from flow360.primeur.contract import Column, Contract
-from flow360.primeur.plan import PARIS
 from flow360.primeur.schema import MONEY, TABLES, WAREHOUSE
 from flow360.primeur.schema import Column as Promised
 
@@ -54,11 +54,6 @@ class Extract:
     table: str
     data: bytes
     rows: int
-
-
-def bounds(day: date) -> tuple[datetime, datetime]:
-    """The midnights of a day in Paris: two days a year have 23 and 25 hours."""
-    return tuple(datetime(one.year, one.month, one.day, tzinfo=PARIS) for one in (day, day + timedelta(days=1)))
 
 
 def extracts(shop: psycopg.Connection, day: date) -> Iterator[Extract]:

@@ -7,9 +7,10 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
+from flow360.primeur.clock import PARIS
 from flow360.primeur.draws import below, moments, rng
 from flow360.primeur.places import cities
-from flow360.primeur.plan import PARIS, Plan
+from flow360.primeur.plan import Plan
 from flow360.primeur.schema import TABLES
 
 # May in the twelve cities, tenths of a degree: the mean of the day

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from flow360.errors import FlowError
+from flow360.primeur.clock import PARIS
 from flow360.primeur.contract import NAMES, Contract, contract
 from flow360.primeur.intake import Record, rows
-from flow360.primeur.plan import PARIS
 from flow360.primeur.schema import MONEY, TABLES, WAREHOUSE
 from flow360.primeur.schema import UTC as MOMENT
 from flow360.primeur.shop import shop_contract
@@ -177,27 +177,24 @@ def sort(delivered: DataFrame) -> DataFrame:
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
+    # What has no key is not right by itself, and compared with nothing.
+    thing = F.coalesce("key", F.concat_ws(":", "source", "file", "line"))
     rank = F.array_position(F.array(*map(F.lit, SOURCES)), F.col("source"))
-    thing = Window.partitionBy("table", "key").orderBy(rank, "file", "line")
-    whole = thing.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    right = (
-        delivered.where("reason is null")
-        .withColumn("place", F.row_number().over(thing))
+    ordered = Window.partitionBy("table", thing).orderBy(rank, F.col("file"), F.col("line"))
+    whole = ordered.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+    compared = (
+        delivered.withColumn("place", F.row_number().over(ordered))
         .withColumn("first", F.first("values").over(whole))
         .withColumn("known", F.first("source").over(whole) == SOURCES[0])
         .withColumn("differs", _first_difference())
         .withColumn("disagree", F.max(F.col("differs").isNotNull()).over(whole))
     )
-    reason = (
-        F.when(~F.col("known") & F.col("disagree"), F.lit("contradicted by another one of the same key"))
-        .when(F.col("differs").isNotNull(), F.concat(F.lit("not as the shop has it: "), F.col("differs")))
-        .otherwise(F.lit(None).cast("string"))
-    )
-    right = right.withColumn("reason", reason)
+    contradicted = F.when(
+        ~F.col("known") & F.col("disagree"), F.lit("contradicted by another one of the same key")
+    ).when(F.col("differs").isNotNull(), F.concat(F.lit("not as the shop has it: "), F.col("differs")))
     outcome = F.when(F.col("reason").isNotNull(), "quarantined").when(F.col("place") == 1, "clean").otherwise("doubled")
-    columns = [*JUDGED.names, "outcome"]
-    wrong = delivered.where("reason is not null").withColumn("outcome", F.lit("quarantined"))
-    return right.withColumn("outcome", outcome).select(columns).unionByName(wrong.select(columns))
+    found = compared.withColumn("reason", F.coalesce("reason", contradicted)).withColumn("outcome", outcome)
+    return found.select(*JUDGED.names, "outcome")
 
 
 def _first_difference() -> Column:
@@ -208,9 +205,11 @@ def _first_difference() -> Column:
     for table in WAREHOUSE:
         mine = [None if name in MOVES_ON.get(table, ()) else name for name in TABLES[table].names]
         names = F.when(F.col("table") == table, F.array(*map(F.lit, mine))).otherwise(names)
-    pairs = F.arrays_zip(F.col("values").alias("a"), F.col("first").alias("b"), names.alias("n"))
-    different = F.filter(pairs, lambda one: one["n"].isNotNull() & ~one["a"].eqNullSafe(one["b"]))
-    return F.get(different, F.lit(0))["n"]
+
+    def different(name: Column, n: Column) -> Column:
+        return F.when(~F.get(F.col("values"), n).eqNullSafe(F.get(F.col("first"), n)), name)
+
+    return F.get(F.filter(F.transform(names, different), lambda name: name.isNotNull()), F.lit(0))
 
 
 def typed(table: str) -> list[Column]:
@@ -299,7 +298,7 @@ def shapes() -> dict[str, dict[str, str]]:
 
 
 def statements(day: date, at: str) -> list[str]:
-    """The statements that make a day known to Hive's metastore, in database `clean`; they may be run twice.
+    """Spark's statements that make a day known to Hive's metastore, in database `clean`; they may be run twice.
 
     Args:
         at: HDFS, as hdfs://host:port.
@@ -312,6 +311,7 @@ def statements(day: date, at: str) -> list[str]:
             f"create external table if not exists clean.{name} ({columns}) partitioned by (`day` string) "
             f"stored as parquet location '{folder}'",
             f"alter table clean.{name} add if not exists partition (day='{day}') location '{folder}/day={day}'",
+            f"refresh table clean.{name}",  # the session may remember the files that were there before
         ]
     return found
 

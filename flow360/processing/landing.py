@@ -111,7 +111,8 @@ def _api(name: str) -> Callable[[], Iterator[Row]]:
 
 def _temperatures() -> Iterator[Row]:
     """The messages of the vans on the day of the course, in the order in which market-sensors sends them."""
-    from flow360.primeur.plan import PARIS, SEED_PLAN
+    from flow360.primeur.clock import PARIS
+    from flow360.primeur.plan import SEED_PLAN
     from flow360.primeur.vans.stream import stream
 
     day = manifest().day

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flow360 import clients
 from flow360.errors import FlowError
-from flow360.primeur.shop import bounds
+from flow360.primeur.clock import bounds
 from flow360.storage import raw
 from flow360.storage.ledger import OUTCOMES, Entry, Ledger
 

@@ -210,7 +210,8 @@ def test_hive_hears_of_every_column_and_may_hear_of_it_twice():
         (made,) = [one for one in told if f"clean.{table} (" in one]
         for column in (*TABLES[table].names, "_source", "_file", "_line"):
             assert f"`{column}` " in made
-    assert all("if not exists" in one and "location 'hdfs://h:1/clean/" in one for one in told)
+    changes = [one for one in told if not one.startswith("refresh")]
+    assert all("if not exists" in one and "location 'hdfs://h:1/clean/" in one for one in changes)
 
 
 def test_the_feed_without_a_lake_gives_the_types_of_the_schema():

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from flow360.primeur.clock import PARIS
 from flow360.primeur.day import MOVERS, TESTS, Day, Delete, Insert, Update, day
-from flow360.primeur.plan import DAY, LAST_DAY, PARIS, SEED_PLAN, WEEK, Plan
+from flow360.primeur.plan import DAY, LAST_DAY, SEED_PLAN, WEEK, Plan
 from flow360.primeur.schema import TABLES, load_order
 from flow360.primeur.snapshot import seed_table
 
