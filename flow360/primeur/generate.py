@@ -21,15 +21,13 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from flow360.primeur import catalogue, customers, orders, tours, weather
+from flow360.primeur.copying import csv_bytes
 from flow360.primeur.plan import CHUNK, SEED_PLAN, Plan
-from flow360.primeur.schema import TABLES, UTC
+from flow360.primeur.schema import TABLES
 
-_CSV_BATCH = 16_384  # rows that the CSV writer turns into text at a time: fits the cache
 T = TypeVar("T")
 Maker = Callable[[Plan, int], pa.Table]
 
@@ -98,22 +96,6 @@ def _maker(name: str) -> tuple[Maker, Callable[[Plan], int]]:
 def table(name: str, plan: Plan = SEED_PLAN) -> pa.Table:
     """A whole table in memory."""
     return pa.concat_tables(list(chunks(name, plan)))
-
-
-def _plain_moments(data: pa.Table) -> pa.Table:
-    """Moments as texts, 2026-05-07 06:15:00Z: the writer would ask the zone's rules for each, twelve times slower."""
-    for n, field in enumerate(data.schema):
-        if field.type == UTC:
-            clock = data.column(n).cast(pa.int64()).cast(pa.timestamp("s")).cast(pa.string())
-            data = data.set_column(n, field.name, pc.binary_join_element_wise(clock, "Z", ""))
-    return data
-
-
-def csv_bytes(data: pa.Table, header: bool = True) -> pa.Buffer:
-    """A table as CSV: UTF-8, comma, `\\n`, texts and moments in double quotes, an empty field for a missing value."""
-    sink = pa.BufferOutputStream()
-    pacsv.write_csv(_plain_moments(data), sink, pacsv.WriteOptions(include_header=header, batch_size=_CSV_BATCH))
-    return sink.getvalue()
 
 
 def write_csv(

@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import psycopg
@@ -23,40 +22,15 @@ from psycopg import sql
 
 from flow360.errors import FlowError, ServiceError
 from flow360.primeur import ddl
-from flow360.primeur.generate import csv_bytes, table
+from flow360.primeur.copying import copy_table
+from flow360.primeur.generate import table
 from flow360.primeur.plan import SEED_PLAN, Plan
 from flow360.primeur.schema import TABLES, WAREHOUSE, load_order
 from flow360.primeur.snapshot import SEED, seed_table
 from flow360.settings import settings
 
-BATCH = 32_768
-"""Rows that are turned into CSV while the batch before them is on its way to the server."""
 _STAMP = re.compile(r"\[primeur (\S+) (\S+)\]$")
 _LOCK = 360_001  # two loads at a time wait for each other
-
-
-def copy_table(conn: psycopg.Connection, name: str, data: pa.Table) -> int:
-    """Append an Arrow table to a table in PostgreSQL, as CSV through COPY.
-
-    Args:
-        conn: an open connection; the caller commits.
-        name: "table" or "schema.table", with at least the columns of `data`.
-        data: rows; an empty text stays one, a missing value becomes NULL.
-
-    Returns:
-        The number of rows.
-    """
-    target = sql.Identifier(*name.split("."))
-    columns = sql.SQL(", ").join(map(sql.Identifier, data.column_names))
-    command = sql.SQL("copy {} ({}) from stdin (format csv, encoding 'UTF8')").format(target, columns)
-    parts = [data.slice(first, BATCH) for first in range(0, len(data), BATCH)]
-    with conn.cursor() as cursor, cursor.copy(command) as copy, ThreadPoolExecutor(1) as writer:
-        waiting = writer.submit(csv_bytes, parts[0], False) if parts else None
-        for n in range(len(parts)):
-            buffer = waiting.result()
-            waiting = writer.submit(csv_bytes, parts[n + 1], False) if n + 1 < len(parts) else None
-            copy.write(memoryview(buffer))
-    return len(data)
 
 
 def connect(which: str) -> psycopg.Connection:

@@ -19,8 +19,9 @@ import typer
 
 from flow360.primeur import files, tours, weather_file
 from flow360.primeur.api import feed
+from flow360.primeur.copying import csv_bytes
 from flow360.primeur.defects import Defect
-from flow360.primeur.generate import csv_bytes, table
+from flow360.primeur.generate import table
 from flow360.primeur.plan import DAY, FAILING_DAY, FAILING_MINUTE, FAILING_VAN, SEED_PLAN, Plan, van_name
 from flow360.primeur.records import by_day, local, outward, utc
 from flow360.primeur.schema import TABLES

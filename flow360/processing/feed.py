@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from flow360.errors import FlowError
+from flow360.primeur.copying import copy_table
 from flow360.primeur.intake import rows
-from flow360.primeur.load import copy_table
 from flow360.primeur.schema import TABLES, WAREHOUSE, Table
 from flow360.primeur.shop import OF_THE_DAY, extracts, shop_contract
 

