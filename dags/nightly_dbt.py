@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import Asset, Metadata, dag, task
 
 day_delivered, marts = Asset("warehouse.lake"), Asset("warehouse.marts")
 
@@ -44,11 +44,13 @@ def nightly_dbt():
         return report(pushgateway(), built, last["day"], orders)
 
     @task(outlets=[marts])
-    def judge(built: dict) -> None:
+    def judge(built: dict, triggering_asset_events=None):
         from include.transform import Failed
 
         if built["failed"]:
             raise Failed("; ".join(built["failed"]))
+        events = triggering_asset_events.get(day_delivered, [])
+        yield Metadata(marts, {"days": sorted({event.extra["day"] for event in events})})
 
     # One task for all of dbt, which knows the order of its models itself. What failed is reported before the run fails,
     # and a Pushgateway that is away spoils no mart.

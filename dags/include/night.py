@@ -32,7 +32,7 @@ def take(source: str, lake: Lake, day: str, run: str) -> dict[str, Any]:
 
 def clean_day(lake: Lake, day: str) -> list[str]:
     """Make the day of the clean zone out of the newest run of each source; prints the account and returns its gaps."""
-    manifests = [raw.latest(lake, source, date.fromisoformat(day)) for source in clean.SOURCES]
+    manifests = [raw.latest(lake, source, date.fromisoformat(day)) for source in raw.SOURCES]
     ledger = clean.clean_day(connections.spark(), lake, manifests)
     print(ledger.frame().to_string(index=False))
     return ledger.gaps(manifests)

@@ -34,8 +34,8 @@ from flow360.primeur.schema import MONEY, TABLES, WAREHOUSE
 from flow360.primeur.schema import UTC as MOMENT
 from flow360.primeur.shop import shop_contract
 from flow360.storage.ledger import Entry, Ledger
+from flow360.storage.raw import SOURCES, File, Manifest
 from flow360.storage.raw import ZONE as RAW
-from flow360.storage.raw import File, Manifest
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from flow360.clients.webhdfs import Lake
 
 ZONE = "/clean"
-SOURCES = ("shop", "api", "files")
-"""In the order in which they are believed."""
 MOVES_ON = {"orders": ("status",)}
 """Columns whose value goes on changing: two sources that were asked at two moments may differ in them."""
 EUROS = {"orders": "total_eur", "order_lines": "line_total_eur", "payments": "amount_eur"}

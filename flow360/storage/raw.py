@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from flow360.clients.webhdfs import Lake
 
 ZONE = "/raw"
+SOURCES = ("shop", "api", "files")
+"""What a night takes from, in the order in which the sources are believed."""
 MANIFEST = "_manifest.json"  # Spark and Hive pass over what begins with _
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -18,9 +18,11 @@ from flow360.errors import FlowError
 from flow360.primeur.clock import bounds
 from flow360.storage import raw
 from flow360.storage.ledger import OUTCOMES, Entry, Ledger
+from flow360.storage.raw import SOURCES
 
 if TYPE_CHECKING:
     import pandas as pd
+    import psycopg
 
     from flow360.clients.webhdfs import Lake
 
@@ -81,19 +83,26 @@ def reconcile(day: date) -> Reconciled:
     Raises:
         FlowError: a layer is down, or no night has brought this day.
     """
-    lake = clients.lake()
+    with clients.postgres("source") as shop, clients.postgres() as warehouse:
+        return compare(shop, clients.lake(), warehouse, day)
+
+
+def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection, day: date) -> Reconciled:
+    """As `reconcile`, over connections that somebody has opened.
+
+    Raises:
+        FlowError: no night has brought this day.
+    """
     if not lake.exists(f"/clean/ledger/day={day}"):
         raise FlowError(f"no night has brought {day} into the clean zone: run nightly_lake for it")
-    ledger = _ledger(lake, day)
-    within = bounds(day)
-    with clients.postgres("source") as shop, clients.postgres() as warehouse:
-        placed = "select order_id, total_eur from {} where ordered_at >= %s and ordered_at < %s"
-        layers = {"shop": dict(shop.execute(placed.format("orders"), within).fetchall()), "clean": _clean(lake, day)}
-        for name, table in (("warehouse", "lake.orders"), ("mart", "marts.fct_orders")):
-            if warehouse.execute("select to_regclass(%s)", [table]).fetchone()[0] is None:
-                raise FlowError(f"{table} is not there yet: run nightly_lake, and nightly_dbt after it")
-            layers[name] = dict(warehouse.execute(placed.format(table), within).fetchall())
-    manifests = [raw.latest(lake, source, day) for source in ("shop", "api", "files")]
+    ledger, within = _ledger(lake, day), bounds(day)
+    placed = "select order_id, total_eur from {} where ordered_at >= %s and ordered_at < %s"
+    layers = {"shop": dict(shop.execute(placed.format("orders"), within).fetchall()), "clean": _clean(lake, day)}
+    for name, table in (("warehouse", "lake.orders"), ("mart", "marts.fct_orders")):
+        if warehouse.execute("select to_regclass(%s)", [table]).fetchone()[0] is None:
+            raise FlowError(f"{table} is not there yet: run nightly_lake, and nightly_dbt after it")
+        layers[name] = dict(warehouse.execute(placed.format(table), within).fetchall())
+    manifests = [raw.latest(lake, source, day) for source in SOURCES]
     return Reconciled(day, layers, ledger, (*ledger.gaps(manifests), *differences(layers)))
 
 

@@ -39,7 +39,7 @@ def taken(started) -> Iterator[list[Manifest]]:
     yield landed
     started(*SERVICES)
     lake, spark = clients.lake(), clients.spark()
-    for source in clean.SOURCES:
+    for source in raw.SOURCES:
         lake.rm(f"{raw.ZONE}/{source}/day={DAY}", recursive=True, missing_ok=True)
     for name in clean.shapes():
         spark.sql(f"alter table clean.{name} drop if exists partition (day='{DAY}')")

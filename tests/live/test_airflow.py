@@ -26,7 +26,7 @@ SERVICES = (
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEAD = "from airflow.sdk import dag\n\n@dag()\n"
 PIPELINES = ("hourly_ingestion", "store_sales", "backfill_deliveries", "nightly_quality")
-NIGHTLY = ("nightly_lake", "nightly_dbt")
+NIGHTLY = ("nightly_lake", "nightly_dbt", "reconciliation")
 
 
 @pytest.fixture
@@ -134,7 +134,8 @@ def night(airflow, started) -> Iterator[None]:
     pipelines.forget(*NIGHTLY)
     yield
     pipelines.pause(*NIGHTLY)
-    clients.prometheus().forget("nightly_dbt")
+    for job in ("nightly_dbt", "reconciliation"):
+        clients.prometheus().forget(job)
 
 
 def dbt_after(run: str) -> str:
@@ -162,7 +163,8 @@ def delivered(schema: str) -> dict[str, str]:
 def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(night):
     """Started by hand; then once more, which changes nothing; then the same day without a lake: the same rows."""
     day = date(2026, 5, 7)
-    clients.airflow().patch("/dags/nightly_dbt", json={"is_paused": False})
+    for dag_id in ("nightly_dbt", "reconciliation"):
+        clients.airflow().patch(f"/dags/{dag_id}", json={"is_paused": False})
     run, seen = pipelines.start("nightly_lake", "2026-05-08T06:00Z"), []
     for turn in (1, 2):
         assert pipelines.finish("nightly_lake", run, 240) == "success"
@@ -177,6 +179,8 @@ def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(
             clients.airflow().patch("/dags/nightly_dbt", json={"is_paused": False})
             pipelines.repeat("nightly_lake", run)
     assert seen[0] == seen[1]
+    compared = lesson.wait_for(lambda: pipelines.runs("reconciliation", state="success"), 90, "a day to be compared")
+    assert compared[0]["run_type"] == "asset_triggered"
     for source in ("api", "files"):
         assert found.ledger.count(table="orders", source=source, outcome="clean") == 0, "the shop has them all"
         assert found.ledger.count(table="orders", source=source, outcome="quarantined") > 5
@@ -188,6 +192,8 @@ def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(
         # Over some minutes: the run that is due today may have told its own day since.
         told = f'last_over_time(nightly_orders{{job="nightly_dbt", day="2026-05-07", layer="{layer}"}}[5m])'
         lesson.wait_for(lambda told=told: prom.value(told) == orders, 20, f"the orders of the {layer}")
+    said = 'last_over_time(reconciliation_differences{day="2026-05-07"}[5m])'
+    lesson.wait_for(lambda: prom.value(said) == 0, 20, "the differences of the day")
     assert prom.value('nightly_dbt_nodes{status="pass"}') > 50
     assert (prom.value('sum(nightly_dbt_nodes{status=~"fail|error"})') or 0) == 0
     assert prom.value("nightly_dbt_seconds") > 0

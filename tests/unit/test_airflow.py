@@ -263,6 +263,20 @@ def test_every_dag_asks_its_run_for_the_interval():
         assert "data_interval" not in path.read_text("utf-8").replace("DataInterval", ""), path.name
 
 
+def test_each_day_keeps_its_own_number_of_differences(include, monkeypatch):
+    import include.reconcile
+
+    told = {}
+
+    def push(gateway, job, registry, grouping_key, timeout):
+        assert (gateway, job) == ("gateway:9091", "reconciliation")
+        told[grouping_key["day"]] = registry.get_sample_value("reconciliation_differences")
+
+    monkeypatch.setattr("prometheus_client.pushadd_to_gateway", push)
+    include.reconcile.report("gateway:9091", {"2026-05-07": 0, "2026-05-08": 3})
+    assert told == {"2026-05-07": 0, "2026-05-08": 3}
+
+
 class Marts:
     """A warehouse whose mart needs so many days to be looked back; None: it is empty."""
 
