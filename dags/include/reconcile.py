@@ -25,14 +25,15 @@ def compare(day: str) -> list[str]:
 
 
 def report(gateway: str, differences: Mapping[str, int]) -> None:
-    """Leave at the Pushgateway how many differences each day has; of other days stays what was said of them.
+    """Leave at the Pushgateway how many differences each of the days has, in place of what an earlier run left.
 
     Args:
         gateway: host:port.
     """
     from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
 
+    registry = CollectorRegistry()
+    found = Gauge("reconciliation_differences", "Where two layers differ in a day", ["day"], registry=registry)
     for day, count in differences.items():
-        registry = CollectorRegistry()
-        Gauge("reconciliation_differences", "Where two layers differ in a day", registry=registry).set(count)
-        pushadd_to_gateway(gateway, job=JOB, registry=registry, grouping_key={"day": day}, timeout=10)
+        found.labels(day).set(count)
+    pushadd_to_gateway(gateway, job=JOB, registry=registry, timeout=10)

@@ -268,13 +268,14 @@ def test_each_day_keeps_its_own_number_of_differences(include, monkeypatch):
 
     told = {}
 
-    def push(gateway, job, registry, grouping_key, timeout):
+    def push(gateway, job, registry, timeout):
         assert (gateway, job) == ("gateway:9091", "reconciliation")
-        told[grouping_key["day"]] = registry.get_sample_value("reconciliation_differences")
+        told.update({day: registry.get_sample_value("reconciliation_differences", {"day": day}) for day in days})
 
     monkeypatch.setattr("prometheus_client.pushadd_to_gateway", push)
-    include.reconcile.report("gateway:9091", {"2026-05-07": 0, "2026-05-08": 3})
-    assert told == {"2026-05-07": 0, "2026-05-08": 3}
+    days = {"2026-05-07": 0, "2026-05-08": 3}
+    include.reconcile.report("gateway:9091", days)
+    assert told == days
 
 
 class Marts:
