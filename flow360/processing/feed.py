@@ -4,18 +4,20 @@
     lake.orders           a view: each order once, as it was brought last
 
 `from_lake` brings a day out of the clean zone. `from_shop` brings the same rows where there is no lake: out of the shop
-itself, by the same extracts, held against the same contracts. Both replace a day whole, in one transaction.
+itself, by the same extracts, held against the same contracts. Both replace a day whole, in one transaction. `fill`
+brings all days of the shop, for a chapter that begins without the layers before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from flow360 import clients
 from flow360.errors import FlowError
 from flow360.primeur.copying import copy_table
 from flow360.primeur.intake import rows
@@ -23,11 +25,18 @@ from flow360.primeur.schema import TABLES, WAREHOUSE, Table
 from flow360.primeur.shop import OF_THE_DAY, extracts, shop_contract
 
 if TYPE_CHECKING:
+    import pandas as pd
     import psycopg
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
 SCHEMA = "lake"
+DAYS = """
+    select (min(moment) at time zone 'Europe/Paris')::date, (max(moment) at time zone 'Europe/Paris')::date
+    from (select ordered_at from orders union all select paid_at from payments union all
+          select delivered_at from deliveries union all select written_at from reviews) as happened (moment)
+"""
+"""The first and the last day on which something happened in the shop."""
 _LOCK = 360_002
 """Two days that come in at the same moment wait for each other."""
 
@@ -109,6 +118,32 @@ def from_shop(db: psycopg.Connection, shop: psycopg.Connection, day: date) -> di
             right.append(record.right)
         found[extract.table] = table_of(extract.table, right)
     return replace_day(db, day, found)
+
+
+def fill() -> pd.DataFrame:
+    """Bring all days of the shop into the warehouse: for the chapters that have no lake. It may be repeated.
+
+    Returns:
+        One row a table: table, rows (as its view shows them), by_day (as the days brought them).
+
+    Raises:
+        FlowError: the shop or the warehouse is down, or a row of the shop does not keep its contract; the days before
+            it are there.
+    """
+    import pandas as pd
+
+    with clients.postgres("source") as shop, clients.postgres() as warehouse:
+        first, last = shop.execute(DAYS).fetchone()
+        shop.commit()  # `extracts` begins a transaction of its own
+        if first is None:
+            raise FlowError("the shop has no orders: flow360 up primeur-load loads them")
+        for number in range((last - first).days + 1):
+            from_shop(warehouse, shop, first + timedelta(days=number))
+            shop.commit()
+            warehouse.commit()
+        query = "select %s, (select count(*) from {0}), (select count(*) from {0}_by_day)"
+        rows = [warehouse.execute(query.format(f"{SCHEMA}.{name}"), [name]).fetchone() for name in WAREHOUSE]
+    return pd.DataFrame(rows, columns=["table", "rows", "by_day"])
 
 
 def table_of(name: str, right: list[dict[str, Any]]) -> pa.Table:
