@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import date
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +25,7 @@ from flow360.stack.status import Event
 
 COMMANDS = (
     "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "play", "progress",
-    "env", "jars",
+    "reconcile", "env", "jars",
 )  # fmt: skip
 
 
@@ -83,6 +85,27 @@ def test_exit_codes_differ():
 @pytest.mark.parametrize("words", [["2026-05-1"], ["2026-05-03"], ["2036-01-01"], ["2026-05-07", "--speed", "-1"]])
 def test_a_day_that_cannot_be_played(words):
     assert words[-1] in one_line(flow360_("play", *words), Exit.USAGE)
+
+
+@pytest.mark.parametrize("day", ["2026-05-1", "yesterday"])
+def test_a_day_that_cannot_be_compared(day):
+    assert f"{day}: a date, as 2026-05-07" in one_line(flow360_("reconcile", day), Exit.USAGE)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_day_that_differs_says_where_and_leaves_with_an_error(monkeypatch, equal):
+    from flow360.storage import reconcile as room
+    from flow360.storage.ledger import Entry, Ledger
+
+    day, layers = date(2026, 5, 7), {"shop": {1: Decimal("7.50")}, "mart": {1: Decimal("7.50")} if equal else {}}
+    ledger = Ledger(day, (Entry("orders", "shop", "orders.csv", "clean", None, 1),))
+    found = room.Reconciled(day, layers, ledger, tuple(room.differences(layers)))
+    monkeypatch.setattr(room, "reconcile", lambda wanted: found if wanted == day else None)
+    result = flow360_("reconcile", "2026-05-07", env={"COLUMNS": "200"})
+    assert "orders: 1 delivered = 1 clean, 0 doubled, 0 quarantined" in result.stdout
+    assert ("order 1: in shop, not in mart" in result.stdout) != equal
+    assert ("2026-05-07 is the same in all layers" in result.stdout) == equal
+    assert result.exit_code == (Exit.OK if equal else Exit.FAILED)
 
 
 @pytest.mark.parametrize(
