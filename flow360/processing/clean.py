@@ -6,11 +6,11 @@ Spark reads the files of the newest run of each source, judges each row by the c
 as everywhere, flow360/primeur/intake.py, in the executors' Python), and then compares: the shop, the API and the files
 report the same orders. What the shop says is right. Each row that was delivered has one outcome:
 
-    clean         it is in /clean/<table>/day=…, typed
+    clean         it is in /clean/<table>/business_day=…, typed
     doubled       the same thing came before, with the same values
-    quarantined   it is in /clean/quarantine/day=…, with the reason, its bytes, and where it stood
+    quarantined   it is in /clean/quarantine/business_day=…, with the reason, its bytes, and where it stood
 
-so for each file and table: delivered = clean + doubled + quarantined, and /clean/ledger/day=… says so. A day is
+so for each file and table: delivered = clean + doubled + quarantined, and /clean/ledger/business_day=… says so. A day is
 replaced whole, so the same day can be cleaned again; what it says follows from the raw zone alone.
 """
 
@@ -260,7 +260,7 @@ def clean_day(spark: SparkSession, lake: Lake, manifests: Iterable[Manifest]) ->
     finally:
         found.unpersist()
     for name in parts:
-        target = f"{ZONE}/{name}/day={day}"
+        target = f"{ZONE}/{name}/business_day={day}"
         lake.makedirs(f"{ZONE}/{name}", exist_ok=True)
         lake.rm(target, recursive=True, missing_ok=True)
         lake.mv(f"{aside}/{name}", target)
@@ -306,9 +306,9 @@ def statements(day: date, at: str) -> list[str]:
         columns = ", ".join(f"`{column}` {kind}" for column, kind in shape.items())
         folder = f"{at}{ZONE}/{name}"
         found += [
-            f"create external table if not exists clean.{name} ({columns}) partitioned by (`day` string) "
+            f"create external table if not exists clean.{name} ({columns}) partitioned by (`business_day` string) "
             f"stored as parquet location '{folder}'",
-            f"alter table clean.{name} add if not exists partition (day='{day}') location '{folder}/day={day}'",
+            f"alter table clean.{name} add if not exists partition (business_day='{day}') location '{folder}/business_day={day}'",
             f"refresh table clean.{name}",  # the session may remember the files that were there before
         ]
     return found

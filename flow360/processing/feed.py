@@ -94,7 +94,7 @@ def from_lake(db: psycopg.Connection, spark: SparkSession, day: date) -> dict[st
     found = {}
     for name in WAREHOUSE:
         spark.catalog.refreshTable(f"clean.{name}")  # another session may have replaced its files
-        frame = spark.table(f"clean.{name}").where(f"day = '{day}'")
+        frame = spark.table(f"clean.{name}").where(f"business_day = '{day}'")
         data = frame.select(*TABLES[name].names, "_source").toArrow()
         found[name] = data.cast(_shape(TABLES[name]))
     if not any(map(len, found.values())):

@@ -93,7 +93,7 @@ def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection,
     Raises:
         FlowError: no night has brought this day.
     """
-    if not lake.exists(f"/clean/ledger/day={day}"):
+    if not lake.exists(f"/clean/ledger/business_day={day}"):
         raise FlowError(f"no night has brought {day} into the clean zone: run nightly_lake for it")
     ledger, within = _ledger(lake, day), bounds(day)
     placed = "select order_id, total_eur from {} where ordered_at >= %s and ordered_at < %s"
@@ -109,7 +109,7 @@ def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection,
 def _ledger(lake: Lake, day: date) -> Ledger:
     import pyarrow.parquet as pq
 
-    found = pq.read_table(f"/clean/ledger/day={day}", filesystem=lake, partitioning=None)
+    found = pq.read_table(f"/clean/ledger/business_day={day}", filesystem=lake, partitioning=None)
     names = ("table", "source", "file", "outcome", "reason", "rows", "euros")
     return Ledger(day, tuple(Entry(*(row[name] for name in names)) for row in found.to_pylist()))
 
@@ -119,7 +119,7 @@ def _clean(lake: Lake, day: date) -> Orders:
 
     start, end = bounds(day)
     columns = ["order_id", "total_eur", "ordered_at"]
-    found = pq.read_table(f"/clean/orders/day={day}", filesystem=lake, partitioning=None, columns=columns)
+    found = pq.read_table(f"/clean/orders/business_day={day}", filesystem=lake, partitioning=None, columns=columns)
     return {row["order_id"]: row["total_eur"] for row in found.to_pylist() if start <= row["ordered_at"] < end}
 
 

@@ -42,8 +42,8 @@ def taken(started) -> Iterator[list[Manifest]]:
     for source in raw.SOURCES:
         lake.rm(f"{raw.ZONE}/{source}/day={DAY}", recursive=True, missing_ok=True)
     for name in clean.shapes():
-        spark.sql(f"alter table clean.{name} drop if exists partition (day='{DAY}')")
-        lake.rm(f"{clean.ZONE}/{name}/day={DAY}", recursive=True, missing_ok=True)
+        spark.sql(f"alter table clean.{name} drop if exists partition (business_day='{DAY}')")
+        lake.rm(f"{clean.ZONE}/{name}/business_day={DAY}", recursive=True, missing_ok=True)
 
 
 def counts(ledger: Ledger, file: str) -> dict[str, int]:
@@ -93,7 +93,7 @@ def test_a_spoilt_file_costs_its_own_rows_and_nothing_of_the_night(taken):
     assert found["orders_changed.csv"] == {"clean": 0, "doubled": 0, "quarantined": 1}
     for one in taken[0].files:
         assert counts(ledger, one.name) == {"clean": one.rows, "doubled": 0, "quarantined": 0}
-    kept = spark.table("clean.quarantine").where(f"day = '{DAY}'").count()
+    kept = spark.table("clean.quarantine").where(f"business_day = '{DAY}'").count()
     assert kept == ledger.count(outcome="quarantined")
     report("spoilt files", delivered=ledger.count(), clean=ledger.count(outcome="clean"), quarantined=kept)
 
