@@ -71,14 +71,11 @@ def extracts(shop: psycopg.Connection, day: date) -> Iterator[Extract]:
             f"select {', '.join(schema.names)} from {table} where {OF_THE_DAY.get(table, 'true')} "
             f"order by {', '.join(schema.key)}"
         )
-        with (
-            shop.cursor() as cursor,
-            cursor.copy(
-                f"copy ({query}) to stdout (format csv, header, encoding 'UTF8')", {"start": start, "end": end}
-            ) as copy,
-        ):
-            data = b"".join(bytes(block) for block in copy)
-        yield Extract(table, data, cursor.rowcount)
+        command = f"copy ({query}) to stdout (format csv, header, encoding 'UTF8')"
+        with shop.cursor() as cursor:
+            with cursor.copy(command, {"start": start, "end": end}) as copy:
+                data = b"".join(bytes(block) for block in copy)
+            yield Extract(table, data, cursor.rowcount)
 
 
 # --- Contracts --------------------------------------------------------------------------------------------------------

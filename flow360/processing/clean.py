@@ -10,8 +10,8 @@ report the same orders. What the shop says is right. Each row that was delivered
     doubled       the same thing came before, with the same values
     quarantined   it is in /clean/quarantine/business_day=…, with the reason, its bytes, and where it stood
 
-so for each file and table: delivered = clean + doubled + quarantined, and /clean/ledger/business_day=… says so. A day is
-replaced whole, so the same day can be cleaned again; what it says follows from the raw zone alone.
+so for each file: delivered = clean + doubled + quarantined, and /clean/ledger/business_day=… says so. A day is replaced
+whole, so the same day can be cleaned again; what it says follows from the raw zone alone.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ def read(spark: SparkSession, manifests: Iterable[Manifest]) -> DataFrame:
 def sort(delivered: DataFrame) -> DataFrame:
     """Compare the rows of one thing: adds `outcome`, and the reason to what is right by itself but not beside others.
 
-    Of rows with the same key, the shop's first one is the thing. Where the shop has none and the others agree, it is
-    the first of them; where they do not, nobody knows which one is right.
+    Of rows with the same key, the shop's first one is the thing. What the shop does not know is set aside: it has given
+    all that happened on the day, so nobody knows whether such a row is right.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
@@ -185,11 +185,10 @@ def sort(delivered: DataFrame) -> DataFrame:
         .withColumn("first", F.first("values").over(whole))
         .withColumn("known", F.first("source").over(whole) == SOURCES[0])
         .withColumn("differs", _first_difference())
-        .withColumn("disagree", F.max(F.col("differs").isNotNull()).over(whole))
     )
-    contradicted = F.when(
-        ~F.col("known") & F.col("disagree"), F.lit("contradicted by another one of the same key")
-    ).when(F.col("differs").isNotNull(), F.concat(F.lit("not as the shop has it: "), F.col("differs")))
+    contradicted = F.when(~F.col("known"), F.lit("the shop has none of this key")).when(
+        F.col("differs").isNotNull(), F.concat(F.lit("not as the shop has it: "), F.col("differs"))
+    )
     outcome = F.when(F.col("reason").isNotNull(), "quarantined").when(F.col("place") == 1, "clean").otherwise("doubled")
     found = compared.withColumn("reason", F.coalesce("reason", contradicted)).withColumn("outcome", outcome)
     return found.select(*JUDGED.names, "outcome")
@@ -308,7 +307,8 @@ def statements(day: date, at: str) -> list[str]:
         found += [
             f"create external table if not exists clean.{name} ({columns}) partitioned by (`business_day` string) "
             f"stored as parquet location '{folder}'",
-            f"alter table clean.{name} add if not exists partition (business_day='{day}') location '{folder}/business_day={day}'",
+            f"alter table clean.{name} add if not exists partition (business_day='{day}') "
+            f"location '{folder}/business_day={day}'",
             f"refresh table clean.{name}",  # the session may remember the files that were there before
         ]
     return found
