@@ -78,7 +78,7 @@ def test_a_spoilt_file_costs_its_own_rows_and_nothing_of_the_night(taken):
     rows = {name: len(data.splitlines()) - 1 for name, data in files.items()}
     whole = found["orders_whole.csv"]
     assert whole["clean"] == 0, "the shop has each of them"
-    assert whole["doubled"] > 300
+    assert whole["doubled"] > 200
     assert sum(whole.values()) == rows["orders_whole.csv"]
     assert sum(found["orders_cut.csv"].values()) == 101
     assert ledger.count(file="orders_cut.csv", reason="wrong number of fields") >= 1
@@ -86,8 +86,8 @@ def test_a_spoilt_file_costs_its_own_rows_and_nothing_of_the_night(taken):
         "clean": 0, "doubled": 2 * whole["doubled"], "quarantined": 2 * whole["quarantined"] + 1
     }  # fmt: skip
     assert found["orders_utf16.csv"]["doubled"] == found["orders_utf16.csv"]["clean"] == 0
-    assert found["orders_utf16.csv"]["quarantined"] > 300
-    assert found["orders_turned.csv"]["doubled"] > 200
+    assert found["orders_utf16.csv"]["quarantined"] > 200
+    assert found["orders_turned.csv"]["doubled"] > 100
     assert found["orders_swapped.csv"]["doubled"] == 0
     assert sum(found["orders_swapped.csv"].values()) == rows["orders_swapped.csv"]
     assert found["orders_changed.csv"] == {"clean": 0, "doubled": 0, "quarantined": 1}
