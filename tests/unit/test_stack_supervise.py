@@ -197,7 +197,7 @@ def test_a_killed_program_is_started_again(supervisor):
 def test_a_program_that_crashed_just_now_stays_stopped(supervisor, wait):
     """Between a crash and the restart, supervisord says that it does not run; stopped it must be all the same."""
     supervisor.state.mkdir(parents=True)
-    supervisor.ensure([program(supervisor.state)])
+    supervisor.ensure([program(supervisor.state, stop_seconds=2)])  # a TERM between fork and exec is lost
     supervisor.start("sleeper")
     until(lambda: supervisor.processes()["sleeper"]["statename"] == "RUNNING", "RUNNING")
     os.kill(supervisor.processes()["sleeper"]["pid"], signal.SIGKILL)
