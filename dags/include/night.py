@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 
 from flow360.clients.webhdfs import Lake
-from flow360.ingestion import night
+from flow360.ingestion import night, readings
+from flow360.ingestion.topics import NoSuchTopic
 from flow360.processing import clean, feed
 from flow360.storage import raw
 from include import connections
@@ -28,6 +29,17 @@ def take(source: str, lake: Lake, day: str, run: str) -> dict[str, Any]:
         landed = night.take_files(lake, when, run)
     size = sum(file.bytes for file in landed.files)
     return {"folder": landed.folder, "files": len(landed.files), "bytes": size, "missing": dict(landed.missing)}
+
+
+def take_readings() -> int:
+    """Land the vans' readings that Kafka has and the lake has not; how many."""
+    try:
+        count = readings.take_readings(connections.spark())
+    except NoSuchTopic as error:
+        print(f"no van has reported yet: {error}")
+        return 0
+    print(f"{count:,} readings landed")
+    return count
 
 
 def clean_day(lake: Lake, day: str) -> list[str]:

@@ -53,13 +53,13 @@ from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
 from flow360.monitoring.exposition import Exposition
 from flow360.primeur.contract import Contract, contract
 from flow360.primeur.intake import parse
-from flow360.primeur.vans import IDLE, TOPIC
+from flow360.primeur.vans import IDLE, READINGS, TOPIC
 from flow360.process import at_the_end
 from flow360.processing.streams.topics import millis
 
 SUBSCRIPTION = TOPIC.format(van_id="+")
 DROPS = "$SYS/broker/publish/messages/dropped"
-READINGS, DEAD = "vans.readings", "vans.readings.dead"
+DEAD = "vans.readings.dead"
 NAME = "vans-bridge"
 """The service, and its session at MQTT's broker: a second bridge of that name would throw the first one out."""
 IN_FLIGHT = 100

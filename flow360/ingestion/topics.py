@@ -106,6 +106,24 @@ def ends(topic: str) -> dict[int, tuple[int, int]]:
     return {p.partition: (first[p], last[p]) for p in parts}
 
 
+def identity(topic: str, bootstrap: str = "") -> str:
+    """The topic's id: one of the same name that was deleted and made again has another.
+
+    Args:
+        bootstrap: host:port of Kafka; that of the settings if nothing is said.
+
+    Raises:
+        NoSuchTopic: there is none of that name.
+        FlowError: the broker is down.
+    """
+    where = {"bootstrap_servers": bootstrap} if bootstrap else {}
+    with clients.kafka_admin(**where) as admin:
+        if topic not in admin.list_topics():
+            raise NoSuchTopic(f"{topic}: there is no such topic")
+        (found,) = admin.describe_topics([topic])
+    return str(found["topic_id"])
+
+
 @dataclass(frozen=True)
 class Record:
     """A record as the broker keeps it; `timestamp` in milliseconds since 1970."""

@@ -63,6 +63,7 @@ unit: {fahrenheit} measures in °F and says so, which is not a defect. The landi
 |---|---|---|---|
 | Kafka, `vans.readings` | van | a reading's bytes as they came; its timestamp is `measured_at` | `vans-bridge` |
 | Kafka, `vans.readings.dead` | van | what cannot be a reading, whole; why, in its headers | `vans-bridge` |
+| lake, `/raw/readings` | partition, offset | the record as Kafka has it, by the day in Paris | `nightly_lake` |
 | Kafka, `vans.refused` | van | a reading whose value cannot be used, with the cause | `kafka-streams` |
 | Kafka, `vans.alarms` | van | a van that has lost its cold chain, since when, on which route | `kafka-streams` |
 | warehouse, `ops.alarms` | `van_id`, `since` | the same; open until somebody fills in `closed_at` | `alarms-sink` |
@@ -79,6 +80,9 @@ in its readings, each hour ends with its weather, some customers move, and the s
 {tests:,} on) are erased after minutes. The vans' readings come over MQTT at the same time, as the run
 `play-<day>-<number>`. What the day's orders still have to come when it is over (the next morning's tour, refunds,
 reviews) is applied at its end.
+
+When a day after the week is over, market-api lists it, and the branches' file is in the drop zone
+(`generated/files/`), both spoilt as in the week.
 
 In the end the tables hold the rows of the seed for that day; only the addresses of those who moved differ. Days after
 the week go on where it ends: 11 May 2026 and any later day, always the same, with numbers of their own.

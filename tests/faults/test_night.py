@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from flow360 import clients
-from flow360.ingestion import night
+from flow360.ingestion import night, readings
+from flow360.ingestion.topics import drop_topics, fresh_topic, identity
 from flow360.primeur.snapshot import FILES
 from flow360.processing import clean
+from flow360.processing.streams import topics
+from flow360.settings import settings
 from flow360.storage import raw
 from flow360.storage.ledger import Ledger
 from flow360.storage.raw import Manifest
@@ -25,6 +30,7 @@ SERVICES = (
     "hive-metastore",
     "spark-worker",
     "spark-connect",
+    "kafka",
 )
 DAY = date(2026, 5, 4)
 
@@ -125,3 +131,67 @@ def test_a_night_whose_spark_is_killed_is_repeated_to_the_same_account(stack, ta
     assert first.gaps(landed) == []
     assert first.count(source="shop", outcome="clean") == sum(one.rows for one in landed[0].files)
     report("spark killed", delivered=first.count(), back=seconds, difference=0)
+
+
+@pytest.mark.timeout(600)
+def test_readings_are_in_the_raw_zone_once_though_spark_is_killed_and_the_topic_made_again(stack, started):
+    """Through the night of 25 October, which has its 2 o'clock twice: each reading under its day in Paris."""
+    started(*SERVICES)
+    lake, name = clients.lake(), f"fault-raw-{time.time_ns()}"
+    folder, begin, ended = f"/tmp/{name}", datetime(2026, 10, 24, 12, tzinfo=UTC), []
+    sent = [
+        (f"VAN-{n % 20:02}", b"%06d\xff" % n, topics.millis(begin + timedelta(minutes=n // 4))) for n in range(9_600)
+    ]
+
+    def take() -> int:
+        return readings.take_readings(clients.spark(), name, folder, settings().kafka_bootstrap, at_once=1_500)
+
+    def work() -> None:
+        try:
+            ended.append(take())
+        except Exception as error:  # noqa: BLE001 - whichever way it learns that its driver is gone
+            ended.append(error)
+
+    fresh_topic(name, partitions=3, retention_ms=-1)
+    try:
+        topics.publish(name, sent[:6_000])
+        checkpoint = f"{folder}/_checkpoints/{identity(name)}"
+        thread = threading.Thread(target=work)
+        thread.start()
+        until(lambda: lake.exists(f"{checkpoint}/commits/1"), "the second batch", 120)
+        back = recovered(stack, "spark-connect", kill(stack, "spark-connect"))
+        thread.join(120)
+        before = readings.landed(clients.spark(), lake, folder).count()
+        counts = [take(), take()]
+        topics.publish(name, sent[6_000:])
+        counts.append(take())
+        fresh_topic(name, partitions=3, retention_ms=-1)
+        topics.publish(name, sent[:100])  # the same offsets once more, of another topic
+        counts.append(take())
+        found = readings.landed(clients.spark(), lake, folder).collect()
+        files = [path for path in lake.find(folder) if path.endswith(".parquet")]
+    finally:
+        drop_topics(name)
+        lake.rm(folder, recursive=True, missing_ok=True)
+    places = Counter((row.log, row.partition, row.offset) for row in found)
+    due = Counter(sent + sent[:100])
+    have = Counter((row.key.decode(), bytes(row.value), topics.millis(row.timestamp)) for row in found)
+    report(
+        "readings into the raw zone, Spark killed",
+        sent=due.total(),
+        landed_before_the_kill=before,
+        landed_after_it=sum(counts),
+        rows=len(found),
+        lost=(due - have).total(),
+        doubled=len(found) - len(places),
+        files=len(files),
+        back=back,
+    )
+    assert isinstance(ended[0], Exception), "the kill came too late to be one"
+    assert 0 < before < 6_000
+    assert counts[1:] == [0, 3_600, 100]
+    assert have == due
+    assert set(places.values()) == {1}
+    days = Counter(row.day for row in found)
+    assert set(days) == {date(2026, 10, 24), date(2026, 10, 25), date(2026, 10, 26)}
+    assert days[date(2026, 10, 25)] == 25 * 60 * 4

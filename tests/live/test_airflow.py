@@ -19,9 +19,10 @@ from flow360.settings import SECRETS, settings
 from flow360.storage.reconcile import reconcile
 from tests.live.listeners import listeners
 
-NIGHT = ("market-api", "namenode", "datanode", "hive-metastore", "spark-worker", "spark-connect")
+NIGHT = ("market-api", "kafka", "namenode", "datanode", "hive-metastore", "spark-worker", "spark-connect")
 SERVICES = (
-    "03", "market-api", "datanode", "hive-metastore", "spark-worker", "spark-connect", "prometheus", "pushgateway"
+    "03", "market-api", "kafka", "datanode", "hive-metastore", "spark-worker", "spark-connect", "prometheus",
+    "pushgateway",
 )  # fmt: skip
 PARTS = ("airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEAD = "from airflow.sdk import dag\n\n@dag()\n"

@@ -1,0 +1,107 @@
+"""The vans' readings out of Kafka into the lake's raw zone, each once: the way back to history.
+
+    take_readings(spark)     what has come since the last time, and ends
+    landed(spark, lake)      all that has been landed
+
+    /raw/readings/log=<topic's id>/day=2026-05-07/part-….parquet    Kafka's key, value, partition, offset, timestamp
+    /raw/readings/_checkpoints/<topic's id>                         how far it is
+
+Spark Structured Streaming keeps both in step: it writes down which offsets a batch has before it works on it, and which
+files count after it has written them (`_spark_metadata` in the log's folder). Killed at any moment, it repeats the
+batch, and the files of the first attempt do not count; so a log is to be read whole, by Spark, as `landed` does.
+
+Offsets only mean something within one topic. One that was deleted and made again, after `flow360 reset kafka`, has
+another id, and so a log of its own here. Nothing is judged: a reading lies under the day of its timestamp, in Paris.
+
+It is no query that runs on. That would hold an executor (some 300 MB) and a core for every batch, day and night, to
+bring history to a lake that is read once a night.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flow360.errors import FlowError
+from flow360.ingestion.topics import identity
+from flow360.primeur.vans import READINGS
+from flow360.processing.clean import root
+from flow360.storage.raw import ZONE
+from flow360.waiting import patient
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from flow360.clients.webhdfs import Lake
+
+FOLDER = f"{ZONE}/readings"
+AT_ONCE = 500_000
+"""Records of one batch: some 100 MB in an executor."""
+SECONDS = 900
+"""How long what has come may take, on an idle machine."""
+_DAY = "to_date(convert_timezone('UTC', 'Europe/Paris', cast(timestamp as timestamp_ntz)))"
+
+
+# [START take_readings]
+def take_readings(
+    spark: SparkSession, topic: str = READINGS, folder: str = FOLDER, bootstrap: str = "", at_once: int = AT_ONCE
+) -> int:
+    """Land what has come since the last time; two at once are one: the second ends the first.
+
+    Args:
+        bootstrap: host:port of Kafka for this process; if nothing is said, the one that Spark's executors reach.
+        at_once: records of one batch, at most.
+
+    Returns:
+        The records that it has landed.
+
+    Raises:
+        NoSuchTopic: nobody has written a reading yet.
+        FlowError: Kafka is down, or it took too long.
+        PySparkException: Spark or the lake broke off. The next call goes on from there.
+    """
+    broker = spark.conf.get("spark.flow360.kafka")
+    log = identity(topic, bootstrap or broker)
+    records = (
+        spark.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", broker)
+        .option("subscribe", topic)
+        .option("startingOffsets", "earliest")
+        .option("maxOffsetsPerTrigger", at_once)
+        .load()
+    )
+    query = (
+        records.selectExpr("key", "value", "partition", "offset", "timestamp", f"{_DAY} as day")
+        .writeStream.format("parquet")
+        .partitionBy("day")
+        .option("checkpointLocation", f"{root(spark)}{folder}/_checkpoints/{log}")
+        .trigger(availableNow=True)
+        .start(f"{root(spark)}{folder}/log={log}")
+    )
+    if not query.awaitTermination(int(patient(SECONDS))):
+        query.stop()
+        raise FlowError(f"the readings were not landed in {patient(SECONDS):.0f} s: the next night goes on from there")
+    return sum(source.numInputRows for progress in query.recentProgress for source in progress.sources)
+
+
+# [END take_readings]
+
+
+def landed(spark: SparkSession, lake: Lake, folder: str = FOLDER) -> DataFrame:
+    """All readings that have been landed: Kafka's columns, `day` in Paris, and `log`, the id of their topic.
+
+    Raises:
+        FlowError: none has been.
+    """
+    from pyspark.sql import functions as F
+
+    logs = lake.ls(folder, detail=False) if lake.exists(folder) else []
+    found = None
+    for path in logs:
+        name = path.rstrip("/").rpartition("/")[2]
+        if not name.startswith("log=") or not lake.exists(f"{path}/_spark_metadata"):
+            continue
+        part = spark.read.parquet(f"{root(spark)}{folder}/{name}").withColumn("log", F.lit(name.removeprefix("log=")))
+        found = part if found is None else found.unionByName(part)
+    if found is None:
+        raise FlowError(f"no reading has been landed in {folder}: run nightly_lake")
+    return found
