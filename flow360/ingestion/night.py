@@ -9,7 +9,7 @@ Nothing is judged here. A file that has not come is noted in the manifest, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flow360.ingestion.patterns import walk
 from flow360.primeur.contract import NAMES, contract
 from flow360.primeur.shop import extracts
-from flow360.primeur.snapshot import FILES
+from flow360.primeur.snapshot import FILES, PLAYED
 from flow360.storage.raw import Manifest, put
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ def take_api(session: requests.Session, lake: Lake, day: date, run: str) -> Mani
     return put(lake, "api", day, run, files())
 
 
-def take_files(lake: Lake, day: date, run: str, folder: Path = FILES) -> Manifest:
+def take_files(lake: Lake, day: date, run: str, folders: Sequence[Path] = (FILES, PLAYED)) -> Manifest:
     """Land the files of the drop zone that have the day in their name.
 
     Raises:
         FlowError: the lake broke off.
     """
     wanted = {name: contract(name).path.replace("*", day.isoformat()) for name in NAMES if "*" in contract(name).path}
-    come = {name: folder / file for name, file in wanted.items() if (folder / file).exists()}
+    places = {name: next((p / file for p in folders if (p / file).exists()), None) for name, file in wanted.items()}
+    come = {name: place for name, place in places.items() if place}
     missing = {wanted[name]: "has not come" for name in DAILY if name not in come}
     files = ((path.name, path.read_bytes(), None) for path in come.values())
     return put(lake, "files", day, run, files, missing)

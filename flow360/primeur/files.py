@@ -125,40 +125,62 @@ class _Spoiler:
         return [line for _, line in sorted(placed, key=lambda item: item[0])]
 
 
+LATE = 3
+"""Orders of each day that come a day late, in the next day's file."""
+
+
 def order_files(plan: Plan, rows: list[Record]) -> list[DropFile]:
-    """One CSV file for each day. Three orders of each day come a day late, in the next day's file."""
-    files, carried = [], []
+    """One CSV file for each day; the last day's is complete."""
+    files, late = [], []
     days = by_day(rows, "ordered_at")
     for number, (day, todays) in enumerate(days.items()):
-        chooser = Chooser.of(plan.seed, "orders", number)
         last = number == len(days) - 1
-        held = set() if last else set(chooser.rows(3, range(len(todays))))
-        name = f"orders_{day}.csv"
-        kept = [row for n, row in enumerate(todays) if n not in held]
-        chooser.taken = set()
-        blank = {"channel": "files", "dataset": "orders", "where": name, "day": day, "key": ("order_id",)}
-        s = _Spoiler(chooser, kept, order_line, blank)
-        accented = [n for n, row in enumerate(kept) if not (row["delivery_note"] or "").isascii()]
-        s.rewrite(3, "encoding", _latin, "the note is in Latin-1, the file is in UTF-8", accented)
-        commas = [n for n, row in enumerate(kept) if "," in (row["delivery_note"] or "")]
-        s.rewrite(2, "bad_row", lambda b: b.replace(b'"', b""), "the quotes are lost: one field too many", commas)
-        s.rewrite(2, "bad_row", lambda b: b.rsplit(b",", 3)[0], "the line is cut: three fields too few")
-        s.change(4, "wrong_unit", "total_eur", lambda v: round(v * 100), "cents instead of euros")
-        s.change(3, "not_a_number", "total_eur", lambda v: "NaN", "the amount is lost")
-        s.change(3, "missing_key", "customer_id", lambda v: "", "no customer")
-        s.change(3, "orphan", "customer_id", lambda v: UNKNOWN_CUSTOMER + v % 7, "a customer who does not exist")
-        s.again(5, "the same line again")
-        lines = s.done()
-        for n, row in enumerate(carried):
-            blank_late = {"channel": "files", "dataset": "orders", "where": name, "day": day}
-            note = f"an order of {row['ordered_at'][:10]}, missing from that day's file"
-            line = Line(
-                order_line(row), Defect(kind="late", keys={"order_id": row["order_id"]}, note=note, **blank_late)
-            )
-            lines.insert((n + 1) * len(lines) // 4, line)
-        carried = [row for n, row in enumerate(todays) if n in held]
-        files.append(text_file(name, ",".join(ORDER_COLUMNS).encode(), lines))
+        files.append(order_file(plan, number, day, todays, late, complete=last))
+        late = held_back(plan, number, todays)
     return files
+
+
+def held_back(plan: Plan, number: int, rows: list[Record]) -> list[Record]:
+    """The orders of a day, the `number`-th from 0, that its file lacks."""
+    return [rows[n] for n in Chooser.of(plan.seed, "orders", number).rows(LATE, range(len(rows)))]
+
+
+def order_file(
+    plan: Plan, number: int, day: str, rows: list[Record], late: list[Record], complete: bool = False
+) -> DropFile:
+    """The orders of one day as the branches leave them.
+
+    Args:
+        number: of the day, from 0; its draws follow from it.
+        day: ISO date.
+        rows: the day's true orders, in the order of their numbers.
+        late: those that the file of the day before lacked.
+        complete: it lacks none.
+    """
+    chooser = Chooser.of(plan.seed, "orders", number)
+    held = set() if complete else set(chooser.rows(LATE, range(len(rows))))
+    name = f"orders_{day}.csv"
+    kept = [row for n, row in enumerate(rows) if n not in held]
+    chooser.taken = set()
+    blank = {"channel": "files", "dataset": "orders", "where": name, "day": day, "key": ("order_id",)}
+    s = _Spoiler(chooser, kept, order_line, blank)
+    accented = [n for n, row in enumerate(kept) if not (row["delivery_note"] or "").isascii()]
+    s.rewrite(3, "encoding", _latin, "the note is in Latin-1, the file is in UTF-8", accented)
+    commas = [n for n, row in enumerate(kept) if "," in (row["delivery_note"] or "")]
+    s.rewrite(2, "bad_row", lambda b: b.replace(b'"', b""), "the quotes are lost: one field too many", commas)
+    s.rewrite(2, "bad_row", lambda b: b.rsplit(b",", 3)[0], "the line is cut: three fields too few")
+    s.change(4, "wrong_unit", "total_eur", lambda v: round(v * 100), "cents instead of euros")
+    s.change(3, "not_a_number", "total_eur", lambda v: "NaN", "the amount is lost")
+    s.change(3, "missing_key", "customer_id", lambda v: "", "no customer")
+    s.change(3, "orphan", "customer_id", lambda v: UNKNOWN_CUSTOMER + v % 7, "a customer who does not exist")
+    s.again(5, "the same line again")
+    lines = s.done()
+    for n, row in enumerate(late):
+        blank_late = {"channel": "files", "dataset": "orders", "where": name, "day": day}
+        note = f"an order of {row['ordered_at'][:10]}, missing from that day's file"
+        line = Line(order_line(row), Defect(kind="late", keys={"order_id": row["order_id"]}, note=note, **blank_late))
+        lines.insert((n + 1) * len(lines) // 4, line)
+    return text_file(name, ",".join(ORDER_COLUMNS).encode(), lines)
 
 
 def _latin(line: bytes) -> bytes:

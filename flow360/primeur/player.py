@@ -4,7 +4,8 @@ Requests are rows of `play.plays` in postgres-source (flow360/primeur/plays.py w
 are due together, is one transaction with the number of events applied so far. So a program that is killed at any
 moment, or a server that is, leaves a day that can be gone on with, and nothing is applied twice or left out.
 
-On the same clock market-sensors is asked for the vans of that day; their run is `play-DAY-NUMBER`.
+On the same clock market-sensors is asked for the vans of that day; their run is `play-DAY-NUMBER`. At its end the
+branches' file of the day comes into the drop zone (flow360/primeur/played.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from psycopg.rows import namedtuple_row
 
 from flow360.errors import FlowError
 from flow360.primeur import day as days
+from flow360.primeur import played
 from flow360.primeur.load import connect, loaded_plan
 from flow360.primeur.plays import ALIVE, SCHEMA, SESSION, run_of
 from flow360.primeur.vans.control import Vans
@@ -272,7 +274,7 @@ class _Play:
             self._asked = None
 
     def end(self, stop: Flag) -> bool:
-        """Wait for the vans' last readings and close the day; False where `stop` came before."""
+        """Wait for the vans' last readings, leave the day's files, and close it; False where `stop` came before."""
         self._keep_vans(self._day.closes)
         limit = time.monotonic() + patient(VANS)
         while self.vans_state == "asked" and self._vans.service and time.monotonic() < limit:
@@ -280,6 +282,9 @@ class _Play:
             self._keep_vans(self._day.closes)
             if stop.is_set():
                 return False
+        plan = loaded_plan(self._conn)
+        if played.is_later(self._day.date, plan):  # of the committed week, they lie there already
+            played.drop(self._conn, plan, self._day.date)
         self._note("state = 'done', ended_at = now(), clock = %s", [_utc(self._day.closes)], self._position)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -27,6 +28,12 @@ def utc(moment: datetime) -> str:
 def outward(data: pa.Table) -> list[Record]:
     """The table's rows with moments in local time, dates in ISO, and money as floats with two decimals."""
 
+    return [outward_row(row) for row in data.to_pylist()]
+
+
+def outward_row(row: Mapping[str, Any]) -> Record:
+    """One row in the form of `outward`."""
+
     def value(v: Any) -> Any:
         if isinstance(v, datetime):
             return local(v)
@@ -34,7 +41,7 @@ def outward(data: pa.Table) -> list[Record]:
             return v.isoformat()
         return float(v) if isinstance(v, Decimal) else v
 
-    return [{k: value(v) for k, v in row.items()} for row in data.to_pylist()]
+    return {k: value(v) for k, v in row.items()}
 
 
 def by_day(rows: list[Record], column: str) -> dict[str, list[Record]]:

@@ -10,11 +10,13 @@ import pyarrow.csv as pacsv
 
 from flow360.errors import FlowError
 from flow360.primeur.schema import TABLES
-from flow360.settings import ROOT
+from flow360.settings import GENERATED, ROOT
 
 SEED = ROOT / "data" / "seed"
 FILES = SEED / "files"
 """The drop zone: the untidy files of the week."""
+PLAYED = GENERATED / "files"
+"""The drop zone's files of later days, which market-day leaves there."""
 
 
 def read_table(name: str, folder: Path = SEED) -> pa.Table:

@@ -102,7 +102,7 @@ def test_a_night_lands_the_day_s_files_as_they_lie_there_and_says_which_has_not_
     assert landed.missing == {}
     for file in landed.files:
         assert lake.cat_file(landed.path(file)) == (FILES / file.name).read_bytes()
-    empty = night.take_files(lake, DAY, "b", tmp_path)
+    empty = night.take_files(lake, DAY, "b", [tmp_path])
     assert (empty.files, empty.missing) == ((), {"orders_2026-05-07.csv": "has not come"})
 
 

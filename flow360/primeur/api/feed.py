@@ -40,15 +40,24 @@ def feed(plan: Plan, name: str, rows: list[Record]) -> Feed:
         rows: the true rows, in the form of `records.outward`.
     """
     days, defects = {}, []
-    moment = UNTIDY[name]
-    for number, (day, todays) in enumerate(
-        by_day(sorted(rows, key=lambda r: (r[moment], r[KEYS[name]])), moment).items()
-    ):
-        day_feed = _Day(name, day, [dict(row) for row in todays], Chooser.of(plan.seed, f"api {name}", number))
-        _SPOIL[name](day_feed)
-        days[day] = day_feed.finished()
-        defects += day_feed.defects
+    for number, (day, todays) in enumerate(by_day(rows, UNTIDY[name]).items()):
+        days[day], planted = feed_of_day(plan, name, day, todays, number)
+        defects += planted
     return Feed(days, defects)
+
+
+def feed_of_day(plan: Plan, name: str, day: str, rows: list[Record], number: int) -> tuple[list[Record], list[Defect]]:
+    """One day of an untidy list: its items in delivery order, and what is wrong with them.
+
+    Args:
+        day: ISO date.
+        rows: the day's true rows.
+        number: of the day, from 0; its draws follow from it.
+    """
+    rows = sorted(rows, key=lambda r: (r[UNTIDY[name]], r[KEYS[name]]))
+    day_feed = _Day(name, day, [dict(row) for row in rows], Chooser.of(plan.seed, f"api {name}", number))
+    _SPOIL[name](day_feed)
+    return day_feed.finished(), day_feed.defects
 
 
 class _Day:

@@ -1,11 +1,21 @@
-"""What the REST service serves, in memory: the clean lists, the untidy feeds, and each order with its lines."""
+"""What the REST service serves: the clean lists, the untidy feeds, and each order with its lines.
+
+The committed week is in memory. A later day that was played comes out of the shop once it is over, and is kept; the
+lists without a day are those of the committed week.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from datetime import date
 from functools import cached_property
 
+import psycopg
+
+from flow360.primeur import played
 from flow360.primeur.api.feed import UNTIDY, Feed, feed
+from flow360.primeur.load import loaded_plan
 from flow360.primeur.plan import SEED_PLAN
 from flow360.primeur.records import Record, outward
 from flow360.primeur.snapshot import seed_table
@@ -14,15 +24,41 @@ CLEAN = ("customers", "products", "stores", "van_routes")
 
 
 class Market:
-    """The committed week as the service delivers it. Reading it takes a second, once."""
+    """The committed week as the service delivers it. Reading it takes a second, once.
 
-    def __init__(self) -> None:
+    Args:
+        shop: opens a connection to the shop, for later days; None knows of none.
+    """
+
+    def __init__(self, shop: Callable[[], psycopg.Connection] | None = None) -> None:
+        self._shop = shop
+        self._played: dict[tuple[str, str], tuple[int, list[Record]]] = {}
         self.lists: dict[str, list[Record]] = {name: outward(seed_table(name)) for name in CLEAN}
         self.feeds: dict[str, Feed] = {name: feed(SEED_PLAN, name, outward(seed_table(name))) for name in UNTIDY}
 
     def items(self, name: str, day: str | None = None) -> list[Record]:
-        """The items of a list in delivery order; `day` (ISO) only for the untidy ones."""
-        return self.lists[name] if name in self.lists else self.feeds[name].items(day)
+        """The items of a list in delivery order; `day` (ISO) only for the untidy ones.
+
+        Raises:
+            FlowError: the day is a later one, and the shop does not answer.
+        """
+        if name in self.lists:
+            return self.lists[name]
+        if day and self._shop and played.is_later(when := date.fromisoformat(day), SEED_PLAN):
+            with self._shop() as shop:
+                found = self._of_play(shop, name, when)
+            if found is not None:
+                return found
+        return self.feeds[name].items(day)
+
+    def _of_play(self, shop: psycopg.Connection, name: str, day: date) -> list[Record] | None:
+        number = played.finished(shop, day)
+        if number is None:
+            return None
+        key = (name, day.isoformat())
+        if self._played.get(key, (None,))[0] != number:
+            self._played[key] = (number, played.items(shop, loaded_plan(shop), name, day))
+        return self._played[key][1]
 
     @cached_property
     def orders(self) -> dict[int, Record]:

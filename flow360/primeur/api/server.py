@@ -15,9 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import psycopg
 import typer
 import uvicorn
 from fastapi import FastAPI, Header, HTTPException, Query, Request
@@ -27,6 +29,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flow360.errors import FlowError
 from flow360.neighbours import is_foreign
 from flow360.primeur.api.chaos import Allowance, Chaos, ChaosSettings, Fault
 from flow360.primeur.api.market import Market
@@ -34,6 +37,7 @@ from flow360.primeur.api.metrics import Measure, metrics
 from flow360.primeur.api.paging import BadCursor, body, etag, matches, page
 from flow360.primeur.api.store import KeyReused, OrderStore
 from flow360.primeur.api.usage import Usage
+from flow360.primeur.load import connect
 from flow360.primeur.records import local
 from flow360.settings import settings
 
@@ -174,6 +178,7 @@ def _lists(app: FastAPI, market: Market) -> None:
     """The lists: a day filter where the items have a day."""
 
     refuses = _refuses(_400="the cursor is not one of this list", _422=WRONG)
+    of_a_day = refuses | _refuses(_503="the shop, out of which later days come, does not answer")
 
     def serve(request: Request, name: str, day: date | None, cursor: str | None, limit: int) -> Response:
         wanted = day.isoformat() if day else None
@@ -181,10 +186,12 @@ def _lists(app: FastAPI, market: Market) -> None:
             found = page(f"{name} {wanted or 'all'}", market.items(name, wanted), cursor, limit)
         except BadCursor as error:
             raise HTTPException(400, str(error)) from None
+        except (FlowError, psycopg.Error) as error:
+            raise HTTPException(503, f"the shop does not answer: {str(error).splitlines()[0]}") from None
         return _answer(request, found)
 
     def dated(name: str, about: str) -> None:
-        @app.get(f"/{name}", response_model=Page, summary=about, tags=["lists"], responses=refuses)
+        @app.get(f"/{name}", response_model=Page, summary=about, tags=["lists"], responses=of_a_day)
         def items(request: Request, day: Day = None, cursor: Cursor = None, limit: Limit = 20) -> Response:
             return serve(request, name, day, cursor, limit)
 
@@ -306,15 +313,21 @@ def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage, key: str)
         return chaos.settings
 
 
-def create_app(data: Path, chaos: Chaos | None = None, key: str = "") -> FastAPI:
+def create_app(
+    data: Path,
+    chaos: Chaos | None = None,
+    key: str = "",
+    shop: Callable[[], psycopg.Connection] | None = None,
+) -> FastAPI:
     """The service.
 
     Args:
         data: folder for placed orders; made if missing.
         chaos: the misbehaviour; None takes the defaults.
         key: who knows it may set the misbehaviour; without one nobody may.
+        shop: opens a connection to the shop, out of which later days are served; None serves the committed week.
     """
-    chaos, market, store, usage = chaos or Chaos(), Market(), OrderStore(data), Usage()
+    chaos, market, store, usage = chaos or Chaos(), Market(shop), OrderStore(data), Usage()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -338,7 +351,7 @@ def create_app(data: Path, chaos: Chaos | None = None, key: str = "") -> FastAPI
 def main(host: str = "127.0.0.1", port: int | None = None, data: Path | None = None) -> None:
     """Run the service until SIGTERM."""
     s = settings()
-    app = create_app(data or s.state_dir / "market-api", key=s.market_api_key)
+    app = create_app(data or s.state_dir / "market-api", key=s.market_api_key, shop=partial(connect, "source"))
     # Prometheus comes by every two seconds, for ever: its lines would bury everybody else's.
     logging.getLogger("uvicorn.access").addFilter(lambda record: "/metrics" not in record.getMessage())
     uvicorn.run(app, host=host, port=port or s.market_api_port, log_level="info", timeout_graceful_shutdown=5)
