@@ -64,6 +64,8 @@ app = typer.Typer(
 )
 jars_app = typer.Typer(help="The Maven artifacts of the native engine.", no_args_is_help=True)
 app.add_typer(jars_app, name="jars")
+trace_app = typer.Typer(help="Where a thing is, in every layer, asked now.", no_args_is_help=True)
+app.add_typer(trace_app, name="trace")
 
 Names = Annotated[list[str] | None, typer.Argument(help="services, profiles (minimal …) or chapters (02)")]
 Engine = Annotated[str | None, typer.Option(help="native, docker or auto")]
@@ -292,6 +294,40 @@ def reconcile(day: Annotated[str, typer.Argument(help="a day that a night has br
     if not found.equal:
         raise FlowError(f"{wanted} is not the same in all layers: {len(found.differences)} differences, see above")
     console.print(f"{wanted} is the same in all layers", soft_wrap=True)
+
+
+@trace_app.command("order")
+def trace_order(
+    number: Annotated[str, typer.Argument(help="the order's number, as 100933")], as_json: Json = False
+) -> None:
+    """Follow an order from the shop to the dashboard: where each layer has it, and what would bring it further."""
+    from flow360.trace import orders
+
+    _show_trace(orders.follow(number), as_json)
+
+
+@trace_app.command("van")
+def trace_van(
+    van: Annotated[str, typer.Argument(help="the van's name, as VAN-03")],
+    day: Annotated[str, typer.Option(help="the day of its tours, as 2026-05-07")],
+    as_json: Json = False,
+) -> None:
+    """Follow a van's day from its tours to its readings, its alarms and the mart."""
+    from flow360.trace import vans
+
+    _show_trace(vans.follow(van, day), as_json)
+
+
+def _show_trace(found: Any, as_json: bool) -> None:
+    from flow360.stack.console import console, show
+    from flow360.trace import drawing
+
+    if as_json:
+        _print_json(drawing.plain(found))
+        return
+    show(drawing.table(found))
+    for line in drawing.notes(found):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command()

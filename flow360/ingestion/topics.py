@@ -147,6 +147,7 @@ def read_all(
     isolation_level: str = "read_uncommitted",
     last: int | None = None,
     bootstrap: str = "",
+    since: int | None = None,
 ) -> list[Record]:
     """Every record from the beginning of the topic to its end as it is now, partition by partition.
 
@@ -156,6 +157,7 @@ def read_all(
         isolation_level: "read_committed" leaves out what belongs to a transaction that was aborted or is still open.
         last: only so many records at the end of each partition.
         bootstrap: host:port of Kafka; that of the settings if nothing is said.
+        since: only from the first record of each partition on that is as new, milliseconds since 1970.
 
     Raises:
         NoSuchTopic: there is none of that name.
@@ -168,6 +170,8 @@ def read_all(
     reader = Consumer(where | config | {"isolation.level": isolation_level})
 
     def begin(number: int) -> TopicPartition:
+        if since is not None:  # where none is as new, it is the end
+            return reader.offsets_for_times([TopicPartition(topic, number, since)], timeout=10)[0]
         low, high = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
         return TopicPartition(topic, number, low if last is None else max(low, high - last))
 

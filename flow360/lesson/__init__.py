@@ -37,6 +37,7 @@ __all__ = [
     "status",
     "status_table",
     "stop",
+    "trace",
     "wait_for",
 ]
 
@@ -134,6 +135,27 @@ def play(day: str, speed: float = 3600, wait: bool = True) -> Play:
     else:
         print(f"{asked.day} is being played, its vans as {asked.run}")
     return asked
+
+
+def trace(*, order: int | None = None, van: str | None = None, day: str | None = None) -> None:
+    """Ask every layer where a thing is now, and show its way as a table and as a drawing.
+
+    `lesson.trace(order=100933)` follows an order, `lesson.trace(van="VAN-03", day="2026-05-07")` a van's day. A layer
+    whose service is down is shown as such, after two seconds at most.
+
+    Raises:
+        FlowError: no layer knows it, or that cannot be an order, a van or a day.
+        ServiceError: no layer that answers knows it.
+    """
+    from flow360.trace import drawing, orders, vans
+
+    if (order is None) == (van is None) or (day is None) == (van is not None):
+        raise FlowError('lesson.trace(order=100933), or lesson.trace(van="VAN-03", day="2026-05-07")', Exit.USAGE)
+    found = orders.follow(order) if van is None else vans.follow(van, day)
+    print(drawing.title(found))
+    display_table(drawing.frame(found), index=False)
+    print(*drawing.notes(found), sep="\n")
+    mermaid(drawing.mermaid(found))
 
 
 def status_table() -> pd.DataFrame:

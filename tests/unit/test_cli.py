@@ -25,7 +25,7 @@ from flow360.stack.status import Event
 
 COMMANDS = (
     "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "play", "progress",
-    "reconcile", "env", "jars",
+    "reconcile", "env", "jars", "trace",
 )  # fmt: skip
 
 

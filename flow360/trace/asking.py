@@ -1,0 +1,99 @@
+"""How hops ask the databases, the lake and Prometheus: as `clients` does, with less patience."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pyarrow.parquet as pq
+from psycopg.rows import namedtuple_row
+
+from flow360 import clients
+from flow360.clients import metrics  # noqa: F401 - it takes pandas with it, which must not cost a hop its seconds
+from flow360.primeur.clock import PARIS
+from flow360.trace.way import SECONDS, NotThere
+from flow360.waiting import patient
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flow360.clients.webhdfs import Lake
+
+WRITTEN = "pg_xact_commit_timestamp({}xmin)"
+"""When PostgreSQL committed a row as it stands now; null for one that is older than its memory of it."""
+
+
+def rows(which: str, query: str, *params: Any) -> list[Any]:
+    """The rows of one question to "source" or "warehouse".
+
+    Raises:
+        NotThere: its table has not been made yet.
+        FlowError: the server is down.
+    """
+    limits = {"connect_timeout": 2, "options": f"-c statement_timeout={patient(SECONDS):g}s"}
+    with clients.postgres(which, row_factory=namedtuple_row, **limits) as db:
+        try:
+            return db.execute(query, params).fetchall()
+        except psycopg.errors.UndefinedTable:
+            db.rollback()
+            raise NotThere("its table is not made yet") from None
+
+
+def lake() -> Lake:
+    """HDFS, with little time for each answer."""
+    return clients.lake(seconds=patient(SECONDS))
+
+
+def days_of(fs: Lake, folder: str, key: str, known: list[date] | None) -> list[date]:
+    """The days of a zone in which to look: those that are known of the thing, else all that are there.
+
+    Args:
+        folder: whose subfolders are named `KEY=2026-05-07`.
+    """
+    if not fs.exists(folder):
+        return []
+    names = [one["name"].rpartition("/")[2] for one in fs.ls(folder, detail=True)]
+    there = [date.fromisoformat(name.removeprefix(f"{key}=")) for name in names if name.startswith(f"{key}=")]
+    return sorted(day for day in there if known is None or day in known)
+
+
+def parquet(fs: Lake, folder: str, **options: Any) -> pa.Table:
+    """The rows of a partition of the clean zone; `columns` and `filters` as pyarrow takes them."""
+    return pq.read_table(folder, filesystem=fs, partitioning=None, **options)
+
+
+def landed_at(fs: Lake, folder: str) -> datetime | None:
+    """When the last file of a folder was written, by HDFS."""
+    times = [one["modificationTime"] for one in fs.ls(folder, detail=True) if one["type"] != "directory"]
+    return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
+
+
+@contextmanager
+def topics() -> Iterator[None]:
+    """Within it, a topic that has not been made yet does not hold the thing."""
+    from flow360.ingestion.topics import NoSuchTopic
+
+    try:
+        yield
+    except NoSuchTopic as error:
+        raise NotThere(f"there is no topic {error.message.partition(':')[0]}") from None
+
+
+def panels(metric: str) -> str:
+    """The titles of the panels that show a metric, as Grafana's JSON has them."""
+    from flow360.monitoring.dashboards import read
+
+    shown = [
+        panel["title"]
+        for panel in read("primeur")["panels"]
+        if any(metric in target.get("expr", "") for target in panel.get("targets", ()))
+    ]
+    return " and ".join(f"panel “{title}”" for title in shown)
+
+
+def paris(moment: datetime) -> str:
+    """A moment for people in Paris, to the minute."""
+    return f"{moment.astimezone(PARIS):%Y-%m-%d %H:%M}"
