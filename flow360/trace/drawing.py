@@ -93,7 +93,9 @@ def mermaid(trace: Trace) -> str:
 
 def _plain(text: str) -> str:
     """A text that ends no label of Mermaid's, and that a narrow box can break."""
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("/", "/\u200b")
+    for plain, written in {"&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;", "/": "/\u200b"}.items():
+        text = text.replace(plain, written)
+    return text
 
 
 def plain(trace: Trace) -> dict[str, Any]:

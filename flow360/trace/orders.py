@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError, ServiceError
 from flow360.primeur.clock import PARIS
 from flow360.primeur.contract import contract
-from flow360.primeur.intake import records
+from flow360.primeur.intake import Record, records, rows
 from flow360.primeur.snapshot import FILES
 from flow360.processing import clean
 from flow360.storage import raw
 from flow360.trace import asking
-from flow360.trace.way import SECONDS, NotThere, Place, Thing, Trace, Way
+from flow360.trace.way import SECONDS, Place, Thing, Trace, Way
 from flow360.waiting import patient
 
+if TYPE_CHECKING:
+    from flow360.clients.webhdfs import Lake
+
 WAY = Way("order")
+KEPT = "2d"
+"""So far back Prometheus is asked which days the dashboard has shown: as long as it keeps samples."""
 
 
 def follow(number: int | str) -> Trace:
@@ -76,7 +81,7 @@ def branch_file(order: Thing) -> list[Place]:
         if number not in path.read_bytes():
             continue
         for record in records(contract("orders_csv"), path):
-            if str(record.values.get("order_id")) == str(order.key):
+            if _is(order, record):
                 what = f"not right: {record.defect}" if record.defect else f"{record.right['total_eur']} EUR"
                 found.append(Place(f"{path.name}, line {record.line}", what))
     return found
@@ -85,32 +90,31 @@ def branch_file(order: Thing) -> list[Place]:
 @WAY.hop("raw", after="shop", service="namenode", by="nightly_lake")
 def raw_zone(order: Thing) -> list[Place]:
     lake = asking.lake()
-    return [
-        Place(f"{one.path(file)}, line {row['line']}", row["reason"] or "right", one.landed_at)
-        for source in raw.SOURCES
-        for day in asking.days_of(lake, f"{raw.ZONE}/{source}", "day", order.known.get("days"))
-        for one in raw.runs(lake, source, day)[-1:]
-        for file in one.files
-        for row in _lines(order, one, file, lake)
-    ]
+    found, lines = [], set()
+    for source in raw.SOURCES:
+        for day in asking.days_of(lake, f"{raw.ZONE}/{source}", "day", order.known.get("days")):
+            for run in raw.runs(lake, source, day)[-1:]:
+                for file, record in _records(order, lake, run):
+                    lines.add((source, file.name, record.line))
+                    place = f"{run.path(file)}, line {record.line}"
+                    found.append(Place(place, record.defect or "keeps its contract", run.landed_at))
+    order.learn(lines=lines)
+    return found
 
 
-def _lines(order: Thing, run: raw.Manifest, file: raw.File, lake: asking.Lake) -> Iterator[dict]:
-    promised = clean.promise(run.source, file.name)
-    if promised is None or promised.table != "orders":
-        return
-    data = lake.cat_file(run.path(file))
-    if str(order.key).encode() not in data:
-        return
-    key = json.dumps([str(order.key)])
-    yield from (row for row in clean.judged(run.source, run.day, file, data) if row["key"] == key or _names(order, row))
+def _records(order: Thing, lake: Lake, run: raw.Manifest) -> Iterator[tuple[raw.File, Record]]:
+    """The rows of a run that are about the order, right or not, as far as they can be divided into columns."""
+    for file in run.files:
+        promised = clean.promise(run.source, file.name)
+        if promised is None or promised.table != "orders":
+            continue
+        data = lake.cat_file(run.path(file))
+        if str(order.key).encode() in data:
+            yield from ((file, record) for record in rows(promised, data) if _is(order, record))
 
 
-def _names(order: Thing, row: dict) -> bool:
-    """Whether a row that is not right is about the order, as far as its bytes say: a field is its number."""
-    if not row["reason"]:
-        return False
-    return re.search(rb"(?<![0-9A-Za-z.+-])%d(?![0-9A-Za-z.-])" % order.key, row["original"] or b"") is not None
+def _is(order: Thing, record: Record) -> bool:
+    return str(record.values.get("order_id")) == str(order.key)
 
 
 @WAY.hop("clean", after="raw", service="namenode", by="nightly_lake")
@@ -127,11 +131,14 @@ def clean_zone(order: Thing) -> list[Place]:
 
 @WAY.hop("quarantine", after="raw", service="namenode", by="")
 def quarantine(order: Thing) -> list[Place]:
+    """What was set aside of the rows that the hop before has found."""
+    if "lines" not in order.known:
+        raise ServiceError("the raw zone did not say which rows are to be looked for")
     lake, found = asking.lake(), []
     for day in asking.days_of(lake, f"{clean.ZONE}/quarantine", "business_day", order.known.get("days")):
         folder = f"{clean.ZONE}/quarantine/business_day={day}"
         for row in asking.parquet(lake, folder, filters=[("table", "=", "orders")]).to_pylist():
-            if _names(order, row):
+            if (row["source"], row["file"], row["line"]) in order.known["lines"]:
                 place = f"{folder}: {row['source']}/{row['file']}, line {row['line']}"
                 found.append(Place(place, row["reason"], asking.landed_at(lake, folder)))
     return found
@@ -198,10 +205,12 @@ def cell(order: Thing) -> list[Place]:
 
 @WAY.hop("dashboard", after="fact", service="prometheus", by="nightly_dbt")
 def dashboard(order: Thing) -> list[Place]:
-    shown = clients.prometheus().query('nightly_orders{layer="warehouse"}')
-    if shown.empty or "day" not in order.known:
+    if "day" not in order.known:
         return []
-    on = {row.day: int(row.value) for row in shown.itertuples()}
-    if (day := str(order.known["day"])) not in on:
-        raise NotThere(f"it shows {', '.join(sorted(on))}")
-    return [Place(asking.panels("nightly_orders"), f"1 of the {on[day]} orders of {day}")]
+    prometheus, day = clients.prometheus(), order.known["day"]
+    count = prometheus.value(f'last_over_time(nightly_orders{{layer="warehouse", day="{day}"}}[{KEPT}])')
+    if count is None:
+        return []
+    shown = set(prometheus.query('nightly_orders{layer="warehouse"}').get("day", ()))
+    later = "" if str(day) in shown else f"; by now it shows {', '.join(sorted(shown)) or 'nothing'}"
+    return [Place(asking.panels("nightly_orders"), f"1 of the {count:.0f} orders of {day}{later}")]

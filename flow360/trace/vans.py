@@ -130,11 +130,10 @@ def pager(van: Thing) -> list[Place]:
 def landing(van: Thing) -> list[Place]:
     found = asking.rows(
         "warehouse",
-        f"""select route_id, count(*) as readings, max(celsius) as warmest, max(t.written) as written
-            from lake.van_routes join (
-              select temperatures_by_day.*, {asking.WRITTEN.format("temperatures_by_day.")} as written
-              from lake.temperatures_by_day) as t using (route_id)
-            where van_id = %s and day = %s group by route_id order by route_id""",
+        f"""select tour.route_id, count(*) as readings, max(celsius) as warmest,
+              max({asking.WRITTEN.format("reading.")}) as written
+            from lake.van_routes as tour join lake.temperatures_by_day as reading using (route_id)
+            where tour.van_id = %s and tour.day = %s group by tour.route_id order by tour.route_id""",
         van.key,
         van.known["day"],
     )

@@ -60,6 +60,10 @@ class NotThere(Exception):
     """The layer does not have the thing, and knows why."""
 
 
+class Failed(ServiceError):
+    """The layer answered, and the question failed: the next hop may have more luck with it."""
+
+
 @dataclass(frozen=True)
 class Hop:
     """One station of a way.
@@ -164,7 +168,7 @@ def _step(
     except NotThere as error:
         places, why = [], f"{error}: "
     except ServiceError as error:
-        if hop.service:
+        if hop.service and not isinstance(error, Failed):
             silent[hop.service] = error.message
         return Step(hop, DOWN, said=error.message)
     else:
@@ -182,7 +186,7 @@ def within(seconds: float, hop: Hop, thing: Thing) -> list[Place]:
     """Ask a hop in a thread of its own, which is left alone when the time is up: some libraries wait for ever.
 
     Raises:
-        ServiceError: it did not answer in time, or failed; one line.
+        ServiceError: it did not answer in time, or failed (Failed); one line.
         NotThere: it does not have the thing.
     """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -203,5 +207,5 @@ def within(seconds: float, hop: Hop, thing: Thing) -> list[Place]:
         raise said
     if isinstance(said, Exception):
         line = (str(said).strip() or type(said).__name__).splitlines()[0][:200]
-        raise ServiceError(f"{hop.service or hop.name}: {line}") from None
+        raise Failed(f"{hop.service or hop.name}: {line}") from None
     return said
