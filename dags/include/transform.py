@@ -32,7 +32,7 @@ def build(warehouse: Mapping[str, Any], days: Sequence[str] = ()) -> dict[str, A
     began = time.monotonic()
     with psycopg.connect(**warehouse, connect_timeout=5) as db:
         further = lookback(db, days)
-    frame = dbt.build(channel="lake", lookback=further, warehouse=warehouse)
+    frame = dbt.build(lookback=further, warehouse=warehouse)
     bad = frame[frame["status"].isin(dbt.BAD)]
     return {
         "seconds": round(time.monotonic() - began, 2),

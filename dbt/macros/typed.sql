@@ -1,9 +1,9 @@
-{#- A column as the type that it should have. The snapshot and what
-    the lake delivered are typed already.
-    What landed is text: a value that is not written as its type is here (as
-    `n.c.`, `1.5e3`, `10/05/2026`, a moment without its offset) becomes null,
-    and a test says so. A cast alone would stop the model, or ask the server's
-    DateStyle and TimeZone what the value might mean. -#}
+{#- A column as the type that it should have. What the lake delivered is
+    typed already. What landed is text: a value that is not written as its
+    type is here (as `n.c.`, `1.5e3`, `10/05/2026`, a moment without its
+    offset) becomes null, and a test says so. A cast alone would stop the
+    model, or ask the server's DateStyle and TimeZone what the value might
+    mean. -#}
 {% macro typed(column, type) -%}
 
     {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}

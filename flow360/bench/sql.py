@@ -27,12 +27,13 @@ _KEYS = {
 def dbt_over_psql() -> Iterator[Round]:
     """Seconds of `dbt build` in this process, against the same compiled SQL (models and tests) by one psql."""
     from flow360 import clients
-    from flow360.processing import dbt, landing
+    from flow360.processing import dbt, feed, landing
     from flow360.settings import settings
     from flow360.storage import backup
 
     with engine_of_its_own() as engine:
-        engine.up(["postgres-dwh", "primeur-load"], silent)
+        engine.up(["postgres-source", "postgres-dwh", "primeur-load"], silent)
+        feed.fill()
         landing.land("clean")
         with clients.postgres() as db:
             for name, keys in _KEYS.items():

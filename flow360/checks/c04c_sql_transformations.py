@@ -67,7 +67,7 @@ def deliver(db: Any, *, first: bool) -> None:
                        case when van_id = 'VAN-04' and measured_at >= '2026-05-07 08:40+00'
                                  and measured_at < '2026-05-07 09:00+00'
                             then '2026-05-07 10:15+00' else measured_at + interval '20 seconds' end as arrived_at
-                from primeur.temperatures
+                from lake.temperatures
                 where measured_at >= '2026-05-07 08:00+00' and measured_at < '2026-05-07 11:00+00'
             ) as arriving
             where (arrived_at <= '{NOON}') = %s""",
@@ -127,7 +127,7 @@ PAYMENTS = """
     select payment_id, order_id, kind as payment_kind, method as payment_method,
            case kind when 'refund' then -amount_eur else amount_eur end as signed_eur,
            paid_at, (paid_at at time zone 'Europe/Paris')::date as paid_on
-    from primeur.payments
+    from lake.payments
 """
 
 
@@ -137,9 +137,9 @@ def staging_model(payments: Any) -> None:
     model = "lab_stg_payments"
     _built("payments", payments, model)
     parents = dbt.manifest(lab=True, built=True)["parent_map"][f"model.primeur.{model}"]
-    if parents != ["source.primeur.primeur.payments"]:
+    if parents != ["source.primeur.lake.payments"]:
         shown = ", ".join(p.rpartition(".")[2] for p in parents) or "nothing"
-        raise NotYet(f"payments: expected source('primeur', 'payments') as its only parent, found {shown}")
+        raise NotYet(f"payments: expected source('lake', 'payments') as its only parent, found {shown}")
     expect_equal("payments", found=_relation(model), expected="view", why=f"how lab.{model} is materialized")
     _compare("payments", model, PAYMENTS)
 
@@ -147,7 +147,7 @@ def staging_model(payments: Any) -> None:
 PRODUCT_DAYS = """
     select l.product_id, (o.ordered_at at time zone 'Europe/Paris')::date as ordered_on,
            count(distinct o.order_id) as orders, sum(l.quantity) as quantity, sum(l.line_total_eur) as sales_eur
-    from primeur.order_lines l join primeur.orders o using (order_id)
+    from lake.order_lines l join lake.orders o using (order_id)
     where o.status <> 'cancelled'
     group by 1, 2
 """

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from flow360 import clients
 from flow360.errors import Exit, FlowError
 from flow360.files import hold
+from flow360.processing import feed
 from flow360.settings import ROOT, settings, variables
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def build(
     *,
     exclude: Select = None,
     target: str = "prod",
-    channel: str = "primeur",
+    channel: str = "lake",
     lab: bool = False,
     full_refresh: bool = False,
     lookback: int | None = None,
@@ -60,7 +61,7 @@ def build(
         select: names or dbt's selectors ("+fct_orders", "marts", "source:landing"); None takes the whole project.
         exclude: the same, for what is left out.
         target: "prod" (schema `marts` …) or "sandbox" (schemas of its own: `sandbox_marts` …).
-        channel: where the twelve tables come from: "primeur" (the snapshot), "lake" (feed.py), "landing" (landing.py).
+        channel: where the twelve tables come from: "lake" (nights, or feed.py) or "landing" (landing.py).
         lab: with the learner's own models, from `lab_dir()`.
         full_refresh: incremental models from the beginning.
         lookback: days that incremental models look back; None: as many as dbt_project.yml says.
@@ -77,8 +78,8 @@ def build(
         fail, error, skipped), seconds, rows (written; for a test: found), message.
 
     Raises:
-        FlowError: the warehouse is down, the project cannot be read (the line says which file), or nothing has
-            that name; with `check`, also what failed first.
+        FlowError: the warehouse is down, nothing was delivered to it yet, the project cannot be read (the line says
+            which file), or nothing has that name; with `check`, also what failed first.
     """
     arguments = command.split()
     for option, value in (("--select", select), ("--exclude", exclude)):
@@ -151,10 +152,12 @@ def _invoke(
     """One command of dbt.
 
     Raises:
-        FlowError: dbt gave up before it came to a node.
+        FlowError: nothing was delivered yet, or dbt gave up before it came to a node.
     """
     # A server that is down is one line of ours, not twenty of a driver.
     with clients.postgres(**(warehouse or {})) as db:
+        if channel == "lake" and arguments[0] in ("build", "run", "test", "snapshot"):
+            feed.demand(db)
         environment = _environment(db.info, lab, at)
     folder = target_dir(target, channel, lab)
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +166,7 @@ def _invoke(
         "--target-path", str(folder), "--log-path", str(settings().dbt_dir / "logs"),
         "--log-level", "none", "--log-level-file", "info", "--no-version-check", "--no-use-colors",
     ]  # fmt: skip
-    told = {} if channel == "primeur" else {"channel": channel}
+    told = {} if channel == "lake" else {"channel": channel}
     if lookback is not None:
         told["lookback_days"] = lookback
     if told:
@@ -220,7 +223,7 @@ def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> d
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def target_dir(target: str = "prod", channel: str = "primeur", lab: bool = False) -> Path:
+def target_dir(target: str = "prod", channel: str = "lake", lab: bool = False) -> Path:
     """Where dbt leaves its parse, compiled SQL and results."""
     return settings().dbt_dir / "target" / "-".join([target, channel, *(["lab"] if lab else [])])
 
@@ -264,7 +267,7 @@ def drop_sandbox() -> None:
 # --- What dbt knows of the project ------------------------------------------------------------------------------------
 
 
-def manifest(target: str = "prod", channel: str = "primeur", lab: bool = False, built: bool = False) -> dict[str, Any]:
+def manifest(target: str = "prod", channel: str = "lake", lab: bool = False, built: bool = False) -> dict[str, Any]:
     """dbt's manifest, of the project as it stands now: nodes, sources, exposures, parent_map …
 
     With `built`, the one that the last build left: after a build there is no need to parse all of it once more.
@@ -336,7 +339,7 @@ def _reachable(starts: Sequence[str], edges: dict[str, list[str]]) -> set[str]:
 
 def docs() -> Path:
     """The project's documentation with its lineage, as one page that needs no server and no network; its path."""
-    _invoke(["docs", "generate", "--static"], "prod", "primeur", False)
+    _invoke(["docs", "generate", "--static"], "prod", "lake", False)
     page = settings().dbt_dir / "target" / "docs.html"
     shutil.copyfile(target_dir() / "static_index.html", page)
     return page

@@ -65,6 +65,17 @@ def _definition(table: Table) -> list[str]:
     ]
 
 
+def demand(db: psycopg.Connection) -> None:
+    """Raise unless something was delivered once.
+
+    Raises:
+        FlowError: schema `lake` is not there; the line says who brings it.
+    """
+    if db.execute(f"select to_regclass('{SCHEMA}.{WAREHOUSE[-1]}')").fetchone()[0] is None:
+        fix = "run nightly_lake in Airflow, or flow360.processing.feed.fill() without a lake"
+        raise FlowError(f"the warehouse has no schema {SCHEMA}, nothing was delivered yet: {fix}")
+
+
 def replace_day(db: psycopg.Connection, day: date, found: Mapping[str, pa.Table]) -> dict[str, int]:
     """Put a day's rows of each table in the place of those that were there for it. The caller commits.
 

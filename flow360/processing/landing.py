@@ -28,6 +28,7 @@ from flow360.primeur.intake import Record, document, records
 from flow360.primeur.manifest import manifest
 from flow360.primeur.schema import TABLES, WAREHOUSE
 from flow360.primeur.snapshot import FILES, seed_table
+from flow360.processing import feed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +153,7 @@ CHANNELS: dict[str, dict[str, Callable[[], Iterator[Row]]]] = {
     },
     "clean": {},
 }
-"""What each channel delivers untidily; the other tables are copied from the snapshot."""
+"""What each channel delivers untidily; the other tables are copied from what the lake delivered."""
 
 
 # --- Loading ----------------------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def land(channel: str = "files") -> pd.DataFrame:
         and one without a table for each file that no contract names, which is set aside where it is.
 
     Raises:
-        FlowError: no such channel, or the warehouse is down.
+        FlowError: no such channel, nothing was delivered to schema `lake` yet, or the warehouse is down.
     """
     import pandas as pd
 
@@ -177,15 +178,16 @@ def land(channel: str = "files") -> pd.DataFrame:
         raise FlowError(f"there is no channel {channel!r}: take {', '.join(CHANNELS)}", Exit.USAGE)
     done = []
     with clients.postgres() as db:
-        db.execute("set local datestyle to iso; set local timezone to 'UTC'")  # how the snapshot's moments become text
+        feed.demand(db)
+        db.execute("set local datestyle to iso; set local timezone to 'UTC'")  # how the lake's moments become text
         db.execute(f"create schema if not exists {SCHEMA}")
         for name in WAREHOUSE:
             columns = [c.name for c in TABLES[name].columns]
             _create(db, name, columns)
             db.execute(f"truncate {SCHEMA}.{name}")
             rows = CHANNELS[channel].get(name)
-            counts = _copy(db, name, columns, rows()) if rows else (_from_snapshot(db, name, columns), 0)
-            done.append((name, *counts, channel if rows else "snapshot"))
+            counts = _copy(db, name, columns, rows()) if rows else (_from_lake(db, name, columns), 0)
+            done.append((name, *counts, channel if rows else "lake"))
     if channel == "files":
         done += [("", 1, 1, storable(f"{name}: no contract names it")) for name in strangers()]
     return pd.DataFrame(done, columns=["table", "rows", "quarantined", "delivered_by"])
@@ -215,9 +217,9 @@ def _copy(db: Connection, name: str, columns: list[str], rows: Iterator[Row]) ->
 _MOMENT = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "written_at", "temperatures": "measured_at"}
 
 
-def _from_snapshot(db: Connection, name: str, columns: list[str]) -> int:
+def _from_lake(db: Connection, name: str, columns: list[str]) -> int:
     texts = ", ".join(f"{c}::text" for c in columns)
     line = f"row_number() over (order by {_MOMENT.get(name, columns[0])})"
     query = f"""insert into {SCHEMA}.{name} ({", ".join([*columns, "_file", "_line"])})
-        select {texts}, 'primeur.{name}', {line} from primeur.{name}"""
+        select {texts}, 'lake.{name}', {line} from lake.{name}"""
     return db.execute(query).rowcount

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from flow360.checks import c04c_sql_transformations as check
 from flow360.processing import dbt
-from tests.answers import near_miss, right
+from tests.answers import delivered, near_miss, right
 
 ready: list[bool] = []
 
 
 def reset(exercise: str) -> None:
     """The lab as it begins; the staging views are built once."""
+    delivered()
     check.prepare()
     dbt.forget("lab_refunds.yml", "tests/lab_orders_are_fit.sql")
     if not ready:
@@ -39,7 +40,7 @@ from {source}
 GOOD = {
     "amount": "case kind when 'refund' then -amount_eur else amount_eur end",
     "day": "{{ paris_day('paid_at') }}",
-    "source": "{{ source('primeur', 'payments') }}",
+    "source": "{{ source('lake', 'payments') }}",
 }
 
 
@@ -71,7 +72,7 @@ def the_day_in_utc():
 
 @near_miss("staging_model", says="only parent")
 def without_a_source():
-    return payments(source="primeur.payments")
+    return payments(source="lake.payments")
 
 
 @near_miss("staging_model", says="materialized")
@@ -129,7 +130,7 @@ def only_the_delivered():
 
 @near_miss("fact_at_grain", says="staging models of the project")
 def past_the_staging_models():
-    return product_days(lines="source('primeur', 'order_lines')")
+    return product_days(lines="source('lake', 'order_lines')")
 
 
 @near_miss("fact_at_grain", says="the grain is broken")
@@ -277,7 +278,7 @@ RULES = {
     "once": "select order_id from orders group by order_id having count(*) > 1",
     "customer": "select order_id from orders where customer_id is null",
     "exists": """select order_id from orders where customer_id is not null
-        and customer_id not in (select customer_id::text from primeur.customers)""",
+        and customer_id not in (select customer_id::text from lake.customers)""",
     "cents": """select order_id from orders join lines using (order_id)
         where pg_input_is_valid(total_eur, 'numeric') and total_eur <> 'NaN' and total_eur::numeric <> eur""",
 }
@@ -288,7 +289,7 @@ def fit(*left_out: str, **more: str):
     dbt.write(
         "tests/lab_orders_are_fit.sql",
         "with orders as (select * from {{ source('dropzone', 'orders') }}), lines as (\n"
-        "select order_id::text, sum(line_total_eur) as eur from primeur.order_lines group by order_id)\n"
+        "select order_id::text, sum(line_total_eur) as eur from lake.order_lines group by order_id)\n"
         + "\nunion\n".join(rules.values()),
     )
     return dbt.test("lab_orders_are_fit", lab=True)

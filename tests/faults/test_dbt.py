@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 
 from flow360 import clients, lesson
+from flow360.errors import FlowError
 from flow360.primeur.defects import Defect
 from flow360.primeur.manifest import manifest
-from flow360.processing import dbt, landing
+from flow360.processing import dbt, feed, landing
 from tests.environment import FULL
 from tests.faults.support import child, line, report, until
 
-SERVICES = ("postgres-dwh", "primeur-load")
+SERVICES = ("postgres-source", "postgres-dwh", "primeur-load")
 SANDBOX = {"target": "sandbox", "channel": "landing"}
 MARTS = ("dim_customer", "dim_date", "dim_product", "dim_store", "fct_deliveries", "fct_orders", "store_days")
+
+
+@cache
+def delivered() -> None:
+    feed.fill()
 
 
 @pytest.fixture
 def sandbox(started) -> Iterator[None]:
     """An empty sandbox, and gone afterwards."""
-    started("postgres-dwh", "primeur-load")
+    started(*SERVICES)
+    delivered()
     dbt.drop_sandbox()
     yield
     dbt.drop_sandbox()
@@ -352,7 +360,7 @@ def test_a_killed_build_leaves_the_marts_whole(sandbox):
     dbt.build(**SANDBOX, full_refresh=True, check=True, exclude="orders_keep_their_contract")
     left = scalar("select count(*) from sandbox_marts.fct_orders where channel <> 'before store_days'")
     wrong = scalar(
-        """select count(*) from sandbox_marts.fct_orders f full join primeur.orders o using (order_id)
+        """select count(*) from sandbox_marts.fct_orders f full join lake.orders o using (order_id)
            where f.total_eur is distinct from o.total_eur"""
     )
     report(
@@ -362,6 +370,18 @@ def test_a_killed_build_leaves_the_marts_whole(sandbox):
     assert killed > len(MOMENTS) / 2, "the kills were to fall into the middle of a build"
     assert torn == 0
     assert (left, wrong) == (0, 0)
+
+
+# --- Nothing was delivered --------------------------------------------------------------------------------------------
+
+
+def test_without_a_delivery_one_line_says_who_brings_it(sandbox) -> None:
+    with clients.postgres() as db:
+        db.execute(f"alter schema {feed.SCHEMA} rename to elsewhere")
+        with pytest.raises(FlowError, match=r"no schema lake.*nightly_lake.*fill\(\)"):
+            feed.demand(db)
+        db.rollback()
+        feed.demand(db)
 
 
 # --- A learner's own file ---------------------------------------------------------------------------------------------
