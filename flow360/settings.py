@@ -157,6 +157,7 @@ class Settings(_Described):
     flow360_progress: Path | None = None
     flow360_dbt: Path | None = None
     flow360_rules: Path | None = None
+    flow360_lineage: Path | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -167,7 +168,9 @@ class Settings(_Described):
             raise ValueError("this is not a port number")
         return value
 
-    @field_validator("flow360_state", "flow360_cache", "flow360_progress", "flow360_dbt", "flow360_rules")
+    @field_validator(
+        "flow360_state", "flow360_cache", "flow360_progress", "flow360_dbt", "flow360_rules", "flow360_lineage"
+    )
     @classmethod
     def _one_place(cls, path: Path | None) -> Path | None:
         """Services and notebooks run in folders of their own: a relative path, or `~`, must mean one place."""
@@ -219,6 +222,11 @@ class Settings(_Described):
     def rules_dir(self) -> Path:
         """The learner's own rule files, which Prometheus reads."""
         return self.flow360_rules or ROOT / "stack" / "prometheus" / "learner"
+
+    @property
+    def lineage_dir(self) -> Path:
+        """Where the programs write down what they have carried."""
+        return self.flow360_lineage or self.state_dir / "lineage"
 
     @property
     def kafka_bootstrap(self) -> str:

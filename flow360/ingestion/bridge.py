@@ -50,6 +50,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from flow360.errors import Exit, ServiceError
 from flow360.ingestion.patterns import BadRecord, error_headers
 from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
+from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
 from flow360.primeur.contract import Contract, contract
 from flow360.primeur.intake import parse
@@ -193,6 +194,7 @@ class Bridge:
         self._waiting: dict[int, Entry] = {}  # message id -> what Kafka has not acknowledged, of any connection
         self._written = Written(TAIL * PARTITIONS)
         self._subscribed = False
+        self._carrier = lineage.Carrier(NAME, lineage.VANS, to=map(lineage.topic, (READINGS, DEAD)))
         self.error = ""
         CONNECTED.set_function(lambda: self._subscribed)
         self._producer = Producer(
@@ -232,6 +234,7 @@ class Bridge:
         self._producer.flush(5)
         self._client.disconnect()
         self._client.loop_stop()
+        self._carrier.close()
 
     def stop(self) -> None:
         """End `run` soon."""
@@ -346,6 +349,8 @@ class Bridge:
             if entry.left:
                 return
             SECONDS.observe(time.monotonic() - entry.since)
+            self._carrier.read(lineage.VANS)
+            self._carrier.wrote(lineage.topic(READINGS if entry.outcome == "reading" else DEAD))
             if entry.outcome == "reading":
                 self._written.add(entry.message.payload)
             if self._waiting.get(entry.message.mid) is entry:

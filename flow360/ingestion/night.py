@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flow360.ingestion.patterns import walk
+from flow360.monitoring import lineage
 from flow360.primeur.contract import NAMES, contract
+from flow360.primeur.schema import WAREHOUSE
 from flow360.primeur.shop import extracts
 from flow360.primeur.snapshot import FILES, PLAYED
 from flow360.storage.raw import Manifest, put
@@ -40,7 +42,8 @@ def take_shop(shop: psycopg.Connection, lake: Lake, day: date, run: str) -> Mani
         FlowError: the lake did.
     """
     files = ((f"{one.table}.csv", one.data, one.rows) for one in extracts(shop, day))
-    return put(lake, "shop", day, run, files)
+    with lineage.run("night.shop", map(lineage.shop, WAREHOUSE), to=lineage.raw("shop")) as job:
+        return _noted(job, put(lake, "shop", day, run, files))
 
 
 def take_api(session: requests.Session, lake: Lake, day: date, run: str) -> Manifest:
@@ -59,7 +62,8 @@ def take_api(session: requests.Session, lake: Lake, day: date, run: str) -> Mani
             for number, (page, body) in enumerate(walk(session, f"/{name}", {"day": day.isoformat()}), 1):
                 yield f"{name}-{number:04}.json", body, len(page["items"])
 
-    return put(lake, "api", day, run, files())
+    with lineage.run("night.api", lineage.MARKET, to=lineage.raw("api")) as job:
+        return _noted(job, put(lake, "api", day, run, files()))
 
 
 def take_files(lake: Lake, day: date, run: str, folders: Sequence[Path] = (FILES, PLAYED)) -> Manifest:
@@ -73,4 +77,12 @@ def take_files(lake: Lake, day: date, run: str, folders: Sequence[Path] = (FILES
     come = {name: place for name, place in places.items() if place}
     missing = {wanted[name]: "has not come" for name in DAILY if name not in come}
     files = ((path.name, path.read_bytes(), None) for path in come.values())
-    return put(lake, "files", day, run, files, missing)
+    with lineage.run("night.files", lineage.DEPOT, to=lineage.raw("files")) as job:
+        return _noted(job, put(lake, "files", day, run, files, missing))
+
+
+def _noted(job: lineage.Run, landed: Manifest) -> Manifest:
+    """Count what was landed: rows where the source has counted them, and bytes."""
+    for file in landed.files:
+        job.wrote(lineage.raw(landed.source), file.rows, file.bytes)
+    return landed

@@ -22,6 +22,7 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from flow360.errors import FlowError
+from flow360.monitoring import lineage
 from flow360.primeur import day as days
 from flow360.primeur import played
 from flow360.primeur.load import connect, loaded_plan
@@ -126,6 +127,7 @@ class Player:
 
     def __init__(self, vans: Vans, stop: Flag) -> None:
         self._vans, self._stop = vans, stop
+        self._carrier = lineage.Carrier(SESSION)
 
     def run(self) -> None:
         """Serve requests; while the database is away, try again each second."""
@@ -141,6 +143,7 @@ class Player:
                     print(reason, flush=True)
                 said = reason
                 self._stop.wait(1)
+        self._carrier.close()
 
     def _serve(self, conn: psycopg.Connection) -> None:
         conn.autocommit, conn.row_factory = True, namedtuple_row
@@ -183,7 +186,7 @@ class Player:
         day = days.day(asked.day, loaded_plan(conn))
         if asked.state == "asked" or asked.events != len(day.events):
             asked = self._open(conn, day, asked.play_id)
-        play = _Play(conn, day, asked, self._vans)
+        play = _Play(conn, day, asked, self._vans, self._carrier)
         while not self._stop.is_set() and not play.over:
             self._stop.wait(min(LOOK, play.step()))
         if play.over and play.end(self._stop):
@@ -214,8 +217,15 @@ class Player:
 class _Play:
     """A day that is being played."""
 
-    def __init__(self, conn: psycopg.Connection, day: days.Day, row: Any, vans: Vans) -> None:
-        self._conn, self._day, self._vans = conn, day, vans
+    def __init__(
+        self,
+        conn: psycopg.Connection,
+        day: days.Day,
+        row: Any,
+        vans: Vans,
+        carrier: lineage.Carrier,
+    ) -> None:
+        self._conn, self._day, self._vans, self._carrier = conn, day, vans, carrier
         self._number, self._position, self.vans_state = row.play_id, row.position, row.vans
         self.run = run_of(self._number, day.date)
         self._clock = _Clock(row.clock.timestamp(), row.speed, day.closes)
@@ -240,6 +250,9 @@ class _Play:
                 for change in event.changes:
                     apply(self._conn, change)
             speed = self._note("position = %s, clock = %s", [last, _utc(reached)], first)
+        for change in (change for event in events[first:last] for change in event.changes):
+            if not isinstance(change, days.Delete):
+                self._carrier.wrote(lineage.shop(change.table), len(change.rows) if hasattr(change, "rows") else 1)
         self._position = last
         self._clock.set(speed)
         if late:

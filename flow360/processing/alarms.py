@@ -34,6 +34,7 @@ from flow360 import clients
 from flow360.errors import FlowError
 from flow360.ingestion.patterns import BadRecord, consume_with_dead_letters, decode_json, insert_once
 from flow360.ingestion.topics import make_topics
+from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
 from flow360.primeur.contract import Contract, contract
 from flow360.process import at_the_end
@@ -133,6 +134,8 @@ class Sink:
         self._stop = threading.Event()
         self._problem = "starting"
         self._vans: set[str] = set()
+        self._table = lineage.warehouse(TABLE)
+        self._carrier = lineage.Carrier(NAME, lineage.topic(topic), to=(self._table, lineage.topic(dead)))
 
     def run(self) -> None:
         """Take alarms until `stop`. A broker or a warehouse that is away is waited for."""
@@ -146,6 +149,7 @@ class Sink:
                     print(f"waiting: {said}", flush=True)
                 self._problem = said
                 self._stop.wait(1)
+        self._carrier.close()
 
     def stop(self) -> None:
         """End `run` soon."""
@@ -167,14 +171,18 @@ class Sink:
                     done = consume_with_dead_letters(
                         consumer, producer, self._dead, partial(self._store, db), IDLE_SECONDS
                     )
-                    RECORDS.labels("dead").inc(sum(done.dead.values()))
+                    if dead := sum(done.dead.values()):
+                        RECORDS.labels("dead").inc(dead)
+                        self._carrier.wrote(lineage.topic(self._dead), dead)
 
     def _store(self, db: psycopg.Connection, record: Any) -> None:
         row = alarm(record)
         with db.transaction():
             new = insert_once(db, TABLE, [row], KEY)
         RECORDS.labels("new" if new else "known").inc()
+        self._carrier.read(lineage.topic(self._topic))
         if new:
+            self._carrier.wrote(self._table)
             print(f"alarm: {row['van_id']} since {row['since']:%Y-%m-%d %H:%M %Z}, {row['celsius']} °C", flush=True)
             self._count_open(db)
 

@@ -229,9 +229,22 @@ def clean_day(spark: SparkSession, lake: Lake, manifests: Iterable[Manifest]) ->
         FlowError: a run has no file, or a service is down; the day is as it was, or has not been replaced in all tables
             yet, and the same call makes it whole.
     """
+    from flow360.monitoring import lineage  # not at the top: the executors import this module, and have not all of it
+
+    with lineage.run("clean") as job:
+        ledger = _clean_day(spark, lake, list(manifests))
+        for source in SOURCES:
+            job.read(lineage.raw(source), ledger.count(source=source))
+        for table in WAREHOUSE:
+            job.wrote(lineage.clean(table), ledger.count(table=table, outcome="clean"))
+        job.wrote(lineage.clean("quarantine"), ledger.count(outcome="quarantined"))
+        job.wrote(lineage.clean("ledger"), len(ledger.entries))
+    return ledger
+
+
+def _clean_day(spark: SparkSession, lake: Lake, manifests: list[Manifest]) -> Ledger:
     from pyspark.sql import functions as F
 
-    manifests = list(manifests)
     day = manifests[0].day
     # What Hive, Spark, DuckDB and pyarrow all read as the same moment.
     spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from flow360 import clients
 from flow360.errors import Exit, FlowError
 from flow360.files import hold
-from flow360.processing import feed
+from flow360.processing import dbt_lineage, feed
 from flow360.settings import ROOT, settings, variables
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PROJECT = ROOT / "dbt"
 COLUMNS = ["node", "kind", "status", "seconds", "rows", "message"]
+WRITING = ("build", "run", "seed", "snapshot")
 BAD = ("error", "fail", "runtime error", "partial success")
 LOCK_SECONDS = 300
 Select = str | Sequence[str] | None
@@ -175,6 +176,8 @@ def _invoke(
         from dbt.cli.main import dbtRunner
 
         result = dbtRunner().invoke([*arguments, *options])
+        if arguments[0] in WRITING and getattr(result.result, "results", None):
+            dbt_lineage.emit(folder)  # before another run writes over it
     if result.exception is not None and not getattr(result.result, "results", None):
         raise FlowError(f"dbt: {_one_line(result.exception)}")
     return result

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from flow360 import clients
 from flow360.errors import FlowError
+from flow360.monitoring import lineage
 from flow360.primeur.copying import copy_table
 from flow360.primeur.intake import rows
 from flow360.primeur.schema import TABLES, WAREHOUSE, Table
@@ -110,7 +111,15 @@ def from_lake(db: psycopg.Connection, spark: SparkSession, day: date) -> dict[st
         found[name] = data.cast(_shape(TABLES[name]))
     if not any(map(len, found.values())):
         raise FlowError(f"the clean zone holds nothing of {day}: run nightly_lake for it")
-    return replace_day(db, day, found)
+    with lineage.run("feed.lake", map(lineage.clean, WAREHOUSE)) as job:
+        return _noted(job, replace_day(db, day, found))
+
+
+def _noted(job: lineage.Run, rows: dict[str, int]) -> dict[str, int]:
+    """Count what was brought, under the name by which it is read."""
+    for name, count in rows.items():
+        job.wrote(lineage.warehouse(f"{SCHEMA}.{name}"), count)
+    return rows
 
 
 def from_shop(db: psycopg.Connection, shop: psycopg.Connection, day: date) -> dict[str, int]:
@@ -128,7 +137,8 @@ def from_shop(db: psycopg.Connection, shop: psycopg.Connection, day: date) -> di
                 raise FlowError(f"{extract.table} of the shop, {day}, line {record.line}: {record.defect}")
             right.append(record.right)
         found[extract.table] = table_of(extract.table, right)
-    return replace_day(db, day, found)
+    with lineage.run("feed.shop", map(lineage.shop, WAREHOUSE)) as job:
+        return _noted(job, replace_day(db, day, found))
 
 
 def fill() -> pd.DataFrame:

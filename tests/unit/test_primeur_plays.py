@@ -9,6 +9,7 @@ import pytest
 
 from flow360 import lesson
 from flow360.errors import FlowError
+from flow360.monitoring.lineage import Carrier
 from flow360.primeur import plays
 from flow360.primeur.clock import PARIS
 from flow360.primeur.day import Day, day
@@ -87,7 +88,7 @@ def today() -> Day:
 def played(today: Day, vans: Vans, speed: float = 60.0) -> _Play:
     opens, leaves = (datetime.fromtimestamp(second, UTC) for second in (today.opens, today.vans_from))
     row = SimpleNamespace(play_id=9, position=0, vans="waiting", clock=opens, speed=speed, vans_at=leaves)
-    return _Play(None, today, row, vans)
+    return _Play(None, today, row, vans, Carrier("test"))
 
 
 def test_the_vans_leave_at_their_time_and_are_asked_for_again_when_their_service_was_restarted(today: Day) -> None:

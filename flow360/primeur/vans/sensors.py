@@ -26,6 +26,7 @@ import paho.mqtt.client as mqtt
 import typer
 from paho.mqtt.enums import CallbackAPIVersion
 
+from flow360.monitoring import lineage
 from flow360.primeur.records import utc
 from flow360.primeur.vans import IDLE
 from flow360.primeur.vans.replay import Request, messages, play
@@ -73,6 +74,7 @@ class Sensors:
         self._acks = Condition()
         self._sent = self._acked = 0
         self._numbers = itertools.count(1)
+        self._carrier = lineage.Carrier("market-sensors", to=lineage.VANS)  # of replays: idle readings go nowhere
         self._started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         # one fixed name: a second service of the same name would throw the first one out, and not double its readings
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="market-sensors")
@@ -125,6 +127,7 @@ class Sensors:
         while not self._settled(WINDOW, 60) and not self._stop.is_set():
             print("waiting for the broker", flush=True)
         self._publish(topic, payload)
+        self._carrier.wrote(lineage.VANS)
 
     def replay(self, request: Request, stop: Event) -> None:
         """Play a replay until its end or `stop`, and report its counts."""
@@ -177,6 +180,7 @@ class Sensors:
             farewell.wait_for_publish(5)
         self._client.disconnect()
         self._client.loop_stop()
+        self._carrier.close()
 
     def stop(self) -> None:
         """End `run` soon; from any thread, but not from a signal handler, which could find a lock taken by itself."""

@@ -12,10 +12,14 @@ from typing import Any
 import jpype
 
 from flow360.ingestion.topics import make_topics
+from flow360.monitoring import lineage
 from flow360.processing.streams import api, driver, jvm
 
 # A window's changelog, too, must keep what lies in the past (see FOREVER in flow360/ingestion/topics.py).
 TEN_YEARS_MS = str(10 * 365 * 86_400_000)
+CONSUMED, PRODUCED = "records-consumed-total", "records-produced-total"
+LOOK = 2.0
+"""Seconds between two looks at how many records Kafka Streams has taken and written."""
 
 
 def configuration(application: str, bootstrap: str, state: Path, guarantee: str) -> dict[str, str]:
@@ -71,8 +75,12 @@ class Application:
         properties = Properties()
         for name, value in configuration(application, bootstrap, state, guarantee).items():
             properties.put(name, value)
-        self.topics = driver.sources(self.topology) + driver.sinks(self.topology)
+        sources, sinks = driver.sources(self.topology), driver.sinks(self.topology)
+        self.topics = sources + sinks
         make_topics(bootstrap, self.topics)
+        self._carrier = lineage.Carrier(application, map(lineage.topic, sources), to=map(lineage.topic, sinks))
+        self._looking = threading.Thread(target=self._look, name="lineage", daemon=True)
+        self._closing = threading.Event()
         self.streams = KafkaStreams(self.topology, properties)
         self.streams.setUncaughtExceptionHandler(self._failed)
         self.streams.setStateListener(self._changed)
@@ -81,6 +89,7 @@ class Application:
     def start(self) -> None:
         """Begin; `state` says when it is RUNNING."""
         self.streams.start()
+        self._looking.start()
 
     @property
     def state(self) -> str:
@@ -92,8 +101,33 @@ class Application:
         from org.apache.kafka.streams.KafkaStreams import CloseOptions
 
         wait = api.Duration.ofMillis(int(seconds * 1000))
+        self._closing.set()
+        if self._looking.is_alive():
+            self._looking.join(seconds)
         # A member with a fixed name would else be kept, with its tasks, until its session ends.
         return bool(self.streams.close(CloseOptions().timeout(wait).leaveGroup(True)))
+
+    def _look(self) -> None:
+        """Count for lineage what Kafka Streams itself has counted, topic by topic."""
+        before: Counter[tuple[str, str]] = Counter()
+        ended = False
+        while not ended:
+            ended = self._closing.wait(LOOK)
+            now = Counter(self._totals())
+            for (name, topic), rows in (now - before).items():
+                count = self._carrier.read if name == CONSUMED else self._carrier.wrote
+                count(lineage.topic(topic), rows)
+            before = now | before
+        self._carrier.close()
+
+    def _totals(self) -> dict[tuple[str, str], int]:
+        found: Counter[tuple[str, str]] = Counter()
+        for entry in self.streams.metrics().entrySet():
+            name = entry.getKey()
+            topic = str(name.tags().get("topic-name"))
+            if str(name.name()) in (CONSUMED, PRODUCED) and topic in self.topics:
+                found[str(name.name()), topic] += int(entry.getValue().metricValue())
+        return found
 
     def _failed(self, error: Any) -> Any:
         from org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler import StreamThreadExceptionResponse
