@@ -31,13 +31,13 @@ def hourly_ingestion():
 
     @task
     def load(table: str, dag_run=None) -> int:
-        from include import orders
         from include.connections import connect
-        from include.interval import interval_of, replace_interval
+        from include.interval import interval_of
+        from include.orders import load
 
-        within = interval_of(dag_run, "hour")
+        start, end = interval_of(dag_run, "hour")
         with connect("shop") as shop, connect("warehouse") as warehouse:
-            return replace_interval(shop, warehouse, orders.QUERIES[table], table, "ordered_at", *within)
+            return load(shop, warehouse, table, start, end)
 
     @task(outlets=[orders])
     def reconcile(dag_run=None):

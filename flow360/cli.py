@@ -331,6 +331,36 @@ def _show_trace(found: Any, as_json: bool) -> None:
 
 
 @app.command()
+def lineage(
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="the picture, of what has moved something")] = False,
+    record: Annotated[bool, typer.Option("--record", help="make it README's picture (maintainers)")] = False,
+    as_json: Json = False,
+) -> None:
+    """Which program carries what from where to where, when it last did, and how many rows in all that is kept."""
+    from flow360.monitoring.lineage import graph, journal
+    from flow360.stack.console import console
+
+    found = journal.read()
+    edges = graph.edges(found.events)
+    moved = [edge.arrow for edge in edges if edge.last]
+    if record:
+        graph.record(moved)
+        console.print(f"{graph.RECORDED}: {len(moved)} arrows; now flow360 generate", soft_wrap=True)
+    elif mermaid:
+        print(graph.mermaid(moved))
+    elif as_json:
+        _print_json([dataclasses.asdict(edge) for edge in edges])
+    else:
+        for edge in edges:
+            console.print(str(edge), soft_wrap=True, markup=False, highlight=False)
+        if not edges:
+            console.print("No program has carried anything yet: flow360 play 2026-05-07, or a night of Airflow's")
+        if found.bad:
+            said = f"{found.bad} lines of {journal.path()} are not events and were overlooked"
+            console.print(said, soft_wrap=True, markup=False)
+
+
+@app.command()
 def run(
     chapter: Annotated[str, typer.Argument(help="02 or 02_ingestion")],
     kind: Annotated[str, typer.Option(help="notebooks, labs or solutions")] = "notebooks",

@@ -7,6 +7,9 @@ from decimal import Decimal
 
 import psycopg
 
+from flow360.monitoring import lineage
+from include.interval import replace_interval
+
 QUERIES = {
     "staging.shop_orders": """
         select order_id, customer_id, store_id, ordered_at, channel, status, items, total_eur
@@ -19,6 +22,8 @@ QUERIES = {
     """,
 }
 """What of the shop goes into which table, for one interval."""
+READ = {"staging.shop_orders": ("orders",), "staging.shop_order_lines": ("orders", "order_lines")}
+"""The shop's tables that each of these queries reads."""
 TABLES = """
     create table if not exists staging.shop_orders (
         order_id bigint primary key, customer_id bigint not null, store_id int not null,
@@ -37,6 +42,14 @@ TOTALS = "select count(*), coalesce(sum({}), 0) from {} where ordered_at >= %s a
 
 class Mismatch(ValueError):
     """What was loaded is not what the source holds."""
+
+
+def load(shop: psycopg.Connection, warehouse: psycopg.Connection, table: str, start: datetime, end: datetime) -> int:
+    """Bring the rows of one interval into a table of `QUERIES`; how many it has now. The caller commits."""
+    with lineage.run("hourly_ingestion", map(lineage.shop, READ[table]), to=lineage.warehouse(table)) as job:
+        rows = replace_interval(shop, warehouse, QUERIES[table], table, "ordered_at", start, end)
+        job.wrote(lineage.warehouse(table), rows)
+    return rows
 
 
 def totals(db: psycopg.Connection, table: str, column: str, start: datetime, end: datetime) -> tuple[int, Decimal]:

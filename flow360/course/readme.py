@@ -1,4 +1,6 @@
-"""README's tables that are generated: the chapters from the registry, the services from the stack's description."""
+"""What is generated in README: the chapters from the registry, the services from the stack's description, the picture
+from the arrows that programs have really drawn.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import os
 
 from flow360.course.registry import Course, course
 from flow360.errors import FlowError
+from flow360.monitoring.lineage import graph
 from flow360.stack.model import Model, Service, model
 
 
@@ -43,7 +46,12 @@ def service_table(services: Model | None = None) -> str:
     return "\n".join(rows)
 
 
-TABLES = {"chapters": chapter_table, "services": service_table}
+def picture() -> str:
+    """The system as a Mermaid drawing: each arrow is a program, and a test sees it move something."""
+    return f"```mermaid\n{graph.mermaid(graph.recorded())}\n```"
+
+
+TABLES = {"picture": picture, "chapters": chapter_table, "services": service_table}
 
 
 def render(text: str) -> str:

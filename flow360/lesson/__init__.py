@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "hdfs",
     "kill",
+    "lineage",
     "logs",
     "mermaid",
     "page",
@@ -191,6 +192,18 @@ def status() -> Panel:
     from flow360.lesson.panel import Panel
 
     return Panel(_stack())
+
+
+def lineage() -> None:
+    """Draw which program has carried what from where to where, and print when it last did and how many rows.
+
+    It is what the programs have written down themselves; `flow360 lineage` prints the same.
+    """
+    from flow360.monitoring.lineage import graph, journal
+
+    edges = [edge for edge in graph.edges(journal.read().events) if edge.last]
+    mermaid(graph.mermaid([edge.arrow for edge in edges]))
+    print("\n".join(map(str, edges)))
 
 
 def logs(service: str, lines: int = 20) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatch
@@ -231,14 +232,14 @@ def clean_day(spark: SparkSession, lake: Lake, manifests: Iterable[Manifest]) ->
     """
     from flow360.monitoring import lineage  # not at the top: the executors import this module, and have not all of it
 
-    with lineage.run("clean") as job:
+    with ExitStack() as all_of_them:
+        jobs = {one: all_of_them.enter_context(lineage.run(f"clean.{one}", lineage.raw(one))) for one in SOURCES}
         ledger = _clean_day(spark, lake, list(manifests))
-        for source in SOURCES:
+        for source, job in jobs.items():
             job.read(lineage.raw(source), ledger.count(source=source))
-        for table in WAREHOUSE:
-            job.wrote(lineage.clean(table), ledger.count(table=table, outcome="clean"))
-        job.wrote(lineage.clean("quarantine"), ledger.count(outcome="quarantined"))
-        job.wrote(lineage.clean("ledger"), len(ledger.entries))
+            for table in WAREHOUSE:
+                job.wrote(lineage.clean(table), ledger.count(source=source, table=table, outcome="clean"))
+            job.wrote(lineage.clean("quarantine"), ledger.count(source=source, outcome="quarantined"))
     return ledger
 
 

@@ -23,6 +23,7 @@ from flow360.primeur.plan import DAY
 from flow360.primeur.schema import TABLES
 from flow360.primeur.snapshot import seed_table
 from tests.faults.support import SEED, kill, recovered, report, until
+from tests.lineage import at_rest
 
 SERVICES = ("postgres-dwh", "primeur-load", "market-day", "market-sensors")
 
@@ -150,6 +151,7 @@ def test_a_played_day_survives_what_dies_under_it(stack, started):
     """The player is killed again and again, the database and the vans once: the day is the same, no reading is lost."""
     started("primeur-load", "market-day", "market-sensors")
     texts: list[str] = []
+    begun = datetime.now(UTC)
     client = clients.mqtt(on_message=lambda _client, _data, message: texts.append(message.payload.decode()))
     client.subscribe("primeur/vans/+/temperature", qos=1)
     played = plays.play(DAY, SPEED)
@@ -182,6 +184,7 @@ def test_a_played_day_survives_what_dies_under_it(stack, started):
     assert not any(wrong.values()), wrong
     assert state.vans == "complete"
     assert len(set(readings)) == expected["readings"]
+    until(lambda: not at_rest("day", begun), "each arrow of README's picture to have carried something", 40)
 
 
 def _beyond(played: plays.Play, share: float) -> float | None:

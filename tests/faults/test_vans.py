@@ -21,6 +21,7 @@ from flow360.processing.streams import topics
 from flow360.settings import settings
 from tests.environment import FULL
 from tests.faults.support import child, kill, line, recovered, report, until
+from tests.lineage import at_rest
 
 SERVICES = ("market-sensors", "vans-bridge", "kafka-streams", "alarms-sink", "prometheus")
 
@@ -66,7 +67,7 @@ def at_mqtt(name: str, **options) -> Iterator:
 def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
     """One replay of 7 May: a row in ops.alarms, soon after the reading; somebody is paged; it is closed, and over."""
     started("market-sensors", "vans-bridge", "kafka-streams", "alarms-sink", "prometheus")
-    run, heard = f"evening-{time.time_ns()}", {}
+    run, heard, begun = f"evening-{time.time_ns()}", {}, datetime.now(UTC)
 
     def hear(_client, _userdata, message) -> None:
         if message.payload.startswith(b'{"run": "' + run.encode()) and message.payload.endswith(b"}"):
@@ -77,6 +78,9 @@ def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
 
     with no_alarms_of("VAN-03"), at_mqtt("fault-evening", on_message=hear) as van:
         van.subscribe("primeur/vans/VAN-03/temperature", qos=1)
+        no_value = json.dumps({"run": "odd", "van_id": "VAN-03", "measured_at": "2026-05-07T09:00:00Z"})
+        for odd in ("no reading", no_value):  # one that the bridge sets aside, one that the alarm does
+            van.publish("primeur/vans/VAN-03/temperature", odd, qos=1).wait_for_publish(10)
         asked = {"id": run, "day": "2026-05-07", "vans": ["VAN-03"], "speed": 7200}
         van.publish("primeur/control/replay", json.dumps(asked), qos=1).wait_for_publish(10)
         until(lambda: recorded("VAN-03"), "the alarm in the warehouse", 60)
@@ -87,6 +91,7 @@ def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
             until(paged, "the page", 60)
             db.execute(alarms.CLOSE, ["VAN-03"])
         until(lambda: not paged(), "the page to end", 60)
+    until(lambda: not at_rest("vans", begun), "each arrow of README's picture to have carried something", 40)
     since, told_at, recorded_at, told_by = alarm
     seconds = recorded_at.timestamp() - heard[topics.iso(topics.millis(told_at))]
     report("VAN-03's reading of 15:38 UTC to its alarm in the warehouse", milliseconds=round(seconds * 1000))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import stat
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 
 import psutil
@@ -22,6 +22,7 @@ from flow360.storage.reconcile import reconcile
 from flow360.trace import orders as order_way
 from flow360.trace import vans as van_way
 from flow360.trace.way import NONE, THERE
+from tests.lineage import at_rest
 from tests.live.listeners import listeners
 
 NIGHT = ("market-api", "kafka", "namenode", "datanode", "hive-metastore", "spark-worker", "spark-connect")
@@ -160,15 +161,18 @@ def dbt_after(run: str) -> str:
 
 
 @cache
-def first_night() -> str:
-    """Bring 7 May in, once for all tests of this file: the run of nightly_lake, which nightly_dbt has answered."""
+def first_night() -> tuple[str, datetime]:
+    """Bring 7 May in, once for all tests of this file: the run of nightly_lake, which nightly_dbt has answered, and
+    when it began."""
     pipelines.forget(*NIGHTLY)
+    lesson.sql("drop table if exists snapshots.customers_snapshot")  # else it has nothing to take, if nobody has moved
+    begun = datetime.now(UTC)
     for dag_id in ("nightly_dbt", "reconciliation"):
         clients.airflow().patch(f"/dags/{dag_id}", json={"is_paused": False})
     run = pipelines.start("nightly_lake", "2026-05-08T06:00Z")
     assert pipelines.finish("nightly_lake", run, 240) == "success"
     assert dbt_after(run) == "success"
-    return run
+    return run, begun
 
 
 @pytest.mark.timeout(900)
@@ -209,7 +213,8 @@ def delivered(schema: str) -> dict[str, str]:
 def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(night):
     """Started by hand; then once more, which changes nothing; then the same day without a lake: the same rows."""
     day = date(2026, 5, 7)
-    run, seen = first_night(), []
+    (run, begun), seen = first_night(), []
+    assert not at_rest("night", begun), "README's picture shows an arrow that carried nothing"
     for turn in (1, 2):
         if turn == 2:
             pipelines.forget("nightly_dbt")

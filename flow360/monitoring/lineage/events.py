@@ -160,8 +160,12 @@ class Carrier:
         self._now = self._fresh()
 
     def _fresh(self) -> Run:
-        one = Run(*self._names)
+        job, inputs, outputs = self._names
+        one = Run(job, inputs, outputs)
         one.id = self._id
+        for count, datasets in ((one.read, inputs), (one.wrote, outputs)):
+            for dataset in datasets:
+                count(dataset, 0)  # it is one who counts: what is not counted did not move
         return one
 
     def read(self, dataset: Dataset, rows: int = 1) -> None:

@@ -20,6 +20,8 @@ from flow360.monitoring.lineage.names import Dataset
 RECORDED = Path(__file__).with_name("picture.json")
 KINDS = {"mqtt": '(["{}"])', "http": '(["{}"])', "file": '[/"{}"/]', "kafka": '[["{}"]]'}
 TABLES = '[("{}")]'
+NOTHING = "nothing"
+"""In the place of a number of rows, where None says that nobody has counted."""
 
 
 @dataclass(frozen=True, order=True)
@@ -44,15 +46,23 @@ class Edge:
     last: datetime | None = None
     rows: int | None = None
 
+    def __str__(self) -> str:
+        when = f"{self.last:%Y-%m-%d %H:%M:%S}" if self.last else "never"
+        rows = "" if self.rows is None else f"{self.rows:,} rows"
+        one = self.arrow
+        way = " -> ".join(part for part in (one.source, one.program, one.target) if part)
+        return f"{when:<19} {rows:>16}  {way}"
+
 
 def edges(events: Iterable[Mapping[str, Any]]) -> list[Edge]:
     """The arrows of these events, in the order of their names. One within a place is none."""
     found: dict[Arrow, Edge] = {}
+    read: dict[str, set[str]] = {}  # by run: where a stream has read from; what comes of it may come a while later
     for event in events:
         if event.get("eventType") in ("COMPLETE", "RUNNING"):
-            for arrow, rows in _moved(event).items():
+            for arrow, rows in _moved(event, read.setdefault(event["run"]["runId"], set())).items():
                 edge = found.setdefault(arrow, Edge(arrow))
-                found[arrow] = edge if rows == "nothing" else _later(edge, rows, _moment(event))
+                found[arrow] = edge if rows == NOTHING else _later(edge, rows, _moment(event))
     return [found[arrow] for arrow in sorted(found)]
 
 
@@ -70,40 +80,45 @@ def _moment(event: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(event["eventTime"])
 
 
-def _moved(event: Mapping[str, Any]) -> dict[Arrow, Any]:
-    """Arrow -> rows that came to its target; None if they were not counted, "nothing" if there were none."""
+def _moved(event: Mapping[str, Any], read: set[str]) -> dict[Arrow, Any]:
+    """Arrow -> rows that came to its target; None if they were not counted, or `NOTHING`.
+
+    Args:
+        read: the places that the run has read from so far; those of this event are added.
+    """
     program = event["job"]["name"].partition(".")[0]
     inputs, outputs = _places(event, "input"), _places(event, "output")
+    read |= {place for place, given in inputs.items() if given != NOTHING}
     found: dict[Arrow, Any] = {}
     for source, given in (inputs or {"": None}).items():
         for target, taken in (outputs or {"": given}).items():
             if source != target:
-                found[Arrow(source, program, target)] = "nothing" if given == "nothing" else taken
+                found[Arrow(source, program, target)] = NOTHING if source and source not in read else taken
     return found
 
 
 def _places(event: Mapping[str, Any], way: str) -> dict[str, Any]:
-    """Place -> rows of its datasets, None or "nothing"."""
+    """Place -> rows of its datasets, None or `NOTHING`."""
     found: dict[str, Any] = {}
     for one in event.get(f"{way}s", []):
         place = Dataset(one["namespace"], one["name"]).place
-        found[place] = _sum(found.get(place, "nothing"), _amount(one, way))
+        found[place] = _sum(found.get(place, NOTHING), _amount(one, way))
     return found
 
 
 def _amount(dataset: Mapping[str, Any], way: str) -> Any:
     counts = dataset.get(f"{way}Facets", {}).get(f"{way}Statistics", {})
     rows, size = counts.get("rowCount"), counts.get("size")
-    if rows or size:
-        return rows
-    # An output that nobody has counted anything into got nothing; an input was read, unless 0 rows were counted.
-    return "nothing" if way == "output" or rows is not None else None
+    if rows is not None:
+        return rows or NOTHING
+    # An output into which nobody has counted anything got nothing; an input was read.
+    return None if size or way == "input" else NOTHING
 
 
 def _sum(first: Any, second: Any) -> Any:
-    known = [one for one in (first, second) if one != "nothing"]
+    known = [one for one in (first, second) if one != NOTHING]
     if not known:
-        return "nothing"
+        return NOTHING
     counted = [one for one in known if one is not None]
     return sum(counted) if counted else None
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from flow360.settings import settings
 
-LIMIT = 4_000_000
-"""Bytes after which the file is put aside: some thousand events."""
+LIMIT = 16_000_000
+"""Bytes after which the file is put aside: days of what five programs say that never rest."""
 failed = 0
 """Events that this process could not write."""
 

@@ -124,7 +124,7 @@ class Application:
         found: Counter[tuple[str, str]] = Counter()
         for entry in self.streams.metrics().entrySet():
             name = entry.getKey()
-            topic = str(name.tags().get("topic-name"))
+            topic = str(name.tags().get("topic"))
             if str(name.name()) in (CONSUMED, PRODUCED) and topic in self.topics:
                 found[str(name.name()), topic] += int(entry.getValue().metricValue())
         return found

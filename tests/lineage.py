@@ -1,0 +1,22 @@
+"""Did each arrow of README's picture move something? Asked by the tests that let its programs work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flow360.monitoring.lineage import graph, journal
+from flow360.monitoring.lineage.graph import Arrow
+
+PARTS = {
+    "day": {"market-day"},
+    "vans": {"market-sensors", "vans-bridge", "cold-chain", "alarms-sink"},
+    "night": {"night", "clean", "feed", "dbt"},
+}
+"""The programs of the picture, by the bundle in which they work."""
+
+
+def at_rest(part: str, since: datetime) -> set[Arrow]:
+    """The arrows of the picture whose programs are of this part, and that have moved nothing since then."""
+    wanted = {arrow for arrow in graph.recorded() if arrow.program in PARTS[part]}
+    events = [one for one in journal.read().events if datetime.fromisoformat(one["eventTime"]) >= since]
+    return wanted - graph.moved(events)
