@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flow360.settings import settings
+from flow360.settings import GENERATED, settings
 
 LIMIT = 16_000_000
 """Bytes after which the file is put aside: days of what five programs say that never rest."""
+ASIDE = "events.1.jsonl"
 failed = 0
 """Events that this process could not write."""
 
@@ -41,8 +42,10 @@ def path() -> Path:
     return settings().lineage_dir / "events.jsonl"
 
 
-def _aside(file: Path) -> Path:
-    return file.with_name("events.1.jsonl")
+def _kept() -> list[Path]:
+    """All that may be there: of this machine's programs, and of those in containers, which see `GENERATED` alone."""
+    folders = dict.fromkeys([path().parent, *([] if settings().flow360_lineage else [GENERATED / "lineage"])])
+    return [folder / name for folder in folders for name in (ASIDE, path().name)]
 
 
 def append(event: Mapping[str, Any]) -> bool:
@@ -81,13 +84,13 @@ def _rotate(file: Path, fd: int) -> None:
     with contextlib.suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if file.stat().st_ino == os.fstat(fd).st_ino:
-            file.replace(_aside(file))
+            file.replace(file.with_name(ASIDE))
 
 
 def read() -> Found:
-    """All that is there, the older file first."""
+    """All that is there, of each folder the older file first."""
     events, bad = [], 0
-    for file in (_aside(path()), path()):
+    for file in _kept():
         with contextlib.suppress(FileNotFoundError):
             for line in file.read_bytes().splitlines():
                 event = _parsed(line)
