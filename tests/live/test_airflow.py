@@ -162,8 +162,7 @@ def dbt_after(run: str) -> str:
 
 @cache
 def first_night() -> tuple[str, datetime]:
-    """Bring 7 May in, once for all tests of this file: the run of nightly_lake, which nightly_dbt has answered, and
-    when it began."""
+    """Bring 7 May in, once for all tests of this file: the run that nightly_dbt has answered, and when it began."""
     pipelines.forget(*NIGHTLY)
     lesson.sql("drop table if exists snapshots.customers_snapshot")  # else it has nothing to take, if nobody has moved
     begun = datetime.now(UTC)
