@@ -18,5 +18,6 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def lineage_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a program under test carries is no news of the stack's: a carrier may still say it after its test."""
-    os.environ["FLOW360_LINEAGE"] = str(tmp_path_factory.mktemp("lineage"))
-    settings.cache_clear()
+    folder = tmp_path_factory.mktemp("lineage")
+    os.environ["FLOW360_LINEAGE"] = str(folder)
+    settings().flow360_lineage = folder
