@@ -75,7 +75,8 @@ def _readings(vans: int, rate: float, start: datetime) -> list[float]:
                 "van_id": names[place],
                 "sequence": minute + 1,
             }
-            body |= {"measured_at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "value": 9.0 if warm else 4.0, "unit": "C"}
+            moment = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+            body |= {"measured_at": moment, "sent_at": moment, "value": 9.0 if warm else 4.0, "unit": "C"}
             if place < FAILING and minute % SPELL == DUE:
                 published[names[place], at] = time.time()
             sent = client.publish(f"primeur/vans/{names[place]}/temperature", json.dumps(body), qos=1)

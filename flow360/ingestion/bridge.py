@@ -3,7 +3,9 @@
 `python -m flow360.ingestion.bridge --mqtt 127.0.0.1:11883 --kafka 127.0.0.1:19092`
 
     primeur/vans/VAN-03/temperature   MQTT, QoS 1, in a session that the broker remembers while the bridge is away
+    primeur/vans/VAN-03/tour          the same, as the van leaves
     vans.readings        key: van; value: the message, byte for byte; timestamp: when it was measured
+    vans.routes          key: van; value: the tour, byte for byte; timestamp: when it left
     vans.readings.dead   key: van; what cannot be a reading, byte for byte, and why in its headers
 
 A message is acknowledged to MQTT when Kafka has acknowledged its record, not before. Killed in between, the bridge is
@@ -17,7 +19,8 @@ it has given up is a metric, too, and an alert.
 
 A reading is passed on as the thermometer said it, by the contract `readings`: what of it can be used is for one program
 to judge, flow360/processing/streams/cold_chain.py. The bridge only needs a van for the key and a moment for the
-timestamp; a message that has none by that contract cannot be a reading.
+timestamp; a message that has none by that contract cannot be a reading. Nor can one that was measured after it was
+sent: in Kafka its timestamp would bring the time of all readers forward, and its own van's next readings would be late.
 
 What the thermometers say while nobody asks (a run that begins with `idle-`) is a test picture: the same known day again
 and again. It would be a new history of that day for the alarm every twenty minutes, so it is acknowledged, counted
@@ -35,6 +38,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
@@ -52,13 +56,13 @@ from flow360.ingestion.patterns import BadRecord, error_headers
 from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
-from flow360.primeur.contract import Contract, contract
+from flow360.primeur.contract import AHEAD, Contract, contract
 from flow360.primeur.intake import parse
-from flow360.primeur.vans import IDLE, READINGS, TOPIC
+from flow360.primeur.vans import DEPARTURES, IDLE, READINGS, ROUTES, TOPIC
 from flow360.process import at_the_end
 from flow360.processing.streams.topics import millis
 
-SUBSCRIPTION = TOPIC.format(van_id="+")
+SUBSCRIPTIONS = (TOPIC.format(van_id="+"), DEPARTURES.format(van_id="+"))
 DROPS = "$SYS/broker/publish/messages/dropped"
 DEAD = "vans.readings.dead"
 NAME = "vans-bridge"
@@ -76,7 +80,7 @@ PATIENCE = 5.0
 _IDLE = re.compile(rb'\s*\{\s*"run"\s*:\s*"' + IDLE.encode())
 
 MESSAGES = Counter(
-    "vans_bridge_messages", "Messages acknowledged to MQTT: reading, again, idle, or the cause", ["outcome"]
+    "vans_bridge_messages", "Messages acknowledged to MQTT: reading, tour, again, idle, or the cause", ["outcome"]
 )
 RECEIVED = Counter("vans_bridge_received", "Messages taken from MQTT, those that came again included")
 WAITING = Gauge("vans_bridge_waiting_messages", "Messages that Kafka has not acknowledged yet")
@@ -95,12 +99,29 @@ SECONDS = Histogram(
 # --- what a message is ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Channel:
+    """What vans say on one kind of topic: its contract, the moment that a record gets, and where records go."""
+
+    contract: str
+    moment: str
+    into: str
+    outcome: str
+
+
+CHANNELS = {
+    "temperature": Channel("readings", "measured_at", READINGS, "reading"),
+    "tour": Channel("tours", "departed_at", ROUTES, "tour"),
+}
+"""By the last word of the MQTT topic."""
+
+
 # [START judge]
 def judge(topic: str, payload: bytes) -> tuple[str, int]:
-    """The van and the moment (milliseconds since 1970) of a reading.
+    """The van and the moment (milliseconds since 1970) of a reading, or of a van that leaves.
 
     Raises:
-        BadRecord: it cannot be a reading: "too large", "bad json", "wrong schema" or "wrong van".
+        BadRecord: it cannot be one: "too large", "bad json", "wrong schema", "wrong van", or "ahead of its time".
     """
     if len(payload) > LARGEST:
         raise BadRecord("too large", f"{len(payload)} bytes, {LARGEST} allowed")
@@ -110,21 +131,32 @@ def judge(topic: str, payload: bytes) -> tuple[str, int]:
         raise BadRecord("bad json", f"{type(error).__name__}: {error}") from None
     if not isinstance(values, dict):
         raise BadRecord("wrong schema", f"a {type(values).__name__} instead of an object")
-    right, why = envelope().judge({name: values.get(name) for name in envelope().columns})
+    channel = channel_of(topic)
+    needed = {name: values.get(name) for name in envelope(channel).columns}
+    if "sent_at" in needed and needed["sent_at"] is None:
+        needed["sent_at"] = datetime.now(UTC)
+    right, why = envelope(channel).judge(needed)
     if right is None:
-        raise BadRecord("wrong schema", why)
+        raise BadRecord("ahead of its time" if AHEAD in why else "wrong schema", why)
     if right["van_id"] != van_of(topic):
         raise BadRecord("wrong van", f"{right['van_id']} on the topic of {van_of(topic)!r:.100}")
-    return right["van_id"], millis(right["measured_at"])
+    return right["van_id"], millis(right[channel.moment])
 
 
 # [END judge]
 
 
+def channel_of(topic: str) -> Channel:
+    """What is said on an MQTT topic."""
+    return CHANNELS[topic.rpartition("/")[2]]
+
+
 @cache
-def envelope() -> Contract:
-    """What the bridge needs of a reading."""
-    return contract("readings").only("van_id", "measured_at")
+def envelope(channel: Channel) -> Contract:
+    """What the bridge needs of a message."""
+    promised = contract(channel.contract)
+    names = ("van_id", channel.moment, promised.columns[channel.moment].not_after)
+    return promised.only(*filter(None, names))
 
 
 def van_of(topic: str) -> str:
@@ -252,7 +284,7 @@ class Bridge:
         told = False
         while not self._stop.is_set():
             try:
-                make_topics(self._kafka, [READINGS, DEAD])
+                make_topics(self._kafka, [READINGS, ROUTES, DEAD])
                 for record in read_all(READINGS, last=TAIL, bootstrap=self._kafka):
                     self._written.add(record.value or b"")
             except ServiceError as error:
@@ -272,7 +304,7 @@ class Bridge:
             return
         # What it kept for us comes as it is; a retained message only to a session that is new.
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-        client.subscribe(SUBSCRIPTION, options=options)
+        client.subscribe([(topic, options) for topic in SUBSCRIPTIONS])
         client.subscribe(DROPS, qos=0)
         print(f"connected to MQTT, {'the session of before' if flags.session_present else 'a new session'}", flush=True)
 
@@ -325,8 +357,9 @@ class Bridge:
             ]
             self._send(Entry(message, error.cause, len(records)), records)
         else:
-            record = {"topic": READINGS, "key": van, "value": payload, "timestamp": moment}
-            self._send(Entry(message, "reading", 1), [record])
+            channel = channel_of(topic)
+            record = {"topic": channel.into, "key": van, "value": payload, "timestamp": moment}
+            self._send(Entry(message, channel.outcome, 1), [record])
 
     def _send(self, entry: Entry, records: list[dict[str, Any]]) -> None:
         with self._lock:

@@ -39,6 +39,8 @@ NAMES = tuple(sorted(path.name.removesuffix(".odcs.yaml") for path in FOLDER.glo
 PLACES = 20
 """Decimals of a number whose contract says nothing about them: as many as a double ever shows."""
 LONGEST_REASON = 200
+AHEAD = "ahead of"
+"""So a reason says that a moment is later than the one it may not be after."""
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What PostgreSQL's text cannot hold: NUL, and half a pair of surrogates (JSON can spell it)."""
 _UNREADABLE = re.compile("[\0\ud800-\udfff\ufffd]")
@@ -73,6 +75,8 @@ class Column:
         key: a part of what makes a row one row.
         unit: "" where a value has none.
         decimal_mark: of a number that comes as text.
+        not_after: the column whose moment this one may not be after, "" where there is none.
+        ahead: seconds that it may be after it all the same: no two clocks agree.
     """
 
     name: str
@@ -87,6 +91,13 @@ class Column:
     key: bool = False
     unit: str = ""
     decimal_mark: str = "."
+    not_after: str = ""
+    ahead: int = 0
+
+    def is_ahead(self, right: Mapping[str, Any]) -> bool:
+        """Whether its moment is too far after the one that it may not be after."""
+        mine, other = right.get(self.name), right.get(self.not_after)
+        return bool(mine and other) and (mine - other).total_seconds() > self.ahead
 
     @property
     def type(self) -> Any:
@@ -203,7 +214,7 @@ class Contract:
     Attributes:
         name: the file's.
         title: for people.
-        table: the table of `schema.TABLES` that the rows belong to.
+        table: the table that the rows belong to: of `schema.TABLES`, but for what only travels over Kafka.
         grain: what one row is.
         columns: by name.
         format: csv, jsonl, parquet or json (one document at a time).
@@ -238,9 +249,17 @@ class Contract:
             (typed values, "") for a right row, otherwise (None, the reason).
         """
         try:
-            return self._judge.validate_python(values), ""
+            right = self._judge.validate_python(values)
         except Exception as error:  # noqa: BLE001 - whatever a value does to its judge, it is not a right one
             return None, storable(_reason(error))[:LONGEST_REASON]
+        for column in self._clocks:
+            if column.is_ahead(right):
+                return None, f"{column.name}: {AHEAD} {column.not_after}"
+        return right, ""
+
+    @cached_property
+    def _clocks(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns.values() if column.not_after)
 
     def only(self, *names: str) -> Contract:
         """The same promises for some of the columns: for whoever takes only these."""
@@ -286,7 +305,7 @@ def contract(name: str) -> Contract:
         grain=table.dataGranularityDescription,
         columns={column.name: _column(column) for column in table.properties},
         format=server.format or "json",
-        path=server.path or server.location,
+        path=server.path or server.location or more["topic"],
         encoding=server.encoding or "utf-8",
         delimiter=more.get("delimiter", ","),
     )
@@ -357,4 +376,6 @@ def _column(said: SchemaProperty) -> Column:
         key=bool(said.primaryKey),
         unit=more.get("unit", ""),
         decimal_mark=more.get("decimalMark", "."),
+        not_after=more.get("notAfter", ""),
+        ahead=more.get("toleranceSeconds", 0),
     )

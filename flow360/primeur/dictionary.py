@@ -116,6 +116,8 @@ def _form(c: Column) -> list[str]:
         found.append("ISO 8601, with its offset")
     elif c.rules:
         found.append(f"`{c.rules[-1][0].pattern}`")
+    if c.not_after:
+        found.append(f"at most {c.ahead} s after `{c.not_after}`")
     if c.longest:
         found.append(f"at most {c.longest:,} characters")
     return found if c.required else [*found, "may be missing"]
@@ -128,10 +130,11 @@ def _contract(one: Contract) -> str:
         "json": "JSON",
         "parquet": "Parquet",
     }[one.format]
+    goes = f"; it goes to `{one.table}`" if one.table in TABLES else ""
     lines = [
         f"### {one.title}: `{one.path}`",
         "",
-        f"{form}. One row is {one.grain}; it goes to `{one.table}`. Contract: `{one.name}`.",
+        f"{form}. One row is {one.grain}{goes}. Contract: `{one.name}`.",
         "",
         "| column | type | from | to | unit | form |",
         "|---|---|---|---|---|---|",

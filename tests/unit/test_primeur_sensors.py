@@ -18,17 +18,22 @@ DAY_ = DAY.isoformat()
 
 def replay(request: Request, stop_after: int | None = None) -> tuple[list[tuple[str, bytes]], dict, bool, list[float]]:
     """Play with a clock that jumps: (what was published, the counts, complete, the moments of publishing)."""
-    now, sent, moments = [0.0], [], []
+    now, sent, moments, departures = [0.0], [], [], []
 
     def pause(seconds: float) -> bool:
         now[0] += seconds
         return stop_after is not None and len(sent) >= stop_after
 
     def publish(topic: str, payload: bytes) -> None:
+        if topic.endswith("/tour"):
+            departures.append((topic.split("/")[2], json.loads(payload)["half"]))
+            return
         sent.append((topic, payload))
         moments.append(now[0])
 
     tally, complete = play(request, publish, pause, lambda: now[0])
+    assert len(departures) == len(set(departures)), "each departure is said once"
+    assert complete <= ({van for van, _ in departures} == {topic.split("/")[2] for topic, _ in sent})
     return sent, tally.as_dict(), complete, moments
 
 
@@ -54,6 +59,25 @@ def test_a_replay_tells_the_truth_about_itself() -> None:
 def test_two_replays_differ_only_in_their_mark() -> None:
     first, second = (replay(Request(name))[0] for name in ("a", "b"))
     assert [(t, p.replace(b'"a"', b'"b"', 1)) for t, p in first] == second
+
+
+def test_a_van_says_which_tour_it_sets_out_on_before_its_first_reading() -> None:
+    said: list[tuple[str, dict]] = []
+    play(
+        Request("a", speed=0, vans=("VAN-03", "VAN-09")),
+        lambda topic, payload: said.append((topic, json.loads(payload))) if payload.endswith(b"}") else None,
+        lambda _: False,
+    )
+    tours = [(place, one) for place, (topic, one) in enumerate(said) if topic.endswith("/tour")]
+    assert [(one["van_id"], one["half"]) for _, one in tours] == [
+        ("VAN-03", "am"), ("VAN-09", "am"), ("VAN-03", "pm"), ("VAN-09", "pm")
+    ]  # fmt: skip
+    evening = next(one for _, one in tours if (one["van_id"], one["half"]) == ("VAN-03", "pm"))
+    incident = manifest().incident
+    assert (evening["route_id"], evening["run"], evening["city"]) == (incident.route_id, "a", "Lyon")
+    for place, one in tours:
+        first = next(r for _, r in said[place + 1 :] if r["van_id"] == one["van_id"] and "value" in r)
+        assert first["measured_at"] == one["departed_at"]
 
 
 def test_some_vans_only_and_as_fast_as_can_be() -> None:

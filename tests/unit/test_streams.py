@@ -311,6 +311,50 @@ def test_another_replay_is_another_history(driver):
     assert [one["run"] for one in alarms(driver, *given)] == ["one", "two"]
 
 
+def test_runs_that_come_at_the_same_time_do_not_disturb_each_other(driver):
+    """Minute by minute from two runs of one van, and a lost message of a third: each run has its one alarm."""
+    given = [reading(minute, 9.0, run=run) for minute in range(1, 30) for run in ("one", "two")]
+    given.insert(20, reading(3, 2.0, run="three"))
+    found = alarms(driver, *given)
+    assert [(one["run"], one["since"]) for one in found] == [("one", at(1)), ("two", at(1))]
+
+
+def test_of_many_runs_the_last_ones_are_remembered():
+    state = cold_chain.NEW
+    for run in [*"abcdefg", None, "g"]:
+        state = cold_chain.by_run("VAN-01", {"run": run, "at": at(1), "celsius": 9.0}, json.loads(json.dumps(state)))
+    assert (state["run"], list(state["others"])) == ("g", ["e", "f", ""])
+
+
+def test_a_reading_of_last_week_raises_nothing_and_hides_nothing(driver):
+    """As the first of its run, it would be the beginning of a week of warmth; later, it says nothing about now."""
+    old = reading(0, 9.0) | {"measured_at": "2026-04-30T10:00:00Z"}
+    told = {"since": at(1), "told_at": at(6)}
+    for given in ([old, *warm(*range(1, 9))], [*warm(1, 2), old, *warm(*range(3, 9))]):
+        (found,) = alarms(driver, *given)
+        assert found.items() >= told.items()
+
+
+def test_a_reading_from_tomorrow_is_refused_and_its_van_goes_on(driver):
+    tomorrow = reading(3, 9.0) | {"measured_at": "2026-05-08T10:03:00Z", "sent_at": "2026-05-07T10:03:00Z"}
+    right = [one | {"sent_at": one["measured_at"]} for one in warm(*range(1, 9))]
+    with driver.Driver(cold_chain.topology) as running:
+        for one in [*right[:2], tomorrow, *right[2:]]:
+            running.send("vans.readings", "VAN-01", one, at=one["measured_at"])
+        refused, found = running.values("vans.refused"), running.values("vans.alarms")
+    assert [one["cause"] for one in refused] == ["measured_at: ahead of sent_at"]
+    assert [(one["since"], one["told_at"]) for one in found] == [(at(1), at(6))]
+
+
+def test_the_hour_that_comes_twice_is_two_hours(driver):
+    """In the night of 25 October a van is warm from 2:58 summer time to 2:02 winter time, by its own clock."""
+    given = [f"2026-10-25T02:{minute}:00+02:00" for minute in (57, 58, 59)]
+    given += [f"2026-10-25T02:{minute:02}:00+01:00" for minute in range(4)]
+    readings_ = [reading(n, 4.0 if n == 0 else 9.0) | {"measured_at": moment} for n, moment in enumerate(given)]
+    (found,) = alarms(driver, *readings_)
+    assert (found["since"], found["told_at"]) == ("2026-10-25T00:58:00+00:00", "2026-10-25T01:03:00+00:00")
+
+
 def test_a_van_without_a_tour_is_told_all_the_same(driver):
     found = alarms(driver, *warm(*range(1, 8)), route=False)
     assert [(one["route_id"], one["city"]) for one in found] == [(None, None)]

@@ -14,7 +14,7 @@ from flow360.ingestion import bridge
 from flow360.ingestion.bridge import Bridge, Written, judge, letters
 from flow360.ingestion.patterns import BadRecord
 from flow360.monitoring.exposition import Exposition
-from flow360.primeur.vans.replay import messages
+from flow360.primeur.vans.replay import messages, tours
 from flow360.processing import alarms
 from flow360.processing.streams import cold_chain, topics
 
@@ -48,6 +48,10 @@ def test_every_message_of_the_known_day_is_a_reading_or_cut():
         ("wrong schema", TOPIC, {"measured_at": "20260507T153800Z"}),
         ("wrong schema", TOPIC, {"measured_at": "1969-12-31T23:59:59Z"}),
         ("wrong schema", TOPIC, {"measured_at": 1778168280}),
+        ("ahead of its time", TOPIC, {"sent_at": "2026-05-07T15:35:59Z"}),
+        ("ahead of its time", TOPIC, {"measured_at": "2099-12-31T00:00:00Z"}),
+        ("wrong schema", TOPIC, {"sent_at": "today"}),
+        ("wrong schema", TOPIC.replace("temperature", "tour"), {"departed_at": "8:30"}),
         ("too large", TOPIC, {"note": "x" * 900_000}),
     ],
 )
@@ -61,6 +65,24 @@ def test_what_cannot_be_a_reading(cause, topic, change):
 def test_bytes_that_are_no_object(payload):
     with pytest.raises(BadRecord):
         judge(TOPIC, payload)
+
+
+def test_a_clock_may_run_two_minutes_ahead_and_a_message_may_come_late():
+    for sent_at in ("2026-05-07T15:36:00Z", "2026-05-14T15:38:00Z", "2026-05-07T17:38:00+02:00"):
+        assert judge(TOPIC, json.dumps(GOOD | {"sent_at": sent_at}).encode())[0] == "VAN-03"
+
+
+def test_a_van_that_leaves_is_passed_on_to_the_tours(running):
+    tour = {"run": "r", "departed_at": "2026-05-07T14:30:00Z", **next(iter(tours("2026-05-07").values()))}
+    topic = f"primeur/vans/{tour['van_id']}/tour"
+    payload = json.dumps(tour).encode()
+    running.bridge._take(None, None, SimpleNamespace(mid=1, qos=1, dup=False, topic=topic, payload=payload))
+    ((record, _),) = running.kafka.produced
+    assert (record["topic"], record["key"], record["value"]) == ("vans.routes", tour["van_id"], payload)
+    assert record["timestamp"] == topics.millis(tour["departed_at"])
+    assert cold_chain.tour(payload.decode()) == {"route_id": tour["route_id"], "city": tour["city"]}
+    running.kafka.acknowledges(0)
+    assert running.acknowledged == [1]
 
 
 def test_a_value_that_the_alarm_refuses_is_still_a_reading():
@@ -89,7 +111,7 @@ class Kafka:
         self.produced: list = []
 
     def produce(self, topic, on_delivery, **record) -> None:
-        self.produced.append((record, on_delivery))
+        self.produced.append(({"topic": topic, **record}, on_delivery))
 
     def acknowledges(self, number: int, error=None) -> None:
         self.produced[number][1](error, None)

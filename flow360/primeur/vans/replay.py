@@ -6,15 +6,17 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
 from flow360.primeur.plan import DAY, SEED_PLAN
-from flow360.primeur.tours import departure, readings
-from flow360.primeur.vans import IDLE
+from flow360.primeur.records import utc
+from flow360.primeur.snapshot import seed_table
+from flow360.primeur.tours import MINUTES, departure, readings, van_routes
+from flow360.primeur.vans import DEPARTURES, IDLE
 from flow360.primeur.vans.stream import Message, stream
 
 SPEED = 3_600.0
@@ -39,6 +41,34 @@ def messages(day: str) -> tuple[Message, ...]:
         ValueError: it is not a day of Primeur's.
     """
     return tuple(stream(SEED_PLAN, day, readings(SEED_PLAN, _date(day)))[0])
+
+
+@lru_cache(maxsize=3)
+def tours(day: str) -> Mapping[tuple[str, int], dict[str, Any]]:
+    """What each van says of its two tours of a day (ISO) as it leaves: (van, 0 for the morning's, 1) -> the message.
+
+    Raises:
+        ValueError: it is not a day of Primeur's.
+    """
+    when = _date(day)
+    plan, first = SEED_PLAN.until(when), (when - SEED_PLAN.start).days * 2
+    cities = {row["store_id"]: row["city"] for row in seed_table("stores").to_pylist()}
+    return {
+        (row["van_id"], number): {
+            "van_id": row["van_id"],
+            "route_id": row["route_id"],
+            "half": row["half"],
+            "city": cities[row["store_id"]],
+            "departed_at": utc(row["departed_at"]),
+        }
+        for number in (0, 1)
+        for row in van_routes(plan, first + number).to_pylist()
+    }
+
+
+def tour_of(day: str, message: Message) -> dict[str, Any]:
+    """The tour that a reading of a day belongs to."""
+    return tours(day)[message.van_id, (message.body["sequence"] - 1) // MINUTES]
 
 
 def _date(day: Any) -> date:
@@ -155,7 +185,7 @@ def play(
     pause: Callable[[float], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Tally, bool]:
-    """Send the messages of a replay at its speed.
+    """Send the messages of a replay at its speed, and before the first of a tour which one it is.
 
     Args:
         publish: takes topic and payload.
@@ -164,11 +194,15 @@ def play(
     Returns:
         What was sent, and whether that was all of it.
     """
-    tally, start, first = Tally(), clock(), request.begin()
+    tally, start, first, on_tour = Tally(), clock(), request.begin(), {}
     for message in request.chosen():
         ahead = start + (message.at - first) / request.speed - clock() if request.speed else 0.0
         if pause(max(0.0, ahead)):
             return tally, False
+        tour = tour_of(request.day, message)
+        if on_tour.get(message.van_id, "") < tour["departed_at"]:  # a late reading of the morning calls nobody back
+            on_tour[message.van_id] = tour["departed_at"]
+            publish(DEPARTURES.format(van_id=message.van_id), json.dumps({"run": request.id, **tour}).encode())
         publish(message.topic, message.payload(request.id))
         tally.add(message)
     return tally, True

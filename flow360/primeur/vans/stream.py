@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flow360.primeur.defects import Chooser, Defect, fahrenheit
 from flow360.primeur.plan import DAY, Plan, van_name
@@ -82,7 +82,9 @@ def stream(plan: Plan, day: str, rows: list[Record]) -> tuple[list[Message], lis
         elif kind == "not_a_number":
             column, was = "value", body["value"]
             body["value"] = None
-        message = Message(at + (delay if kind == "late" else 0), row["van_id"], body, kind)
+        sent_at = at + (delay if kind == "late" else 0)
+        body["sent_at"] = utc(start + timedelta(seconds=sent_at))
+        message = Message(sent_at, row["van_id"], body, kind)
         if kind == "duplicate":
             sent.append(Message(at, row["van_id"], body))
             message = Message(at + delay, row["van_id"], body, kind)

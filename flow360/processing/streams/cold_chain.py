@@ -5,7 +5,7 @@
     vans.alarms     key: van; one record for each time that a van loses its cold chain
     vans.refused    key: van; what could not be used of the two, with the cause
 
-State store `vans`: the last reading of each van, and since when it is too warm.
+State store `vans`: the last reading of each van, and since when it is too warm; the same of other runs of the van.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ POSSIBLE = (-10.0, 30.0)
 """What a cold room can have, °C: even one that is broken does not get warmer than the day outside."""
 LONGEST = 100_000
 """Characters of a refused text that are kept: as JSON it can become six times as long, and a message has a limit."""
+SILENCE = 1800
+"""Seconds after which nobody knows whether a van that was too warm has been so all the time."""
+OTHERS = 3
+"""Other runs of a van whose history is kept while one of them reports: replays may come at the same time."""
 NEW = {"run": None, "at": "", "celsius": None, "since": None, "alarmed": False, "alarm": False}
 
 
@@ -82,19 +86,30 @@ def refused(_van: str | None, value: dict[str, Any] | None) -> bool:
 # [START watch]
 def watch(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     """The van's next state. `alarm` is true in the one update that has to raise it."""
-    if reading["run"] != state["run"]:
-        state = NEW  # another replay of the day is another history
     if reading["at"] <= state["at"]:
         return {**state, "alarm": False}  # doubled, or late: it says nothing about now
     if reading["celsius"] <= LIMIT:
         return {**NEW, **reading}
-    since = state["since"] or reading["at"]
-    waited = datetime.fromisoformat(reading["at"]) - datetime.fromisoformat(since)
-    due = waited.total_seconds() >= PATIENCE
-    return {**reading, "since": since, "alarmed": due, "alarm": due and not state["alarmed"]}
+    known = state["since"] if state["since"] and _seconds(state["at"], reading["at"]) <= SILENCE else None
+    since = known or reading["at"]
+    due = _seconds(since, reading["at"]) >= PATIENCE
+    return {**reading, "since": since, "alarmed": due, "alarm": due and not (known and state["alarmed"])}
 
 
 # [END watch]
+
+
+def _seconds(first: str, last: str) -> float:
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+
+
+def by_run(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """As `watch`, each run with a history of its own: another replay of a day is another day, also at the same time."""
+    histories = {**state.get("others", {}), state["run"] or "": {name: state[name] for name in NEW}}
+    mine = histories.pop(reading["run"] or "", NEW)
+    others = {run: one for run, one in histories.items() if one["at"]}
+    found = watch(van, reading, mine)
+    return {**found, "others": dict(list(others.items())[-OTHERS:])} if others else found
 
 
 # [START topology]
@@ -112,7 +127,7 @@ def on(prefix: str) -> Callable[[Any], None]:
         (
             parsed.filterNot(refused)
             .groupByKey(Grouped.with_(TEXT, JSON))
-            .aggregate(lambda: NEW, watch, Materialized.as_("vans").withKeySerde(TEXT).withValueSerde(JSON))
+            .aggregate(lambda: NEW, by_run, Materialized.as_("vans").withKeySerde(TEXT).withValueSerde(JSON))
             .toStream()
             .filter(lambda van, state: state["alarm"])
             .leftJoin(routes, alarm, Joined.with_(TEXT, JSON, JSON))

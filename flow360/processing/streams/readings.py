@@ -10,8 +10,7 @@ import json
 from collections.abc import Sequence
 
 from flow360.primeur.plan import DAY
-from flow360.primeur.snapshot import read_table
-from flow360.primeur.vans.replay import messages
+from flow360.primeur.vans.replay import messages, tours
 from flow360.processing.streams.topics import millis
 
 
@@ -28,11 +27,6 @@ def readings(run: str, day: str = DAY.isoformat(), vans: Sequence[str] = ()) -> 
 
 
 def routes(day: str = DAY.isoformat()) -> list[tuple[str, bytes, int]]:
-    """The tours of a day: (van, JSON with route_id, half and city, milliseconds of the departure), in order of time."""
-    cities = {row["store_id"]: row["city"] for row in read_table("stores").to_pylist()}
-    tours = [row for row in read_table("van_routes").to_pylist() if row["day"].isoformat() == day]
-    found = []
-    for row in sorted(tours, key=lambda r: (r["departed_at"], r["van_id"])):
-        tour = {"route_id": row["route_id"], "half": row["half"], "city": cities[row["store_id"]]}
-        found.append((row["van_id"], json.dumps(tour, ensure_ascii=False).encode(), millis(row["departed_at"])))
-    return found
+    """The tours of a day: (van, JSON as it says it over MQTT, milliseconds of the departure), in order of time."""
+    found = [(tour["van_id"], json.dumps(tour).encode(), millis(tour["departed_at"])) for tour in tours(day).values()]
+    return sorted(found, key=lambda record: (record[2], record[0]))
