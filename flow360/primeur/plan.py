@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from typing import Any
 
 from flow360.primeur.clock import PARIS
 from flow360.primeur.places import cities, holiday
@@ -117,6 +119,21 @@ class Plan:
 
 SEED_PLAN = Plan()
 """The plan of the committed week."""
+
+
+def business_day(wanted: Any) -> date:
+    """A day of the committed week or a later one, out of its ISO text.
+
+    Raises:
+        ValueError: it is not a date as 2026-05-07, or not a day that can be played.
+    """
+    found = None
+    with contextlib.suppress(TypeError, ValueError):
+        found = wanted if isinstance(wanted, date) else date.fromisoformat(wanted)
+    if found is None or str(wanted) != found.isoformat():  # Python also reads 20260507 and 2026-W19-4
+        raise ValueError("day: a date, as 2026-05-07")
+    SEED_PLAN.until(found)
+    return found
 
 
 def van_name(n: int) -> str:

@@ -16,7 +16,7 @@ from psycopg.rows import namedtuple_row
 from flow360 import clients
 from flow360.errors import Exit, FlowError, ServiceError
 from flow360.primeur.clock import PARIS
-from flow360.primeur.plan import SEED_PLAN
+from flow360.primeur.plan import SEED_PLAN, business_day
 from flow360.primeur.schema import ORDER_STATUSES
 from flow360.waiting import rounds, wait_for
 
@@ -205,7 +205,10 @@ def play(wanted: date | str, speed: float = SPEED) -> Play:
         FlowError: there is no such day, or another one is being played.
         ServiceError: postgres-source or market-day does not answer.
     """
-    when = _day(wanted)
+    try:
+        when = business_day(wanted)
+    except ValueError as error:
+        raise FlowError(f"{wanted}: {error}", Exit.USAGE) from None
     if not 0 <= speed <= FASTEST:
         raise FlowError(f"speed {speed:g}: a number from 0 (at once) to {FASTEST:,.0f}", Exit.USAGE)
     with _database() as db:
@@ -237,16 +240,6 @@ def _faster(db: psycopg.Connection, wanted: date, speed: float) -> int:
         fix = f"wait for its end, or bring it about: flow360 play {row.day} --speed 0"
         raise FlowError(f"{row.day} is being played{clock}, and one day at a time: {fix}")
     return row.play_id
-
-
-def _day(wanted: date | str) -> date:
-    try:
-        found = wanted if isinstance(wanted, date) else date.fromisoformat(wanted)
-        SEED_PLAN.until(found)
-    except ValueError as error:
-        said = str(error) if str(error).startswith("day:") else "day: a date, as 2026-05-07"
-        raise FlowError(f"{wanted}: {said}", Exit.USAGE) from None
-    return found
 
 
 def _database() -> Any:

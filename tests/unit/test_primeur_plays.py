@@ -13,7 +13,7 @@ from flow360.monitoring.lineage import Carrier
 from flow360.primeur import plays
 from flow360.primeur.clock import PARIS
 from flow360.primeur.day import Day, day
-from flow360.primeur.plan import DAY
+from flow360.primeur.plan import DAY, business_day
 from flow360.primeur.player import OVERLAP, _Play
 from flow360.primeur.plays import Play, State
 
@@ -51,6 +51,15 @@ def test_what_is_said_at_the_end(vans: str, says: str) -> None:
 def test_a_day_that_was_not_played_says_why(word: str) -> None:
     with pytest.raises(FlowError, match=f"2026-05-07 (was )?{word}: the shop is empty"):
         Play(9, DAY, 0).result(state(word, said="the shop is empty"))
+
+
+@pytest.mark.parametrize("wanted", ["20260507", "2026-W19-4", "7 May", "", None, 7, datetime(2026, 5, 7), "2026-05-03"])
+def test_a_day_is_read_in_one_way_wherever_it_is_asked_for(wanted) -> None:
+    with pytest.raises(ValueError, match="^day: "):
+        business_day(wanted)
+    with pytest.raises(FlowError, match="day: "):
+        plays.play(wanted)
+    assert business_day(DAY) == business_day("2026-05-07") == DAY
 
 
 def test_a_lesson_waits_or_gets_the_handle(monkeypatch, capsys) -> None:

@@ -8,11 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from flow360.primeur.plan import DAY, SEED_PLAN
+from flow360.primeur.plan import DAY, SEED_PLAN, business_day
 from flow360.primeur.records import utc
 from flow360.primeur.snapshot import seed_table
 from flow360.primeur.tours import MINUTES, departure, readings, van_routes
@@ -40,7 +40,7 @@ def messages(day: str) -> tuple[Message, ...]:
     Raises:
         ValueError: it is not a day of Primeur's.
     """
-    return tuple(stream(SEED_PLAN, day, readings(SEED_PLAN, _date(day)))[0])
+    return tuple(stream(SEED_PLAN, day, readings(SEED_PLAN, business_day(day)))[0])
 
 
 @lru_cache(maxsize=3)
@@ -50,7 +50,7 @@ def tours(day: str) -> Mapping[tuple[str, int], dict[str, Any]]:
     Raises:
         ValueError: it is not a day of Primeur's.
     """
-    when = _date(day)
+    when = business_day(day)
     plan, first = SEED_PLAN.until(when), (when - SEED_PLAN.start).days * 2
     cities = {row["store_id"]: row["city"] for row in seed_table("stores").to_pylist()}
     return {
@@ -69,17 +69,6 @@ def tours(day: str) -> Mapping[tuple[str, int], dict[str, Any]]:
 def tour_of(day: str, message: Message) -> dict[str, Any]:
     """The tour that a reading of a day belongs to."""
     return tours(day)[message.van_id, (message.body["sequence"] - 1) // MINUTES]
-
-
-def _date(day: Any) -> date:
-    try:
-        found = date.fromisoformat(day)
-    except (TypeError, ValueError):
-        found = None
-    if found is None or found.isoformat() != day:  # Python also reads 20260507 and 2026-W19-4
-        raise ValueError("day: a date, as 2026-05-07")
-    SEED_PLAN.until(found)
-    return found
 
 
 def _moment(name: str, text: Any) -> float | None:
@@ -136,7 +125,7 @@ class Request:
         speed, vans = asked.get("speed", SPEED), asked.get("vans") or []
         if not isinstance(name, str) or not _ID.fullmatch(name) or name.startswith(IDLE):
             raise ValueError(f"id: 1 to 64 letters, digits and . _ : -, and not {IDLE}…")
-        _date(day)
+        business_day(day)
         clock, since = (_moment(name, asked.get(name)) for name in ("clock", "since"))
         if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 <= speed <= FASTEST:
             raise ValueError(f"speed: a number from 0 to {FASTEST:,.0f}")
@@ -158,7 +147,7 @@ class Request:
 
     @property
     def _opens(self) -> float:
-        return departure(SEED_PLAN, (_date(self.day) - SEED_PLAN.start).days, 0)
+        return departure(SEED_PLAN, (business_day(self.day) - SEED_PLAN.start).days, 0)
 
 
 @dataclass
