@@ -123,7 +123,7 @@ class Lake(WebHDFS):
 
     def _open(self, path: str, mode: str = "rb", replication: int | None = None, **kw: Any) -> Any:
         if "w" in mode:
-            self.write(path, b"", replication=replication)
+            self.write(path, b"", replication=replication, permission=kw.get("permissions"))
         file = super()._open(path, mode, replication=replication, **kw)
         if "r" not in mode:  # fsspec takes whichever DataNode is named, and forgets where to append to
             file.location = self._place("APPEND", "post", path)
@@ -170,17 +170,27 @@ class Lake(WebHDFS):
         """What HDFS answers to a change: true, or false where there was nothing to do."""
         return self._call(op, method, path, **options).json()["boolean"]
 
-    def write(self, path: str, data: bytes, *, replication: int | None = None, block_size: int | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        replication: int | None = None,
+        block_size: int | None = None,
+        permission: str | int | None = None,
+    ) -> None:
         """Write a whole file, replacing what was there.
 
         Args:
             replication: how many copies of each block (by default dfs.replication, 3).
             block_size: bytes of a block, 65,536 at least and a multiple of 512 (by default dfs.blocksize, 128 MB).
+            permission: of a new file, as octal digits ("640") or a number (0o640); by default what HDFS's umask leaves.
 
         Raises:
             FlowError: HDFS refused it (a quota, too few DataNodes); what was there before may be gone.
         """
-        options = {"overwrite": "true", "replication": replication, "blocksize": block_size}
+        permission = f"{permission:o}" if isinstance(permission, int) else permission
+        options = {"overwrite": "true", "replication": replication, "blocksize": block_size, "permission": permission}
         options = {name: value for name, value in options.items() if value}
         headers = {"content-type": "application/octet-stream"}
         for attempt in range(1, TRIES + 1):

@@ -131,3 +131,19 @@ def test_a_write_goes_to_a_datanode_that_lives_though_the_namenode_names_one_tha
     monkeypatch.setattr(reach, "answers", lambda service: service == "datanode")
     lake.write("/x", b"")
     assert put == ["http://datanode:9864/x"]
+
+
+@pytest.mark.parametrize(("given", "asked"), [("640", "640"), (0o640, "640"), (None, None)])
+def test_a_file_that_is_written_piece_by_piece_has_the_permissions_that_were_asked_for(monkeypatch, given, asked):
+    calls = []
+
+    def call(op: str, *_: object, **options: object) -> SimpleNamespace:
+        calls.append((op, options.get("permission")))
+        return SimpleNamespace(headers={"Location": "http://datanode:9864/x"})
+
+    lake = webhdfs.Lake.__new__(webhdfs.Lake)
+    lake._call, lake.tempdir, lake._intrans = call, "/tmp", False
+    lake.session = SimpleNamespace(put=lambda *_, **__: SimpleNamespace(ok=True))
+    monkeypatch.setattr(reach, "answers", lambda _service: True)
+    lake._open("/x", "wb", permissions=given)
+    assert calls == [("CREATE", asked), ("APPEND", None)]
