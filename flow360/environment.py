@@ -17,7 +17,7 @@ from pathlib import Path
 MARK = "FLOW360_SERVICE"
 """In the environment of every service, and so of kernels and tasks, whose variables are what we gave them."""
 
-_CLIENTS = r"PG\w+|DBT_\w+|(PY)?SPARK_\w+|(JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|CLASSPATH"
+_CLIENTS = r"PG\w+|DBT_\w+|(VAULT|BAO)_\w+|(PY)?SPARK_\w+|(JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|CLASSPATH"
 # With the ban on compiled files, which many container images set, Airflow would compile 1,500 modules at each start.
 _SERVICES = (
     r"PYTHON(PATH|HOME|STARTUP|USERBASE|OPTIMIZE|DONTWRITEBYTECODE)|(HADOOP|HDFS|YARN|HIVE|TEZ|LOG4J|AIRFLOW)_\w+"

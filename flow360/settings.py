@@ -68,6 +68,7 @@ PAIR = re.compile(
     re.VERBOSE,
 )
 SPLIT = "stack/layers/split.yaml"  # in COMPOSE_FILE: three PostgreSQL servers in the place of one
+VAULTED = "stack/layers/vaulted.yaml"  # in COMPOSE_FILE: Airflow's connections out of Vault
 
 
 @contextlib.contextmanager
@@ -125,9 +126,15 @@ def in_force() -> dict[str, str]:
     return {name: value for name in ours | os.environ if (value := os.environ.get(name) or ours.get(name))}
 
 
+def overlays(compose_file: str | None) -> tuple[str, ...]:
+    """What COMPOSE_FILE puts on top of the layers: SPLIT, VAULTED, both or nothing, in its order."""
+    names = (compose_file or "").split(":")
+    return tuple(one for name in names for one in (SPLIT, VAULTED) if name.endswith(one))
+
+
 def is_split(compose_file: str | None) -> bool:
     """Have Airflow and Hive PostgreSQL servers of their own? They have where COMPOSE_FILE names split.yaml."""
-    return any(name.endswith(SPLIT) for name in (compose_file or "").split(":"))
+    return SPLIT in overlays(compose_file)
 
 
 # A field for each port and each secret of the layers' files: `kafka_port`, `postgres_dwh_password`.
@@ -243,6 +250,10 @@ class Settings(_Described):
     @property
     def market_api_url(self) -> str:
         return f"http://127.0.0.1:{self.market_api_port}"
+
+    @property
+    def vault_url(self) -> str:
+        return f"http://127.0.0.1:{self.vault_port}"
 
     @property
     def airflow_url(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import ROOT, SPLIT, env_file, in_force, is_split, settings
+from flow360.settings import ROOT, env_file, in_force, overlays, settings
 
 STACK = ROOT / "stack"
 LAYERS = STACK / "layers"
@@ -332,30 +332,31 @@ def _description(file: Path) -> dict[str, Any]:
     return whole
 
 
-def read_compose(file: Path = COMPOSE, split: bool = False) -> dict[str, Any]:
-    """compose.yaml and what it includes, variables not replaced; with `split`, with split.yaml on top.
+def read_compose(file: Path = COMPOSE, on_top: Iterable[str] = ()) -> dict[str, Any]:
+    """compose.yaml and what it includes, variables not replaced; with other files on top, as `overlays` names them.
 
     Returns:
         name, services and volumes. Paths stand as in the files: seen from the folder of the file.
     """
-    base = _description(file)
-    if not split:
-        return base
-    top = _load(file.parent / SPLIT)
-    top["services"] = {name: _extended(spec, {}, file.parent) for name, spec in top["services"].items()}
-    return merged(base, top)
+    whole = _description(file)
+    for name in on_top:
+        top = _load(file.parent / name)
+        top["services"] = {name: _extended(spec, {}, file.parent) for name, spec in top["services"].items()}
+        whole = merged(whole, {key: top[key] for key in ("services", "volumes") if key in top})
+    return whole
 
 
-def read_native(folder: Path = LAYERS, split: bool = False) -> dict[str, Any]:
-    """The native halves of all layers as one table; with `split`, with split.toml on top."""
+def read_native(folder: Path = LAYERS, on_top: Iterable[str] = ()) -> dict[str, Any]:
+    """The native halves of all layers as one table, with those of the files on top that have one."""
+    halves = [folder / Path(name).with_suffix(".toml").name for name in on_top]
     tables: dict[str, Any] = {}
-    for file in sorted(folder.glob("[0-9]*.toml")):
+    for file in (*sorted(folder.glob("[0-9]*.toml")), *(half for half in halves if half.exists())):
         tables = merged(tables, tomllib.loads(file.read_text("utf-8")))
-    return merged(tables, tomllib.loads((folder / "split.toml").read_text("utf-8"))) if split else tables
+    return tables
 
 
 def read_model(compose: Path = COMPOSE, native: Path = LAYERS, env: Mapping[str, str | None] | None = None) -> Model:
-    """Read the layers' files, and split.yaml and split.toml where the variable COMPOSE_FILE names them.
+    """Read the layers' files, and those on top of them that the variable COMPOSE_FILE names.
 
     Args:
         compose: the file that includes the others.
@@ -365,9 +366,9 @@ def read_model(compose: Path = COMPOSE, native: Path = LAYERS, env: Mapping[str,
     if env is None:
         settings()  # a port that is none is reported there, with its variable
         env = in_force()
-    split = is_split(env.get("COMPOSE_FILE"))
-    raw = read_compose(compose, split)["services"]
-    tables = read_native(native, split)
+    on_top = overlays(env.get("COMPOSE_FILE"))
+    raw = read_compose(compose, on_top)["services"]
+    tables = read_native(native, on_top)
     versions = tables.pop("versions", {})
     groups = {name: _group(name, group, versions) for name, group in tables.pop("jars", {}).items()}
     hosts = tables.pop("host", {})

@@ -27,6 +27,7 @@ Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
 REFUSED = "password authentication failed"  # in PostgreSQL's words
+SEALED = "it is sealed"
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
 PROBES: dict[str, Callable[..., str | None]] = {}
@@ -191,6 +192,13 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
     if answer.status_code != 200:
         return f"GET {path}: {answer.status_code}"
     return None if contains in answer.text else f"GET {path}: {contains!r} not in the answer"
+
+
+@_probe
+def vault(port: int) -> str | None:
+    """Its health: 200 when it is unsealed, 503 while it is sealed."""
+    missing = http(port, "/v1/sys/health")
+    return SEALED if missing and missing.endswith(": 503") else missing
 
 
 def _get(port: int, path: str) -> requests.Response:

@@ -10,14 +10,14 @@ import subprocess
 
 import pytest
 
-from flow360.settings import LAYERS, PORTS, PUBLISHED, ROOT, SECRETS, SPLIT
+from flow360.settings import LAYERS, PORTS, PUBLISHED, ROOT, SECRETS, SPLIT, VAULTED
 from flow360.stack.model import COMPOSE, read_compose, read_model, read_native
 from tests.compose import standins
 
-FILE = read_compose(split=True)  # with its neighbour: a rule of the one is a rule of the other
+FILE = read_compose(on_top=[SPLIT])  # with its neighbour: a rule of the one is a rule of the other
 SERVICES: dict[str, dict] = FILE["services"]
 TEXT = "".join(file.read_text("utf-8") for file in LAYERS.glob("*.yaml"))
-NATIVES = read_native(split=True)
+NATIVES = read_native(on_top=[SPLIT])
 EVERY = pytest.mark.parametrize("name", list(SERVICES))
 LONG = pytest.mark.parametrize("name", [name for name, spec in SERVICES.items() if spec["restart"] != "no"])
 COMPOSE_IS_HERE = pytest.mark.skipif(
@@ -121,6 +121,20 @@ def test_no_secret_stands_in_the_file():
                 assert match.group(1) in SECRETS
 
 
+def test_with_vault_airflow_has_no_connection_in_its_environment():
+    together, vaulted = (read_compose(on_top=on_top)["services"] for on_top in ([], [VAULTED]))
+    parts = [name for name, spec in together.items() if spec["image"] == "flow360/airflow:0.1.0"]
+    assert len(parts) == 5
+    for name in set(parts) - {"airflow-init"}:  # which makes tables and asks for no connection
+        held = {key: value for key, value in together[name]["environment"].items() if key.startswith("AIRFLOW_CONN_")}
+        left = {key: value for key, value in vaulted[name]["environment"].items() if key.startswith("AIRFLOW_CONN_")}
+        assert set(held) == set(left)
+        assert all(held.values())
+        assert not any(left.values())
+        assert held == {key: vaulted["vault"]["environment"][key] for key in held}, "what Vault is given"
+        assert "vault" in vaulted[name]["depends_on"]
+
+
 def test_ports_and_secrets_are_read_from_the_files_as_the_model_has_them():
     services = read_model(env={"COMPOSE_FILE": SPLIT}).services
     assert {name: tuple(PUBLISHED.get(name, {}).values()) for name in services} == {
@@ -200,7 +214,7 @@ def test_compose_itself_accepts_the_file_and_each_profile():
     # Nothing of this shell's own variables: what the file does not get from `.env` must have a default.
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= dict.fromkeys(SECRETS, "x")
-    for names in ([COMPOSE.name], [COMPOSE.name, SPLIT]):
+    for names in ([COMPOSE.name], [COMPOSE.name, SPLIT], [COMPOSE.name, SPLIT, VAULTED]):
         files = [str(ROOT / name) for name in names]
         services = read_model(env={"COMPOSE_FILE": ":".join(files)})
         for profile in sorted({p for spec in SERVICES.values() for p in spec["profiles"]}):
@@ -220,12 +234,12 @@ def test_compose_itself_accepts_the_file_and_each_profile():
 def test_compose_itself_reads_the_files_as_we_do():
     """What is extended, included and overridden is resolved twice: by Compose, and by us for the native engine."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME")} | dict.fromkeys(SECRETS, "x")
-    for split in (False, True):
-        files = ["--file=compose.yaml", *([f"--file={SPLIT}"] if split else [])]
+    for on_top in ([], [SPLIT], [VAULTED]):
+        files = [f"--file={name}" for name in ("compose.yaml", *on_top)]
         command = ["docker", "compose", *files, "--profile=*", "config", "--format=json", "--no-interpolate"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
         assert done.returncode == 0, done.stderr
-        theirs, ours = json.loads(done.stdout)["services"], read_compose(split=split)["services"]
+        theirs, ours = json.loads(done.stdout)["services"], read_compose(on_top=on_top)["services"]
         assert set(theirs) == set(ours)
         for name, spec in ours.items():
             for key in ("image", "command", "environment", "profiles", "ports", "depends_on"):

@@ -174,7 +174,7 @@ def test_both_files_hold_the_same_services():
 
 
 def test_every_port_is_on_this_machine_only_and_has_a_variable():
-    raw = read_compose(split=True)["services"]
+    raw = read_compose(on_top=[SPLIT])["services"]
     for name, spec in raw.items():
         for port in spec.get("ports", ()):
             found = re.fullmatch(r"127\.0\.0\.1:\$\{(\w+_PORT):-(\d+)\}:\d+", port)

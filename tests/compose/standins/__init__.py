@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flow360.settings import ROOT
 from flow360.stack.model import STACK
-from flow360.stack.native import jars
+from flow360.stack.native import jars, prepare
 
 HERE = Path(__file__).resolve().parent
 DEBIAN = "debian:bookworm-slim"
@@ -27,6 +27,7 @@ MOSQUITTO = "eclipse-mosquitto:2.0.22"
 HADOOP = "ghcr.io/apache/hadoop:3.4.3"
 HIVE = "apache/hive:4.0.0"
 AIRFLOW = "apache/airflow:3.3.2-python3.11"
+VAULT = "hashicorp/vault:1.21.4"
 NONE = {
     # service: why there is no stand-in for its image
     "grafana": "no registry of packages carries Grafana's server and pages, so nothing here proves grafana/grafana",
@@ -149,6 +150,12 @@ def _airflow(image: str) -> None:
         _docker_build(image, context, context / "Dockerfile")
 
 
+def _vault(image: str) -> None:
+    with _context("vault") as context:
+        shutil.copy(prepare.bao(), context / "bao")
+        _docker_build(image, context, context / "Dockerfile")
+
+
 def _prometheus(package: str, program: str, data: str, target: str) -> Callable[[str], None]:
     arguments = {"PACKAGE": package, "PROGRAM": program, "DATA": data}
     folder = HERE / "prometheus"
@@ -179,6 +186,7 @@ _RECIPES: dict[str, Callable[[str], None]] = {
     HADOOP: _hadoop,
     HIVE: _hive,
     AIRFLOW: _airflow,
+    VAULT: _vault,
     "prom/prometheus:v3.13.2": _prometheus("prometheus", "prometheus", "/prometheus", "keeping"),
     "prom/alertmanager:v0.28.1": _prometheus("prometheus-alertmanager", "alertmanager", "/alertmanager", "keeping"),
     "prom/pushgateway:v1.11.1": _prometheus("prometheus-pushgateway", "pushgateway", "/pushgateway", "passing"),
