@@ -33,6 +33,7 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "clients.lake()": ("namenode", lambda: clients.lake()),
     "clients.hive()": ("hive-server", lambda: clients.hive()),
     "lesson.sql('select 1', db='lake')": ("hive-server", lambda: lesson.sql("select 1", db="lake")),
+    "clients.vault()": ("vault", lambda: clients.vault()),
     "lesson.sql('select 1')": ("postgres-dwh", lambda: lesson.sql("select 1")),
 }
 LONGEST = 5  # lines
