@@ -26,7 +26,7 @@ def hourly_ingestion():
         from include.interval import create
         from include.orders import TABLES
 
-        with connect("warehouse") as db:
+        with connect("pipeline") as db:
             create(db, TABLES)
 
     @task
@@ -36,7 +36,7 @@ def hourly_ingestion():
         from include.orders import load
 
         start, end = interval_of(dag_run, "hour")
-        with connect("shop") as shop, connect("warehouse") as warehouse:
+        with connect("shop") as shop, connect("pipeline") as warehouse:
             return load(shop, warehouse, table, start, end)
 
     @task(outlets=[orders])
@@ -46,7 +46,7 @@ def hourly_ingestion():
         from include.orders import reconcile
 
         start, end = interval_of(dag_run, "hour")
-        with connect("shop") as shop, connect("warehouse") as warehouse:
+        with connect("shop") as shop, connect("pipeline") as warehouse:
             count = reconcile(shop, warehouse, start, end)
         yield Metadata(orders, {"start": start.isoformat(), "end": end.isoformat(), "orders": count})
 

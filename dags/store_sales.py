@@ -27,7 +27,7 @@ def store_sales():
 
         # Several hours may have come in since the last run: one run answers all their events.
         extras = [event.extra for event in triggering_asset_events[orders]]
-        with connect("warehouse") as db:
+        with connect("pipeline") as db:
             return sum(
                 refresh_store_sales(db, datetime.fromisoformat(one["start"]), datetime.fromisoformat(one["end"]))
                 for one in extras

@@ -1,13 +1,18 @@
 """What the tasks talk to, by the name of its Airflow connection.
 
-The address and the password come from the environment (AIRFLOW_CONN_WAREHOUSE ...), never from a DAG file.
+Address and password come from the environment (AIRFLOW_CONN_WAREHOUSE ...), or out of Vault where that is Airflow's
+backend (stack/layers/vaulted.yaml); never from a DAG file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+
+from flow360.errors import FlowError
 
 if TYPE_CHECKING:
     import requests
@@ -24,17 +29,45 @@ def database(name: str) -> dict[str, Any]:
     return {"host": at.host, "port": at.port or 5432, "user": at.login, "password": at.password, "dbname": at.schema}
 
 
-def connect(name: str) -> psycopg.Connection:
-    """A psycopg connection to a `database`.
+@contextmanager
+def connect(name: str) -> Iterator[psycopg.Connection]:
+    """A psycopg connection to a `database`, for one transaction: all of the block, or nothing.
 
-    Used as `with connect("warehouse") as db:` it is one transaction: all of the block, or nothing.
+    `pipeline` is the warehouse for what reads and writes rows. Out of Vault it is a user of its own for each block, who
+    is gone after it, or when the lease is over (10 minutes; a task that takes longer has no user, and is repeated).
     """
-    return psycopg.connect(
-        **database(name),
-        connect_timeout=5,
-        application_name=f"airflow {name}",
-        options="-c statement_timeout=60s",
-    )
+    with (
+        _borrowed(name) as who,
+        psycopg.connect(
+            **database(name) | who,
+            connect_timeout=5,
+            application_name=f"airflow {name}",
+            options="-c statement_timeout=60s",
+        ) as db,
+    ):
+        yield db
+
+
+@contextmanager
+def _borrowed(name: str) -> Iterator[dict[str, str]]:
+    """Who signs in for the length of a block, where Vault makes a user for it; else nothing."""
+    from airflow.configuration import conf
+
+    if name != "pipeline" or not conf.get("secrets", "backend", fallback=""):
+        yield {}
+        return
+    from flow360 import clients
+
+    at = conf.getjson("secrets", "backend_kwargs")
+    vault = clients.vault_at(at["url"], at["role_id"], at["secret_id"])
+    found = vault.secrets.database.generate_credentials(name)["data"]
+    try:
+        yield {"user": found["username"], "password": found["password"]}
+    finally:
+        try:
+            vault.auth.token.revoke_self()
+        except FlowError as error:  # the work is done, or has its own error; the lease ends by itself
+            print(f"not given back, it ends with its lease: {found['username']}: {error}")
 
 
 def lake() -> Lake:
