@@ -115,4 +115,6 @@ def said_of(error: Any, method: str, url: str, expired: Callable[[], bool]) -> F
         return Denied(f"vault: {method} {path}: the policies of this token do not allow it")
     if isinstance(error, theirs.InvalidPath):
         return Missing(f"vault: {path}: there is nothing here{f' ({words})' if words and words != 'None' else ''}")
+    if "authentication failed" in words:  # a warehouse that was made before there was a Vault, or for another .env
+        words = "the warehouse does not let vault in: flow360 reset postgres-databases, then flow360 up secrets"
     return ServiceError(f"vault: {method} {path}: {words}")

@@ -23,6 +23,7 @@ INNOCENT = {
     ("Hex High Entropy String", r"[0-9a-f]{16}"): "half a SHA-256 of a generated file or a golden table",
     ("Hex High Entropy String", r"[0-9a-f]{20}"): "an ETag of market-api",
     ("Basic Auth Credentials", "PASSWORD_REMOVED"): "what postgres-exporter writes in a password's place",
+    ("Secret Keyword", r"flow360\.orchestration\.secrets\.VaultConnections"): "a class of ours, in vaulted.yaml",
     ("Secret Keyword", "scram-sha-256"): "the name of a method in postgresql.conf",
 }
 DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is not text
@@ -148,6 +149,9 @@ def test_a_planted_secret_is_found(tmp_path):
         "GitHub Token": "token: ghp" + "_" + "x1Y2z3W4v5" * 3 + "k6M7n8",
         "Basic Auth Credentials": "url = 'postgresql://shop:" + "hunter2hunter2@127.0.0.1/shop'",
         "Secret Keyword": "POSTGRES_PASSWORD = " + "'q8Zr2LmN4vXw'",
+        "Slack Token": "slack: xoxb" + "-1234567890-1234567890123-" + "AbCdEfGhIjKlMnOpQrStUvWx",
+        "Stripe Access Key": "stripe = 'sk_live" + "_" + "a1B2c3D4e5F6g7H8i9J0k1L2'",
+        "Azure Storage Account access key": "AccountKey" + "=" + "q8Zr2LmN4vXw" * 7 + "Qg==",
         "JSON Web Token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
         + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
     }
@@ -162,3 +166,4 @@ def test_a_planted_secret_is_found(tmp_path):
     found["in an output"] = bool(scan([text_of(tmp_path / "run.ipynb", tmp_path / "texts")]))
     report("11 planted leaks", planted=len(found), found=sum(found.values()))
     assert all(found.values()), found
+    assert len(found) == 10

