@@ -450,6 +450,23 @@ def bench(
 
 
 @app.command()
+def mutants(
+    chapter: str,
+    exercise: Annotated[list[str] | None, typer.Option(help="may be given more than once; all by default")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="so many of each; all by default")] = None,
+    seed: Annotated[int, typer.Option(help="which ones")] = 1,
+) -> None:
+    """Try a lab's checks against its solution with small mistakes made by machine (a maintainer's command)."""
+    from flow360.settings import ROOT
+
+    wanted = [part for name in exercise or () for part in ("--exercise", name)]
+    wanted += ["--sample", str(sample)] if sample else []
+    command = [sys.executable, "-m", "tests.mutants", chapter, *wanted, "--seed", str(seed)]
+    # It stands with the tests, whose answers tell it how to clean up: a process of its own, in the checkout.
+    raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)
+
+
+@app.command()
 def env() -> None:
     """Write .env (ports, generated passwords) without starting anything."""
     from flow360.settings import ensure_env

@@ -25,6 +25,7 @@ KEPT = 6.0  # seconds that a service takes to start, about: saved when the bundl
 PARTS = {
     "lessons": "{lesson}",
     "answers": "tests/chapters/test_answers.py",
+    "mutants": "tests/chapters/test_mutants.py",
     "labs": "tests/chapters/test_labs.py",
     "again": "tests/chapters/test_lessons_again.py",
 }

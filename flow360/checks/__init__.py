@@ -1,4 +1,7 @@
-"""The checks of the labs: one module a chapter (`c01_sources`), one function an exercise, decorated `@exercise`.
+"""The checks of the labs: one module or package a chapter (`c01_sources`), one function an exercise under `@exercise`.
+
+`verdict` is what a check is made of; `compare` compares content, `draw` makes cases that the answer has not seen,
+`liberal` takes what may be written in several ways, `apart` runs the answer in a process of its own.
 
 In a lab: `from flow360.checks import c01_sources as check`, then `check.paged_client(fetch_all)`.
 """
@@ -27,7 +30,8 @@ def load(chapter: Chapter) -> ModuleType:
 
 
 def checks_of(module: ModuleType) -> dict[str, Check]:
-    """The checks that a module defines, by name, in the order of the file."""
+    """The checks that a module defines, by name, in the order of the lab."""
     from flow360.checks.verdict import Check
 
-    return {name: value for name, value in vars(module).items() if isinstance(value, Check)}
+    found = [value for value in vars(module).values() if isinstance(value, Check)]
+    return {one.name: one for one in sorted(found, key=lambda one: one.chapter.exercises.index(one.exercise))}

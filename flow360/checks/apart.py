@@ -79,7 +79,7 @@ def main() -> int:
     function, args = pickle.load(sys.stdin.buffer)
     try:
         function(*args)
-    except Exception as error:  # noqa: BLE001 - the learner's code may raise anything; the check reports it
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the learner's code may raise anything; it is reported
         text = " ".join(str(error).split())
         print(f"!! {type(error).__name__}: {text}", file=sys.stderr)
         return 1

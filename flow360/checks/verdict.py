@@ -245,7 +245,7 @@ class Check:
             self.run(*args, **kwargs)
         except (Verdict, ServiceError):
             raise
-        except Exception as error:  # noqa: BLE001 - the learner's code may raise anything; it becomes one line
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the learner's code may raise anything; it becomes one line
             for service in self.chapter.services:
                 if not reach.answers(service):
                     raise reach.is_down(service) from None
@@ -267,17 +267,20 @@ def exercise(function: Callable[..., None]) -> Check:
 
     The function's parameters are the learner's variables, by name; it takes one at least.
     """
-    chapter = course().chapter(function.__module__.rpartition(".")[2].removeprefix("c"))
+    module = function.__module__.removeprefix("flow360.checks.").partition(".")[0]
+    chapter = course().chapter(module.removeprefix("c"))
     entry = chapter.exercise(function.__name__)
     if not inspect.signature(function).parameters:
         raise FlowError(f"{chapter.checks}.{entry.name}: a check takes at least one variable of the learner's")
     return Check(function, chapter, entry)
 
 
-def explain(error: Exception, values: dict[str, Any]) -> str:
+def explain(error: BaseException, values: dict[str, Any]) -> str:
     """Say in one line of an unexpected error which variable, what was raised, and the line of the learner's cell."""
     if isinstance(error, FlowError):
         said = str(error)
+    elif isinstance(error, SystemExit):
+        said = "SystemExit (sys.exit or quit), which ends a program: return instead, or let an error be raised"
     else:
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     frames = [(frame, line) for frame, line in _frames(error) if _is_learners(frame.f_code)]

@@ -95,3 +95,9 @@ def module_of(number: str) -> ModuleType:
 def answers_of(number: str) -> list[Answer]:
     """All answers of a chapter, in the order of the file; [] while it has no module."""
     return list(_ANSWERS.get(module_of(number).__name__, [])) if has_answers(number) else []
+
+
+def reset(number: str, exercise: str) -> None:
+    """Take away what the answer before left in the services, if the chapter's module says how."""
+    if take_away := has_answers(number) and getattr(module_of(number), "reset", None):
+        take_away(exercise)

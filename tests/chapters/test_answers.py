@@ -13,7 +13,7 @@ from flow360 import checks, lesson
 from flow360.checks.verdict import NotYet
 from flow360.course.registry import Chapter
 from flow360.settings import settings
-from tests.answers import Answer, answers_of, module_of
+from tests.answers import Answer, answers_of, reset
 from tests.bundles import under_test
 from tests.environment import left_to_full
 
@@ -39,12 +39,6 @@ def started() -> Iterator[set[str]]:
     yield numbers
     for number in numbers:
         reset(number, "")
-
-
-def reset(number: str, exercise: str) -> None:
-    """Take away what the answer before left, if the chapter's module says how."""
-    if take_away := getattr(module_of(number), "reset", None):
-        take_away(exercise)
 
 
 @pytest.fixture(autouse=True)

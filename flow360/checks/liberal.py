@@ -1,0 +1,61 @@
+"""What a learner may write for the same thing: one place that takes it, and says what else it found.
+
+Each function returns the value in one form, or raises NotYet("busiest: expected a whole number, found 'VAN-03'").
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from flow360.checks.verdict import NotYet, shown
+
+
+def whole(name: str, value: Any) -> int:
+    """Take a whole number: int, numpy's, or a float or Decimal without a fraction."""
+    if _is_number(value) and math.isfinite(value) and value == int(value):
+        return int(value)
+    raise _other(name, "a whole number", value)
+
+
+def number(name: str, value: Any) -> float:
+    """Take a number: int, float, numpy's or Decimal; finite."""
+    if _is_number(value) and math.isfinite(value):
+        return float(value)
+    raise _other(name, "a number", value)
+
+
+def text(name: str, value: Any, such_as: str = "") -> str:
+    """Take a text, without blanks around it."""
+    if isinstance(value, str):
+        return str(value).strip()
+    raise _other(name, f"a text such as {such_as!r}" if such_as else "a text", value)
+
+
+def path(name: str, value: Any) -> Path:
+    """Take a path: a text, or any kind of path object."""
+    if isinstance(value, str | os.PathLike):
+        return Path(os.fspath(value))
+    raise _other(name, "a path", value)
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """Take a function (or another thing that can be called)."""
+    if callable(value):
+        return value
+    called = f": did you write {name}(…) where {name} is asked for?" if value is None else ""
+    raise NotYet(f"{name}: expected a function, found {type(value).__name__}{called}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool)
+
+
+def _other(name: str, wanted: str, value: Any) -> NotYet:
+    inside = " with a value in it: which one?" if hasattr(value, "iloc") or isinstance(value, list | tuple) else ""
+    return NotYet(f"{name}: expected {wanted}, found {type(value).__name__} ({shown(value)}){inside}")
