@@ -34,6 +34,14 @@ class _Session(direct.Session):
         super().__init__()
         self.seconds = seconds
         self.address = address
+        self.hooks["response"] = [self._send_on]
+
+    def _send_on(self, answer: requests.Response, **_: Any) -> None:
+        """Make a redirect to a DataNode one that leads there from here; called before it is followed."""
+        if answer.is_redirect and _asked(answer.headers["Location"]) in DATANODES:
+            # On the way through Java's URI a name written as e + accent becomes è, another name: ours is put back.
+            target = urlsplit(self.address(answer.headers["Location"]))
+            answer.headers["Location"] = target._replace(path=urlsplit(answer.request.url).path).geturl()
 
     def send(self, request: requests.PreparedRequest, **kw: Any) -> requests.Response:  # type: ignore[override]
         answer = self._once(request, **kw)
@@ -60,10 +68,6 @@ class _Session(direct.Session):
         if answer.status_code == 403 and "SafeModeException" in answer.text:
             line = "namenode is in safe mode: it waits for its DataNodes, see `flow360 status`"
             raise ServiceError(line)
-        if answer.is_redirect:
-            # On the way through Java's URI a name written as e + accent becomes è, another name: ours is put back.
-            target = urlsplit(self.address(answer.headers["Location"]))
-            answer.headers["Location"] = target._replace(path=urlsplit(request.url).path).geturl()
         return answer
 
 

@@ -91,6 +91,30 @@ def test_a_datanodes_error_is_never_taken_for_the_files_bytes():
         session.get(url)
 
 
+class Redirecting(requests.adapters.HTTPAdapter):
+    """A NameNode in a container: it sends whoever reads to `datanode-3:9864`, with another spelling of the name."""
+
+    def send(self, request, **_):
+        answer = requests.Response()
+        answer.url, answer.request, answer.raw, answer._content = request.url, request, None, b"the bytes"
+        if request.url.startswith(settings().namenode_url):
+            answer.status_code = 307
+            answer.headers["Location"] = "http://datanode-3:9864/webhdfs/v1/caf%C3%A8?op=OPEN"
+        else:
+            answer.status_code = 200
+        return answer
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_redirect_leads_to_the_published_port_whoever_follows_it(monkeypatch, follow):
+    monkeypatch.setattr("requests.sessions.extract_cookies_to_jar", lambda *_: None)  # there is no connection
+    session = webhdfs._Session(4, webhdfs.published)
+    session.mount("http://", Redirecting())
+    answer = session.get(f"{settings().namenode_url}/webhdfs/v1/cafe%CC%81?op=OPEN", allow_redirects=follow)
+    place = answer.url if follow else answer.headers["Location"]
+    assert place == f"http://127.0.0.1:{settings().datanode_3_web_port}/webhdfs/v1/cafe%CC%81?op=OPEN"
+
+
 def test_what_hiveserver2_says_becomes_one_line(monkeypatch):
     from impala.error import OperationalError
     from thrift.transport.TTransport import TTransportException
