@@ -26,7 +26,7 @@ from flow360.monitoring import lineage
 from flow360.primeur import day as days
 from flow360.primeur import played
 from flow360.primeur.load import connect, loaded_plan
-from flow360.primeur.plays import ALIVE, SCHEMA, SESSION, run_of
+from flow360.primeur.plays import SCHEMA, SESSION, run_of
 from flow360.primeur.vans.control import Vans
 from flow360.process import at_the_end
 from flow360.settings import settings
@@ -309,12 +309,8 @@ def _utc(second: float) -> datetime:
 def main(
     mqtt_host: str = "127.0.0.1",
     mqtt_port: Annotated[int | None, typer.Option(help="from the settings by default")] = None,
-    check: Annotated[bool, typer.Option("--check", help="only say by the exit code whether it is at work")] = False,
 ) -> None:
     """Play what is asked for until SIGTERM."""
-    if check:
-        with connect("source") as conn:
-            raise typer.Exit(0 if conn.execute(ALIVE, [SESSION]).fetchone() else 1)
     stop = Flag()
     at_the_end(stop.set)
     vans = Vans(mqtt_host, mqtt_port or settings().mqtt_port)

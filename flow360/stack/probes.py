@@ -55,7 +55,7 @@ def of(model: Model, service: Service) -> Probe:
 
 
 @_probe
-def postgres(port: int, database: str, session: str = "") -> str | None:
+def postgres(port: int, database: str, session: str = "", host: str = "127.0.0.1") -> str | None:
     """`select 1` as the course's own user: a server that refuses the password is not ready.
 
     With a session, a client of that name must be connected: that is how a program without a port says that it is there.
@@ -66,7 +66,7 @@ def postgres(port: int, database: str, session: str = "") -> str | None:
     user, name, password = (getattr(s, f"{database}_{what}") for what in ("user", "db", "password"))
     try:
         with psycopg.connect(
-            host="127.0.0.1",
+            host=host,
             port=port,
             user=user,
             dbname=name,
@@ -366,6 +366,6 @@ def wait_ready(probe: Probe, deadline: float, alive: Callable[[], str | None], p
         pause = min(pause * 1.3, 1.0)
 
 
-if __name__ == "__main__":  # the health check of Airflow's containers: which job, where the metadata is
-    job, host = sys.argv[1:]
-    sys.exit(airflow_heartbeat(5432, job, host))
+if __name__ == "__main__":  # the health check of containers that have no port: PROBE PORT WORD…
+    name, number, *words = sys.argv[1:]
+    sys.exit(PROBES[name](int(number), *words))
