@@ -22,8 +22,9 @@ from flow360.stack.docker.compose import Background, CommandFailed, Compose, bri
 from flow360.stack.memory import pss_mb
 from flow360.stack.model import Model, Service
 from flow360.stack.status import LOG_LINES, Event, Progress, ServiceStatus, State, another_password, with_log
+from flow360.waiting import patient
 
-DEADLINE = 180  # seconds for one service to become ready once its container runs
+DEADLINE = 180  # seconds for one service to become ready once its container runs, on an idle machine
 STOP = 300  # seconds for everything to stop: databases write a checkpoint first
 Life = tuple[str, str]
 """The id of a container and when it was started last: another one, or a new start, makes another life."""
@@ -109,6 +110,7 @@ class DockerEngine:
         left = list(todo)
         said: list[str] = []
         missing = ""
+        deadline = patient(DEADLINE)
         while left:
             ended = process.poll()
             said += process.lines()
@@ -133,9 +135,9 @@ class DockerEngine:
                         self._mark_done(service)
                 elif probes.REFUSED in missing:
                     raise ServiceError(another_password(name))
-                elif time.monotonic() - since[name] > DEADLINE:
-                    raise ServiceError(self._with_log(name, f"not ready after {DEADLINE} s ({missing})"))
-            if time.monotonic() - began > DEADLINE * (len(todo) + 1):
+                elif time.monotonic() - since[name] > deadline:
+                    raise ServiceError(self._with_log(name, f"not ready after {deadline:.0f} s ({missing})"))
+            if time.monotonic() - began > deadline * (len(todo) + 1):
                 raise ServiceError(f"docker compose up: {', '.join(left)} did not start")
             time.sleep(0.3)
 
