@@ -87,7 +87,7 @@ def _readings(vans: int, rate: float, start: datetime) -> list[float]:
 
     def rows() -> list[tuple[str, datetime, datetime]]:
         with clients.postgres() as db:
-            query = "select van_id, told_at, recorded_at from ops.alarms where told_at >= %s"
+            query = "select van_id, reported_at, recorded_at from ops.alarms where reported_at >= %s"
             found = db.execute(query, [start]).fetchall()
         return found if len(found) >= len(published) else []
 

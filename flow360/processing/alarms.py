@@ -58,7 +58,7 @@ comment on schema ops is 'What operations must know and do something about.';
 create table if not exists ops.alarms (
     van_id text not null,
     since timestamptz not null,
-    told_at timestamptz not null,
+    reported_at timestamptz not null,
     celsius double precision not null,
     route_id bigint,
     city text,
@@ -69,6 +69,12 @@ create table if not exists ops.alarms (
     closed_at timestamptz,
     primary key (van_id, since)
 );
+do $$ begin  -- a table of an older version
+    if exists (select from information_schema.columns
+               where (table_schema, table_name, column_name) = ('ops', 'alarms', 'told_at')) then
+        alter table ops.alarms rename told_at to reported_at;
+    end if;
+end $$;
 comment on table ops.alarms is 'One row per van and moment since when its cold room was above 8 °C for five minutes.';
 """
 CLOSE = "update ops.alarms set closed_at = now() where van_id = %s and closed_at is null"

@@ -87,16 +87,16 @@ def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
         until(lambda: recorded("VAN-03"), "the alarm in the warehouse", 60)
         with clients.postgres() as db:
             alarm = db.execute(
-                "select since, told_at, recorded_at, run, route_id, city from ops.alarms where van_id = 'VAN-03'"
+                "select since, reported_at, recorded_at, run, route_id, city from ops.alarms where van_id = 'VAN-03'"
             ).fetchone()
             until(paged, "the page", 60)
             db.execute(alarms.CLOSE, ["VAN-03"])
         until(lambda: not paged(), "the page to end", 60)
     until(lambda: not at_rest("vans", begun), "each arrow of README's picture to have carried something", 40)
-    since, told_at, recorded_at, told_by, *tour = alarm
-    seconds = recorded_at.timestamp() - heard[topics.iso(topics.millis(told_at))]
+    since, reported_at, recorded_at, told_by, *tour = alarm
+    seconds = recorded_at.timestamp() - heard[topics.iso(topics.millis(reported_at))]
     report("VAN-03's reading of 15:38 UTC to its alarm in the warehouse", milliseconds=round(seconds * 1000))
-    assert (since, told_at) == (datetime(2026, 5, 7, 15, 33, tzinfo=UTC), datetime(2026, 5, 7, 15, 38, tzinfo=UTC))
+    assert (since, reported_at) == (datetime(2026, 5, 7, 15, 33, tzinfo=UTC), datetime(2026, 5, 7, 15, 38, tzinfo=UTC))
     assert told_by == run
     assert tour == [manifest().incident.route_id, "Lyon"]
     assert 0 < seconds < 10
@@ -248,7 +248,7 @@ def test_sink_killed_between_write_and_commit_and_the_warehouse_away(stack, star
     vans = [f"VAN-{number}" for number in range(2000, 2120)]
 
     def tell(some: list[str]) -> None:
-        at = {"since": "2026-05-07T10:00:00+00:00", "told_at": "2026-05-07T10:05:00+00:00"}
+        at = {"since": "2026-05-07T10:00:00+00:00", "reported_at": "2026-05-07T10:05:00+00:00"}
         topics.publish(names[0], [(van, {"run": name, "celsius": 9.5, **at}, 0) for van in some])
         topics.publish(names[0], [("VAN-2999", {"run": f"lesson-{name}", "celsius": 9.5, **at}, 0)])
 

@@ -286,7 +286,7 @@ def warm(*minutes: int, celsius: float = 9.0) -> list[dict]:
 
 
 def test_five_minutes_above_the_limit_give_one_alarm(driver):
-    told = {"run": "r", "since": at(1), "told_at": at(6), "celsius": 9.0, "route_id": 7, "city": "Nice"}
+    told = {"run": "r", "since": at(1), "reported_at": at(6), "celsius": 9.0, "route_id": 7, "city": "Nice"}
     assert alarms(driver, *warm(*range(1, 30))) == [told]
 
 
@@ -329,7 +329,7 @@ def test_of_many_runs_the_last_ones_are_remembered():
 def test_a_reading_of_last_week_raises_nothing_and_hides_nothing(driver):
     """As the first of its run, it would be the beginning of a week of warmth; later, it says nothing about now."""
     old = reading(0, 9.0) | {"measured_at": "2026-04-30T10:00:00Z"}
-    told = {"since": at(1), "told_at": at(6)}
+    told = {"since": at(1), "reported_at": at(6)}
     for given in ([old, *warm(*range(1, 9))], [*warm(1, 2), old, *warm(*range(3, 9))]):
         (found,) = alarms(driver, *given)
         assert found.items() >= told.items()
@@ -343,7 +343,7 @@ def test_a_reading_from_tomorrow_is_refused_and_its_van_goes_on(driver):
             running.send("vans.readings", "VAN-01", one, at=one["measured_at"])
         refused, found = running.values("vans.refused"), running.values("vans.alarms")
     assert [one["cause"] for one in refused] == ["measured_at: ahead of sent_at"]
-    assert [(one["since"], one["told_at"]) for one in found] == [(at(1), at(6))]
+    assert [(one["since"], one["reported_at"]) for one in found] == [(at(1), at(6))]
 
 
 def test_the_hour_that_comes_twice_is_two_hours(driver):
@@ -352,7 +352,7 @@ def test_the_hour_that_comes_twice_is_two_hours(driver):
     given += [f"2026-10-25T02:{minute:02}:00+01:00" for minute in range(4)]
     readings_ = [reading(n, 4.0 if n == 0 else 9.0) | {"measured_at": moment} for n, moment in enumerate(given)]
     (found,) = alarms(driver, *readings_)
-    assert (found["since"], found["told_at"]) == ("2026-10-25T00:58:00+00:00", "2026-10-25T01:03:00+00:00")
+    assert (found["since"], found["reported_at"]) == ("2026-10-25T00:58:00+00:00", "2026-10-25T01:03:00+00:00")
 
 
 def test_a_van_without_a_tour_is_told_all_the_same(driver):

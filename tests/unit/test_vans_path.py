@@ -205,7 +205,7 @@ def test_the_memory_of_what_was_written_is_bounded():
 # --- alarms -----------------------------------------------------------------------------------------------------------
 
 ALARM = {
-    "run": "r", "since": "2026-05-07T15:33:00+00:00", "told_at": "2026-05-07T15:38:00+00:00", "celsius": 9.39,
+    "run": "r", "since": "2026-05-07T15:33:00+00:00", "reported_at": "2026-05-07T15:38:00+00:00", "celsius": 9.39,
     "route_id": 87, "city": "Lyon",
 }  # fmt: skip
 
@@ -215,7 +215,7 @@ def record(value: object, key: bytes | None = b"VAN-03") -> SimpleNamespace:
 
 
 def test_the_row_of_an_alarm():
-    state = {"run": "r", "since": ALARM["since"], "at": ALARM["told_at"], "celsius": 9.39}
+    state = {"run": "r", "since": ALARM["since"], "at": ALARM["reported_at"], "celsius": 9.39}
     told = cold_chain.alarm(state, {"route_id": 87, "city": "Lyon"})
     assert told == ALARM
     row = alarms.alarm(record(told))

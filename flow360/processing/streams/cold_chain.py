@@ -143,7 +143,13 @@ def on(prefix: str) -> Callable[[Any], None]:
 def alarm(state: dict[str, Any], route: dict[str, Any] | None) -> dict[str, Any]:
     """What the dispatcher reads; a van without a known tour gets its alarm all the same."""
     about = {key: (route or {}).get(key) for key in ("route_id", "city")}
-    return {"run": state["run"], "since": state["since"], "told_at": state["at"], "celsius": state["celsius"], **about}
+    return {
+        "run": state["run"],
+        "since": state["since"],
+        "reported_at": state["at"],
+        "celsius": state["celsius"],
+        **about,
+    }
 
 
 topology = on("vans")
