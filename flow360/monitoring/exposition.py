@@ -12,14 +12,17 @@ from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import REGISTRY, make_wsgi_app
+from prometheus_client import REGISTRY, Gauge, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
+from flow360.monitoring.lineage import journal
 from flow360.neighbours import is_foreign
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Says whether the program is well, and what it knows of itself."""
+LOST = Gauge("lineage_lost_events", "Events of what it carried that the program could not write down")
+LOST.set_function(lambda: journal.failed)
 
 
 class _Quiet(WSGIRequestHandler):
