@@ -62,6 +62,7 @@ unit: {fahrenheit} measures in °F and says so, which is not a defect. The landi
 | where | key | what | by |
 |---|---|---|---|
 | Kafka, `vans.readings` | van | a reading's bytes as they came; its timestamp is `measured_at` | `vans-bridge` |
+| Kafka, `vans.routes` | van | the tour that it has set out on; its timestamp is `departed_at` | `vans-bridge` |
 | Kafka, `vans.readings.dead` | van | what cannot be a reading, whole; why, in its headers | `vans-bridge` |
 | lake, `/raw/readings` | partition, offset | the record as Kafka has it, by the day in Paris | `nightly_lake` |
 | Kafka, `vans.refused` | van | a reading whose value cannot be used, with the cause | `kafka-streams` |
@@ -69,7 +70,8 @@ unit: {fahrenheit} measures in °F and says so, which is not a defect. The landi
 | warehouse, `ops.alarms` | `van_id`, `since` | the same; open until somebody fills in `closed_at` | `alarms-sink` |
 
 A message whose `run` begins with `idle-` is what the thermometers say while nobody asks; the bridge counts it and
-leaves it behind.
+leaves it behind. One that begins with `lesson-` is of a van in a lesson: its alarm is raised, and the sink leaves it
+behind.
 
 ### A day that is played
 
