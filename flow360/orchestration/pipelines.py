@@ -174,6 +174,15 @@ def runs(dag_id: str, **filters: Any) -> list[dict[str, Any]]:
     return _api().get(path(dag_id) + "/dagRuns", params={**order, **filters}).json()["dag_runs"]
 
 
+def triggered_by(dag_id: str, run_id: str) -> str | None:
+    """Find the run of a DAG that another DAG's run has started by an asset; None while there is none."""
+    for one in runs(dag_id, run_type="asset_triggered"):
+        events = _api().get(path(dag_id, one["dag_run_id"], "upstreamAssetEvents")).json()["asset_events"]
+        if run_id in [event["source_run_id"] for event in events]:
+            return one["dag_run_id"]
+    return None
+
+
 def tasks(dag_id: str, run_id: str) -> list[dict[str, Any]]:
     """List the task instances of a run: task_id, state, try_number, start_date, duration ..."""
     answer = _api().get(path(dag_id, run_id, "taskInstances"), params={"limit": 100})

@@ -147,17 +147,8 @@ def night(airflow, started) -> Iterator[None]:
 
 def dbt_after(run: str) -> str:
     """The run of nightly_dbt that answers what a run of nightly_lake brought, once it is over; its state."""
-
-    def answered() -> str | None:
-        for one in pipelines.runs("nightly_dbt"):
-            path = pipelines.path("nightly_dbt", one["dag_run_id"], "upstreamAssetEvents")
-            events = clients.airflow().get(path).json()["asset_events"]
-            if run in [event["source_run_id"] for event in events]:
-                assert one["run_type"] == "asset_triggered"
-                return one["dag_run_id"]
-        return None
-
-    return pipelines.finish("nightly_dbt", lesson.wait_for(answered, 90, "a run of nightly_dbt"), 180)
+    answered = lesson.wait_for(lambda: pipelines.triggered_by("nightly_dbt", run), 90, "a run of nightly_dbt")
+    return pipelines.finish("nightly_dbt", answered, 180)
 
 
 @cache
