@@ -1,4 +1,8 @@
-"""Every hour: the orders of the hour before, from the shop's database into the warehouse."""
+"""Every hour: the orders of the hour before, from the shop's database into the warehouse.
+
+It is a preview for the day that is not over yet, and goes past the lake: straight into `staging.shop_*`, which only
+`store_sales` reads. The marts are made of what nightly_lake delivers, when the day is complete.
+"""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ def nightly_quality():
         from include.quality import TABLES, judge_day
 
         day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
-        with connect("warehouse") as db:
+        with connect("shop") as shop, connect("warehouse") as db:
             create(db, TABLES)
-            judged = judge_day(db, day)
+            judged = judge_day(shop, day)
             # The bad lines are kept, whatever becomes of the good ones.
             replace_day(db, "staging.file_quarantine", day, judged.bad)
         return {"day": day, "share": judged.share, "good": len(judged.good), "defects": judged.defects}
@@ -43,8 +43,8 @@ def nightly_quality():
         from include.interval import replace_day
         from include.quality import judge_day
 
-        with connect("warehouse") as db:
-            return replace_day(db, "staging.file_orders", found["day"], judge_day(db, found["day"]).good)
+        with connect("shop") as shop, connect("warehouse") as db:
+            return replace_day(db, "staging.file_orders", found["day"], judge_day(shop, found["day"]).good)
 
     @task
     def hold_back(found: dict) -> int:

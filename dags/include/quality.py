@@ -83,10 +83,10 @@ def judge(path: Path, customers: Collection[int], stores: Collection[int]) -> Ju
     return judged
 
 
-def judge_day(db: psycopg.Connection, day: str) -> Judged:
-    """Judge the file of one day (2026-05-07) in the drop zone against what the warehouse knows."""
+def judge_day(shop: psycopg.Connection, day: str) -> Judged:
+    """Judge the file of one day (2026-05-07) in the drop zone against what the shop knows."""
     known = [
-        {number for (number,) in db.execute(f"select {key} from primeur.{table}")}
+        {number for (number,) in shop.execute(f"select {key} from {table}")}
         for table, key in (("customers", "customer_id"), ("stores", "store_id"))
     ]
     return judge(FILES / f"orders_{day}.csv", *known)
