@@ -104,7 +104,7 @@ def delivery_trial(
     """Send n orders, kill their reader in the gap, let a second one of the same group do the rest, and count.
 
     Args:
-        n: orders to send, 2,000 at most: those of `primeur.orders`.
+        n: orders to send, 2,000 at most: the first ones of the shop.
         commit: the offset is committed before a batch of 50 is written, or after it.
         kill_at: rows that the first reader has written when SIGKILL finds it.
         on_conflict: the end of the insert: "on conflict do nothing".
@@ -113,7 +113,7 @@ def delivery_trial(
     Raises:
         FlowError: a reader failed, or did not come to its end in time.
     """
-    orders = sql("select order_id, total_eur from primeur.orders order by order_id limit %s", [n])
+    orders = sql("select order_id, total_eur from orders order by order_id limit %s", [n], db="source")
     topic = topics.fresh_topic(f"delivery-trial-{uuid.uuid4().hex[:8]}")
     sql(f"truncate {table}")
     try:
