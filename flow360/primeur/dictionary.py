@@ -37,7 +37,8 @@ although the clock in UTC still shows the day before. Money is exact, in euros w
 | channel | where | clean? |
 |---|---|---|
 | relational | postgres-source, database `shop`, schema `public`: all tables, with keys and checks | yes |
-| warehouse | postgres-dwh, database `datawarehouse`, schema `primeur`: all but `stock` | yes |
+| warehouse | postgres-dwh, database `datawarehouse`, schema `lake`: all but `stock`, as the lake delivers them | yes |
+| copy | the same database, schema `primeur`: what your predecessor left, for chapters 00 and 01 | yes |
 | REST | market-api: `/orders`, `/deliveries`, `/reviews` | no |
 | REST | market-api: `/customers`, `/products`, `/stores`, `/van_routes`, `/orders/{{order_id}}` with its lines | yes |
 | MQTT | market-sensors: `primeur/vans/<van_id>/temperature` | no |

@@ -1,7 +1,8 @@
 """Primeur's tables into PostgreSQL: `python -m flow360.primeur.load`.
 
-postgres-source gets the shop's clean tables in schema `public`, with keys and checks; postgres-dwh gets a snapshot of
-the twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), and an empty schema `staging`.
+postgres-source gets the shop's clean tables in schema `public`, with keys and checks; postgres-dwh gets what your
+predecessor left: a copy of the twelve tables in schema `primeur` (primary keys only, as is usual in a warehouse), which
+chapters 00 and 01 read and nothing else, and an empty schema `staging`.
 
 Each database is loaded in one transaction, so a killed load leaves nothing behind, and its last act is to note a stamp
 in the comment of the schema: with the same stamp there, the next load does nothing, and changes stay.

@@ -275,7 +275,7 @@ TABLES: dict[str, Table] = {t.name: t for t in _TABLES}
 """All tables by name. `load_order` puts parents before children."""
 
 WAREHOUSE = tuple(t.name for t in _TABLES if t.name != "stock")
-"""The twelve tables of schema `primeur` in the warehouse."""
+"""The twelve tables that the warehouse has of the shop: in schema `lake`, and in the copy `primeur`."""
 
 
 def load_order(names: tuple[str, ...] | None = None) -> list[str]:
