@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+import numpy as np
+
 from flow360 import lesson
 from flow360.errors import FlowError
 from tests.answers import near_miss, right
@@ -25,6 +29,27 @@ def numpy_number():
     return number(COUNT.format("desc"))
 
 
+@right("busiest_store")
+def counted_by_pandas():
+    return lesson.sql("select store_id from primeur.orders")["store_id"].value_counts().idxmax()
+
+
+@near_miss("busiest_store", says="which one")
+def the_whole_row():
+    return lesson.sql(COUNT.format("desc"))
+
+
+@near_miss("busiest_store", says="a whole number, found str")
+def a_text():
+    return str(most_orders())
+
+
+@near_miss("busiest_store", says="another one has")
+def most_money():
+    query = "select store_id from primeur.orders group by store_id order by avg(total_eur) desc"
+    return next(store for store in lesson.sql(query)["store_id"] if store != most_orders())
+
+
 @near_miss("busiest_store", says="another one has")
 def fewest_orders():
     return int(number(COUNT.format("asc")))
@@ -38,6 +63,26 @@ def the_count_itself():
 @right("late_share")
 def share():
     return float(number("select avg((delivered_at > promised_to)::int) from primeur.deliveries"))
+
+
+@right("late_share")
+def exact_decimal():
+    return Decimal(repr(share()))
+
+
+@near_miss("late_share", says="another share")
+def two_decimals():
+    return round(share(), 2) + (0.001 if abs(round(share(), 2) - share()) < 0.0005 else 0)
+
+
+@near_miss("late_share", says="another share")
+def in_time():
+    return 1 - share()
+
+
+@near_miss("late_share", says="a number, found NoneType")
+def nothing():
+    return None
 
 
 @right("late_share")
@@ -65,6 +110,27 @@ def highest_reading():
     return number(OTHERS.format("max(celsius)"))
 
 
+@right("warmest_van")
+def by_pandas():
+    readings = lesson.sql("select van_id, celsius from primeur.temperatures where van_id <> 'VAN-03'")
+    return readings.loc[readings["celsius"].idxmax(), "van_id"]
+
+
+@right("warmest_van")
+def numpy_text():
+    return np.str_(highest_reading())
+
+
+@near_miss("warmest_van", says="such as VAN-01")
+def in_lower_case():
+    return highest_reading().lower()
+
+
+@near_miss("warmest_van", says="expected")
+def the_coldest():
+    return number(OTHERS.format("-min(celsius)"))
+
+
 @near_miss("warmest_van", says="hide in one")
 def highest_average():
     return number(OTHERS.format("avg(celsius)"))
@@ -75,7 +141,7 @@ def the_van_of_the_lesson():
     return "VAN-03"
 
 
-@near_miss("warmest_van", says="str")
+@near_miss("warmest_van", says="a text such as")
 def the_temperature():
     return float(number("select max(celsius) from primeur.temperatures"))
 
@@ -105,6 +171,23 @@ def counted_one_by_one():
         if warm == 10:
             return f"{row.moment:%H:%M}"
     raise AssertionError("no ten readings in a row")
+
+
+@right("alarm_minute")
+def by_the_server():
+    query = """
+        select to_char(min(measured_at) at time zone 'Europe/Paris', 'HH24:MI') from (
+            select measured_at, min(celsius) over ten as coolest, count(*) over ten as n from primeur.temperatures
+            where van_id = 'VAN-03' and (measured_at at time zone 'Europe/Paris')::date = '2026-05-07'
+            window ten as (order by measured_at rows 9 preceding)
+        ) readings where coolest > 8 and n = 10
+    """
+    return number(query)
+
+
+@near_miss("alarm_minute", says="another minute")
+def a_minute_too_late():
+    return alarmed(back=-1)
 
 
 @near_miss("alarm_minute", says="average of ten")
