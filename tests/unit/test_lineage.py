@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flow360.cli import app
 from flow360.monitoring import lineage
 from flow360.monitoring.lineage import events, graph, journal
 from flow360.monitoring.lineage.graph import Arrow
@@ -315,3 +317,15 @@ def test_each_program_of_the_picture_is_seen_at_work_by_a_test():
     texts = [file.read_text("utf-8") for kind in ("live", "faults") for file in (ROOT / "tests" / kind).glob("*.py")]
     for part in PARTS:
         assert any(f'at_rest("{part}"' in text for text in texts), part
+
+
+def test_the_command_prints_the_arrows_their_picture_and_how_many_lines_were_overlooked():
+    a_run(1234)
+    with journal.path().open("ab") as file:
+        file.write(b"{\n")
+    said = CliRunner().invoke(app, ["lineage"]).output.splitlines()
+    assert said[0].endswith("1,234 rows  hdfs: /raw/shop -> clean -> hdfs: /clean")
+    assert said[1].startswith("1 lines of ")
+    assert len(said) == 2
+    drawn = CliRunner().invoke(app, ["lineage", "--mermaid"]).output
+    assert drawn == graph.mermaid(graph.moved(journal.read().events)) + "\n"
