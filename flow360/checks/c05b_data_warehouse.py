@@ -25,24 +25,24 @@ WEEKS = 52
 HISTORY = """
     select order_id + 10000 * week as order_id, customer_id, store_id, channel, total_eur,
            ordered_at + week * interval '7 days' as ordered_at
-    from generate_series(0, {weeks} - 1) as week, primeur.orders order by ordered_at
+    from generate_series(0, {weeks} - 1) as week, lake.orders order by ordered_at
 """
 DELIVERIES = """
     select delivery_id + 100000 * week as delivery_id, order_id + 10000 * week as order_id,
            ((delivered_at at time zone 'Europe/Paris') + week * interval '7 days')::date as delivered_on,
            delivered_at > promised_to as is_late, celsius_at_door
-    from generate_series(0, {weeks} - 1) as week, primeur.deliveries
+    from generate_series(0, {weeks} - 1) as week, lake.deliveries
 """
 VERSIONS = """
     select customer_id, loyalty, registered_on::timestamptz as valid_from,
            case when customer_id % 5 = 0 then '2026-05-07 22:00+00'::timestamptz end as valid_to
-    from primeur.customers
+    from lake.customers
     union all
     select customer_id, 'saffron', '2026-05-07 22:00+00',
            case when customer_id % 10 = 0 then '2026-05-09 22:00+00'::timestamptz end
-    from primeur.customers where customer_id % 5 = 0
+    from lake.customers where customer_id % 5 = 0
     union all
-    select customer_id, 'none', '2026-05-09 22:00+00', null from primeur.customers where customer_id % 10 = 0
+    select customer_id, 'none', '2026-05-09 22:00+00', null from lake.customers where customer_id % 10 = 0
 """
 CUSTOMER = 1165
 LOOKUP = f"""
@@ -84,7 +84,7 @@ def index_changes_plan(index: Any) -> None:
         there = ", ".join(found["indexname"]) or "none"
         raise NotYet(f"index: lab.order_history has no index {index!r} (it has: {there})")
     rows = sql("select count(*) from lab.order_history").iat[0, 0]
-    expected = sql("select count(*) from primeur.orders").iat[0, 0] * WEEKS
+    expected = sql("select count(*) from lake.orders").iat[0, 0] * WEEKS
     expect_equal("lab.order_history", found=int(rows), expected=int(expected), why="its rows were not to be touched")
     seen = plans.explain(LOOKUP)
     expect("Seq Scan" not in seen.kinds, f"index: the plan still reads the whole table: {', '.join(seen.kinds)}")
