@@ -52,7 +52,7 @@ def own_metric(registry: Any) -> None:
     gauge = mine.get(GAUGE)
     if gauge is None or gauge.type != "gauge":
         raise NotYet(f"registry: expected a gauge {GAUGE}, found {gauge.type if gauge else 'none of that name'}")
-    truth = sql("select channel, count(*) as orders, max(total_eur) as top from primeur.orders group by channel")
+    truth = sql("select channel, count(*) as orders, max(total_eur) as top from lake.orders group by channel")
     prom = clients.prometheus()
     job = '{job="lab06"}'
     orders, top = truth.set_index("channel")["orders"].to_dict(), float(truth["top"].max())
@@ -64,7 +64,7 @@ def own_metric(registry: Any) -> None:
         wait_for(lambda: there() == (orders, top), 8)
     expect(not prom.query(f"push_time_seconds{job}").empty, 'registry: nothing was pushed under the job "lab06"')
     found, largest = there()
-    why = "orders of primeur.orders by channel, in Prometheus: was it pushed after the counting?"
+    why = "orders of lake.orders by channel, in Prometheus: was it pushed after the counting?"
     expect_equal(ORDERS, found={channel: int(value) for channel, value in found.items()}, expected=orders, why=why)
     expect_equal(GAUGE, found=largest, expected=top, why="the largest total_eur of the week")
 
