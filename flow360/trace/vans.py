@@ -77,7 +77,9 @@ def alarms(van: Thing) -> list[Place]:
     for record in _of(van, ALARMS, isolation_level="read_committed"):
         told = json.loads(record.value)
         if start <= datetime.fromisoformat(told["since"]) < end:
-            what = f"too warm since {_clock(told['since'])}, said at {_clock(told['reported_at'])}: {told['celsius']} °C"
+            what = (
+                f"too warm since {_clock(told['since'])}, said at {_clock(told['reported_at'])}: {told['celsius']} °C"
+            )
             found.append(Place(f"{ALARMS}, partition {record.partition}, offset {record.offset}", what))
     return found
 
