@@ -15,7 +15,7 @@ from flow360.primeur.snapshot import FILES
 from flow360.processing import clean
 from flow360.storage import raw
 from flow360.trace import asking
-from flow360.trace.way import SECONDS, Place, Thing, Trace, Way
+from flow360.trace.way import SECONDS, NotThere, Place, Thing, Trace, Way
 from flow360.waiting import patient
 
 if TYPE_CHECKING:
@@ -205,9 +205,9 @@ def cell(order: Thing) -> list[Place]:
 
 @WAY.hop("dashboard", after="fact", service="prometheus", by="nightly_dbt")
 def dashboard(order: Thing) -> list[Place]:
-    if "day" not in order.known:
-        return []
-    prometheus, day = clients.prometheus(), order.known["day"]
+    prometheus, day = clients.prometheus(), order.known.get("day")
+    if day is None:
+        raise NotThere("no hop before knows the order's day")
     count = prometheus.value(f'last_over_time(nightly_orders{{layer="warehouse", day="{day}"}}[{KEPT}])')
     if count is None:
         return []

@@ -23,6 +23,12 @@ from flow360.trace.way import DOWN, MISSING, NONE, THERE, NotThere, Place, Thing
 NOON = datetime(2026, 5, 7, 12, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """Nobody here is slow on purpose, unless a test says so; a busy machine is not a layer that is down."""
+    monkeypatch.setattr(way, "SECONDS", 60)
+
+
 def runs(name: str) -> str:
     return "runs"
 
