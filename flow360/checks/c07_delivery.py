@@ -205,7 +205,7 @@ def green_again(verdict: Any) -> None:
     promise = """
         with kept as (
             select r.store_id, count(*) filter (where d.delivered_at > d.promised_to)::float8 / count(*) as late
-            from primeur.deliveries d join primeur.van_routes r using (route_id)
+            from lake.deliveries d join lake.van_routes r using (route_id)
             where d.status <> 'refused' group by r.store_id)
     """
     exists = sql("select to_regclass('app.late_by_store') is not null as there").iat[0, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flow360.clients import postgres
-from tests.answers import near_miss, right
+from tests.answers import delivered, near_miss, right
 
 WORKFLOW = """
 name: delivery
@@ -310,10 +310,11 @@ def a_misspelt_key():
 
 
 SHARE = "(d.delivered_at > d.promised_to)::int"
-FROM = "from primeur.deliveries d join primeur.van_routes r using (route_id)"
+FROM = "from lake.deliveries d join lake.van_routes r using (route_id)"
 
 
 def reset(_exercise: str) -> None:
+    delivered()
     with postgres() as db:
         db.execute("drop schema if exists app cascade")
 
