@@ -114,6 +114,8 @@ CHANNELS = {
     "tour": Channel("tours", "departed_at", ROUTES, "tour"),
 }
 """By the last word of the MQTT topic."""
+INTO = {channel.outcome: channel.into for channel in CHANNELS.values()}
+"""Where a message of an outcome went; any other outcome is a dead letter's cause."""
 
 
 # [START judge]
@@ -226,7 +228,7 @@ class Bridge:
         self._waiting: dict[int, Entry] = {}  # message id -> what Kafka has not acknowledged, of any connection
         self._written = Written(TAIL * PARTITIONS)
         self._subscribed = False
-        self._carrier = lineage.Carrier(NAME, lineage.VANS, to=map(lineage.topic, (READINGS, DEAD)))
+        self._carrier = lineage.Carrier(NAME, lineage.VANS, to=map(lineage.topic, (READINGS, ROUTES, DEAD)))
         self.error = ""
         CONNECTED.set_function(lambda: self._subscribed)
         self._producer = Producer(
@@ -383,7 +385,7 @@ class Bridge:
                 return
             SECONDS.observe(time.monotonic() - entry.since)
             self._carrier.read(lineage.VANS)
-            self._carrier.wrote(lineage.topic(READINGS if entry.outcome == "reading" else DEAD))
+            self._carrier.wrote(lineage.topic(INTO.get(entry.outcome, DEAD)))
             if entry.outcome == "reading":
                 self._written.add(entry.message.payload)
             if self._waiting.get(entry.message.mid) is entry:
