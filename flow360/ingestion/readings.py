@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from flow360.errors import FlowError
 from flow360.ingestion.topics import identity
+from flow360.monitoring import lineage
 from flow360.primeur.vans import READINGS
 from flow360.processing.clean import root
 from flow360.storage.raw import ZONE
@@ -69,18 +70,23 @@ def take_readings(
         .option("maxOffsetsPerTrigger", at_once)
         .load()
     )
-    query = (
-        records.selectExpr("key", "value", "partition", "offset", "timestamp", f"{_DAY} as day")
-        .writeStream.format("parquet")
-        .partitionBy("day")
-        .option("checkpointLocation", f"{root(spark)}{folder}/_checkpoints/{log}")
-        .trigger(availableNow=True)
-        .start(f"{root(spark)}{folder}/log={log}")
-    )
-    if not query.awaitTermination(int(patient(SECONDS))):
-        query.stop()
-        raise FlowError(f"the readings were not landed in {patient(SECONDS):.0f} s: the next night goes on from there")
-    return sum(source.numInputRows for progress in query.recentProgress for source in progress.sources)
+    with lineage.run("night.readings", lineage.topic(topic), to=lineage.raw("readings")) as job:
+        query = (
+            records.selectExpr("key", "value", "partition", "offset", "timestamp", f"{_DAY} as day")
+            .writeStream.format("parquet")
+            .partitionBy("day")
+            .option("checkpointLocation", f"{root(spark)}{folder}/_checkpoints/{log}")
+            .trigger(availableNow=True)
+            .start(f"{root(spark)}{folder}/log={log}")
+        )
+        if not query.awaitTermination(int(patient(SECONDS))):
+            query.stop()
+            raise FlowError(
+                f"the readings were not landed in {patient(SECONDS):.0f} s: the next night goes on from there"
+            )
+        count = sum(source.numInputRows for progress in query.recentProgress for source in progress.sources)
+        job.wrote(lineage.raw("readings"), rows=count)
+    return count
 
 
 # [END take_readings]
