@@ -31,14 +31,16 @@ CASES = [
 ]
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("chapter", "name"), CASES)
-def test_mutants_are_refused(chapter: Chapter, name: str) -> None:
-    lesson.start(chapter.stem)
-    seed = int(os.environ.get("FLOW360_MUTANTS_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"seed {seed}")
-    account = trial.run(chapter, name, None if FULL else SAMPLE, seed)
-    said = "\n".join(trial.lines(account))
-    print(said)
-    assert account.score >= (trial.GOAL if FULL else 1), said
-    assert not account.of("broken"), said
+if CASES:  # a chapter that is not held yet has no test here, not a skipped one
+
+    @pytest.mark.timeout(3600)
+    @pytest.mark.parametrize(("chapter", "name"), CASES)
+    def test_mutants_are_refused(chapter: Chapter, name: str) -> None:
+        lesson.start(chapter.stem)
+        seed = int(os.environ.get("FLOW360_MUTANTS_SEED") or random.SystemRandom().randrange(10**6))
+        print(f"seed {seed}")
+        account = trial.run(chapter, name, None if FULL else SAMPLE, seed)
+        said = "\n".join(trial.lines(account))
+        print(said)
+        assert account.score >= (trial.GOAL if FULL else 1), said
+        assert not account.of("broken"), said
