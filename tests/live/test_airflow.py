@@ -151,6 +151,11 @@ def dbt_after(run: str) -> str:
     return pipelines.finish("nightly_dbt", answered, 180)
 
 
+def awake(*dag_ids: str) -> None:
+    for dag_id in dag_ids:
+        clients.airflow().patch(f"/dags/{dag_id}", json={"is_paused": False})
+
+
 @cache
 def first_night() -> str:
     """Bring 7 May in, once for all tests of this file: the run of nightly_lake that nightly_dbt has answered."""
@@ -160,8 +165,7 @@ def first_night() -> str:
         current = "select min(customer_id) from snapshots.customers_snapshot where dbt_valid_to is null"
         moved = f"street = '?' where dbt_valid_to is null and customer_id = ({current})"
         lesson.sql(f"update snapshots.customers_snapshot set {moved}")
-    for dag_id in ("nightly_dbt", "reconciliation"):
-        clients.airflow().patch(f"/dags/{dag_id}", json={"is_paused": False})
+    awake("nightly_dbt", "reconciliation")
     run = pipelines.start("nightly_lake", "2026-05-08T06:00Z")
     assert pipelines.finish("nightly_lake", run, 240) == "success"
     assert dbt_after(run) == "success"
@@ -211,8 +215,8 @@ def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(
     run, seen = first_night(), []
     for turn in (1, 2):
         if turn == 2:
-            pipelines.forget("nightly_dbt")
-            clients.airflow().patch("/dags/nightly_dbt", json={"is_paused": False})
+            pipelines.forget("nightly_dbt", "reconciliation")
+            awake(*NIGHTLY)  # what the test before has put to sleep
             pipelines.repeat("nightly_lake", run)
             assert pipelines.finish("nightly_lake", run, 240) == "success"
             assert dbt_after(run) == "success"
