@@ -36,6 +36,27 @@ def run(
     Raises:
         FlowError: there is no such program, it took too long, or its exit code was not 0 (with its last lines).
     """
+    done = complete(command, seconds=seconds, stdin=stdin, cwd=cwd, env=env)
+    if done.returncode:
+        last = [line for line in (done.stderr.strip() or done.stdout.strip()).splitlines() if line.strip()][-3:]
+        name = " ".join(str(word) for word in command)
+        raise FlowError("\n".join([f"`{name}` ended with exit code {done.returncode}", *last]))
+    return done.stdout
+
+
+def complete(
+    command: Sequence[str | Path],
+    *,
+    seconds: float,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as `run` does, and return its exit code with all that it printed: the caller looks at them.
+
+    Raises:
+        FlowError: there is no such program, or it took too long.
+    """
     if isinstance(command, str):
         raise FlowError(f"lesson.run takes a list: lesson.run({command.split()!r})", Exit.USAGE)
     words = [str(word) for word in command]
@@ -72,10 +93,7 @@ def run(
     except BaseException:  # the learner pressed stop: nothing that we started stays behind
         _end(process)
         raise
-    if process.returncode:
-        last = [line for line in (err.strip() or out.strip()).splitlines() if line.strip()][-3:]
-        raise FlowError("\n".join([f"`{name}` ended with exit code {process.returncode}", *last]))
-    return out
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -143,6 +143,14 @@ class Stack:
         """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
         return self._engine_of(name).tool_command(name, program, subcommand, args)
 
+    def path_in(self, name: str, path: Path) -> str:
+        """How a service, and a program that ships with it, calls a file of this machine.
+
+        Raises:
+            FlowError: it runs in a container that has no such file.
+        """
+        return self._engine_of(name).path_in(name, path)
+
     def _engine_of(self, name: str) -> NativeEngine | DockerEngine:
         return self.host if self.model[name].host else self.engine
 

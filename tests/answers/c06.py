@@ -5,7 +5,6 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from flow360 import lesson
-from flow360.checks import c06_metrics as check
 from flow360.clients import prometheus
 from flow360.monitoring.incidents import Incident
 from flow360.monitoring.traffic import Traffic
@@ -18,7 +17,6 @@ QUEUES = {
     "kafka": "sum(kafka_consumergroup_lag)",
 }
 _incidents: dict[str, Incident] = {}
-check.FIRES = 12  # what has not fired by then does not fire later either: the near misses need not wait for a learner
 
 
 def reset(exercise: str) -> None:
@@ -167,17 +165,59 @@ def every_group_no_wait():
     return rule("sum(" + LAG + ") > 500", hold="0s")
 
 
+@right("backlog_alert")
+def recorded_from_the_offsets():
+    recorded = """
+      - record: billing:behind
+        expr: |
+          sum(
+            kafka_topic_partition_current_offset
+            - on (topic, partition) group_right () kafka_consumergroup_current_offset{consumergroup="lab06-billing"}
+          )"""
+    return rule("billing:behind >= 501").replace("rules:", f"rules:{recorded}")
+
+
 @near_miss("backlog_alert", says="not even pending")
 def each_partition_for_itself():
     return rule(f"{LAG} > 500")
 
 
+@near_miss("backlog_alert", says="501 records behind in")
+def one_more_than_that():
+    return rule(f"sum({LAG}) > 501")
+
+
+@near_miss("backlog_alert", says="500 records behind in")
+def from_500_on():
+    return rule(f"sum({LAG}) >= 500")
+
+
+@near_miss("backlog_alert", says="not even pending")
+def of_the_three_that_were_there():
+    return rule("sum(" + LAG.replace("}", ', partition=~"0|1|2"}') + ") > 500")
+
+
 @near_miss("backlog_alert", says="it is pending")
 def too_patient():
-    return rule(f"sum({LAG}) > 500", hold="1m")
+    return rule(f"sum({LAG}) > 500", hold="28s")
 
 
-@near_miss("backlog_alert", says="only 300 records behind")
+@near_miss("backlog_alert", says="it is pending")
+def another_alert_for_each_number():
+    return rule(f"sum({LAG}) > 500").replace("severity: page", 'severity: page, behind: "{{ $value }}"')
+
+
+@near_miss("backlog_alert", says="not even pending")
+def looked_at_once_a_minute():
+    return rule(f"sum({LAG}) > 500").replace("name: lab06", "name: lab06\n    interval: 1m")
+
+
+@near_miss("backlog_alert", says="500 or fewer behind")
+def the_worst_of_the_last_minute():
+    return rule(f"max_over_time(sum({LAG})[1m:2s]) > 500")
+
+
+@near_miss("backlog_alert", says="500 records behind in")
 def too_nervous():
     return rule(f"sum({LAG}) > 100")
 
@@ -187,12 +227,27 @@ def of_every_group():
     return rule("sum(kafka_consumergroup_lag) > 500")
 
 
+@near_miss("backlog_alert", says="another alert's business")
+def of_groups_with_a_name_alike():
+    return rule('sum(kafka_consumergroup_lag{consumergroup=~"lab06-billing.*"}) > 500')
+
+
+@near_miss("backlog_alert", says="parse error")
+def a_bracket_that_is_not_closed():
+    return rule(f"sum({LAG} > 500")
+
+
+@near_miss("backlog_alert", says="not a valid duration")
+def for_a_while():
+    return rule(f"sum({LAG}) > 500", hold="a while")
+
+
 @near_miss("backlog_alert", says="severity")
 def nobody_is_called():
     return rule(f"sum({LAG}) > 500", severity="ticket")
 
 
-@near_miss("backlog_alert", says="expected an alert LabBacklog")
+@near_miss("backlog_alert", says="expected one alert LabBacklog")
 def another_name():
     return rule(f"sum({LAG}) > 500", name="Backlog")
 

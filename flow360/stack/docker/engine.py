@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import GENERATED, settings
@@ -20,7 +20,7 @@ from flow360.stack import probes
 from flow360.stack.docker import images
 from flow360.stack.docker.compose import Background, CommandFailed, Compose, brief, error_of, follow, run
 from flow360.stack.memory import pss_mb
-from flow360.stack.model import Model, Service
+from flow360.stack.model import LAYERS, Model, Service
 from flow360.stack.status import LOG_LINES, Event, Progress, ServiceStatus, State, another_password, with_log
 from flow360.waiting import patient
 
@@ -261,6 +261,19 @@ class DockerEngine:
     def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
         """The command line of a program that ships with a service, run in its container."""
         return self.compose.command("exec", "--no-TTY", self.model[name].name, program, subcommand, *args)
+
+    def path_in(self, name: str, path: Path) -> str:
+        """How a service calls a file of this machine that is in a folder, or is a file, which its container has.
+
+        Raises:
+            FlowError: it has no such file.
+        """
+        for spec in self.compose.description["services"][self.model[name].name].get("volumes", ()):
+            outside, _, inside = spec.partition(":")
+            mounted = (LAYERS / outside).resolve()
+            if outside.startswith(".") and path.resolve().is_relative_to(mounted):
+                return str(PurePosixPath(inside.partition(":")[0]) / path.resolve().relative_to(mounted))
+        raise FlowError(f"{path}: {name} has no such file in its container")
 
     # --- status
 

@@ -260,6 +260,10 @@ class NativeEngine:
         """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
         return self.programs.tool(self.model[name], program, subcommand, args)
 
+    def path_in(self, name: str, path: Path) -> str:
+        """How a service calls a file of this machine: as everybody does."""
+        return str(path)
+
     # --- status
 
     def status(self, ask: bool = True) -> list[ServiceStatus]:

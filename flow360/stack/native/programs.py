@@ -128,6 +128,8 @@ class Programs:
         known = service.native.tools.get(program, {})
         if subcommand not in known:
             raise FlowError(f"{program} {subcommand}: there is {', '.join(known) or 'no such program'}", Exit.USAGE)
+        if service.native.java is None:
+            return [known[subcommand].format(**self._values(service)), subcommand, *args]
         # With the service's own config files in front, which a run of its own may read from a folder.
         jars = [self.conf(service), *self.classpath(service)]
         spec = java.Java(known[subcommand], "128m", ("-Dlog4j.rootLogger=WARN",))

@@ -1,0 +1,111 @@
+"""Rehearsing a learner's alert: what promtool is asked, what its answer means; no Prometheus runs."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from flow360.checks import c06_metrics, rehearsal
+from flow360.checks.verdict import NotYet
+from flow360.errors import FlowError
+from flow360.settings import ROOT, settings
+from flow360.stack.docker.engine import DockerEngine
+from flow360.stack.model import model
+from flow360.stack.native.engine import NativeEngine
+
+CASES = [
+    rehearsal.Case("is calm", {'lag{group="a"}': [0, 1.5]}, (rehearsal.Probe(0, fires=False),)),
+    rehearsal.Case("is late", {'lag{group="a"}': [9, 9]}, (rehearsal.Probe(0, fires=True), rehearsal.Probe(2, True))),
+]
+
+
+@pytest.fixture
+def promtool(monkeypatch, tmp_path):
+    """What promtool is asked, with an answer to be filled in."""
+    seen = SimpleNamespace(code=1, said="", asked={})
+
+    def complete(command, *, seconds):
+        asked = tmp_path / "LabBacklog.test"
+        assert command == ["promtool", "test", "rules", str(asked)]
+        seen.asked = yaml.safe_load(asked.read_text("utf-8"))
+        assert (tmp_path / seen.asked["rule_files"][0]).read_text("utf-8") == "the rules"
+        return subprocess.CompletedProcess(command, seen.code, "", seen.said)
+
+    stack = SimpleNamespace(
+        path_in=lambda _name, path: str(path),
+        tool_command=lambda _name, program, subcommand, args: [program, subcommand, *args],
+    )
+    monkeypatch.setattr(rehearsal, "open_stack", lambda: stack)
+    monkeypatch.setattr(rehearsal, "settings", lambda: SimpleNamespace(rules_dir=tmp_path))
+    monkeypatch.setattr(rehearsal, "complete", complete)
+    yield seen
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_probe_is_asked_and_the_first_that_is_missed_comes_back(promtool):
+    promtool.said = """  FAILED:
+    expr: "(max(2 * ALERTS{alertname=\\"LabBacklog\\"}) or vector(0))  # 1/1", time: 2s,
+        exp: {} 2E+00
+        got: {} 1E+00
+    expr: "(max(2 * ALERTS{alertname=\\"LabBacklog\\"}) or vector(0))  # 1/0", time: 4s,
+        exp: {} 2E+00
+        got: {} 0E+00
+"""
+    miss = rehearsal.rehearse("the rules", "LabBacklog", CASES)
+    assert miss == rehearsal.Miss(CASES[1], CASES[1].probes[1], "pending")
+    calm, late = promtool.asked["tests"]
+    assert calm["input_series"] == [{"series": 'lag{group="a"}', "values": "0 1.5"}]
+    assert [probe["eval_time"] for probe in late["promql_expr_test"]] == ["0s", "2s"]
+    assert [probe["exp_samples"] for probe in calm["promql_expr_test"]] == [[{"value": 0}]]
+    promtool.code = 0
+    assert rehearsal.rehearse("the rules", "LabBacklog", CASES) is None
+
+
+def test_rules_that_promtool_cannot_read_are_refused_in_its_words(promtool):
+    promtool.said = '  FAILED:\n/somewhere/LabBacklog.rules: not a valid duration string: "4x"\n'
+    with pytest.raises(NotYet, match='^rules: not a valid duration string: "4x"$'):
+        rehearsal.rehearse("the rules", "LabBacklog", CASES)
+
+
+def test_the_drawn_backlogs_lie_on_both_sides_of_each_boundary():
+    """Totals of each sample, what is due when, and no partition alone over the limit where all are meant."""
+    for seed in range(20):
+        due = []
+        for case in c06_metrics._rehearsed(random.Random(seed)):
+            mine = [v for name, v in case.series.items() if "_lag{" in name and f'"{c06_metrics.GROUP}"' in name]
+            totals = [sum(parts) for parts in zip(*mine, strict=True)]
+            over = [total > 500 for total in totals]
+            assert all(probe.fires == over[probe.at // 2] for probe in case.probes)
+            assert all(len(values) == len(totals) for values in case.series.values())
+            due.append((case, totals))
+            if over[-1] and "one partition" not in case.what and totals[-1] == 501:
+                assert max(map(max, mine)) <= 500
+                began = over.index(True) * 2
+                assert min(probe.at for probe in case.probes if probe.fires) == began - 4 + 30
+        lasting = [totals[-1] for _, totals in due]
+        assert lasting.count(500) == 3
+        assert 501 in lasting
+        case, totals = due[-1]
+        ended = 2 * next(n for n, total in enumerate(totals) if n and total <= 500 < totals[n - 1])
+        assert min(probe.at for probe in case.probes if not probe.fires and probe.at >= ended) == ended - 4 + 20
+
+
+def test_the_rehearsal_goes_by_the_clock_of_the_real_one():
+    told = yaml.safe_load((ROOT / "stack" / "prometheus" / "prometheus.yml").read_text("utf-8"))["global"]
+    assert {told["scrape_interval"], told["evaluation_interval"]} == {f"{rehearsal.EVERY}s"}
+
+
+def test_promtool_and_its_files_are_found_where_prometheus_runs(monkeypatch, tmp_path):
+    file = ROOT / "stack" / "prometheus" / "learner" / "a.test"
+    native, docker = NativeEngine(model(), tmp_path), DockerEngine(model())
+    command = native.tool_command("prometheus", "promtool", "test", ["rules", native.path_in("prometheus", file)])
+    assert command[0].endswith("/usr/bin/promtool")
+    assert command[1:] == ["test", "rules", str(file)]
+    command = docker.tool_command("prometheus", "promtool", "test", ["rules", docker.path_in("prometheus", file)])
+    assert command[-5:] == ["prometheus", "promtool", "test", "rules", "/etc/prometheus/learner/a.test"]
+    with pytest.raises(FlowError, match="prometheus has no such file in its container"):
+        docker.path_in("prometheus", settings().progress_file)
