@@ -24,6 +24,7 @@ INNOCENT = {
     ("Hex High Entropy String", r"[0-9a-f]{20}"): "an ETag of market-api",
     ("Basic Auth Credentials", "PASSWORD_REMOVED"): "what postgres-exporter writes in a password's place",
     ("Secret Keyword", r"flow360\.orchestration\.secrets\.VaultConnections"): "a class of ours, in vaulted.yaml",
+    ("Base64 High Entropy String", r"v-approle-[a-z]+-\w{20}-\d{10}"): "a user that Vault made, without its password",
     ("Secret Keyword", "scram-sha-256"): "the name of a method in postgresql.conf",
 }
 DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is not text
