@@ -24,7 +24,7 @@ COLUMNS = (
 PER_DAY = """
     select to_char((ordered_at at time zone 'Europe/Paris')::date, 'YYYY-MM-DD') as day,
            count(*) as orders, sum(total_eur)::float8 as euros
-    from primeur.orders group by day order by day
+    from lake.orders group by day order by day
 """
 TABLE = """
     select t."TBL_ID" as id, regexp_replace(s."LOCATION", '^hdfs://[^/]+', '') as location,
