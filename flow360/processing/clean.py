@@ -34,6 +34,7 @@ from flow360.primeur.intake import Record, rows
 from flow360.primeur.schema import MONEY, TABLES, WAREHOUSE
 from flow360.primeur.schema import UTC as MOMENT
 from flow360.primeur.shop import shop_contract
+from flow360.storage.clean_zone import KEY, ZONE, partition
 from flow360.storage.ledger import Entry, Ledger
 from flow360.storage.raw import SOURCES, File, Manifest
 from flow360.storage.raw import ZONE as RAW
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from flow360.clients.webhdfs import Lake
 
-ZONE = "/clean"
 MOVES_ON = {"orders": ("status",)}
 """Columns whose value goes on changing: two sources that were asked at two moments may differ in them."""
 EUROS = {"orders": "total_eur", "order_lines": "line_total_eur", "payments": "amount_eur"}
@@ -275,7 +275,7 @@ def _clean_day(spark: SparkSession, lake: Lake, manifests: list[Manifest]) -> Le
     finally:
         found.unpersist()
     for name in parts:
-        target = f"{ZONE}/{name}/business_day={day}"
+        target = partition(name, day)
         lake.makedirs(f"{ZONE}/{name}", exist_ok=True)
         lake.rm(target, recursive=True, missing_ok=True)
         lake.mv(f"{aside}/{name}", target)
@@ -321,10 +321,10 @@ def statements(day: date, at: str) -> list[str]:
         columns = ", ".join(f"`{column}` {kind}" for column, kind in shape.items())
         folder = f"{at}{ZONE}/{name}"
         found += [
-            f"create external table if not exists clean.{name} ({columns}) partitioned by (`business_day` string) "
+            f"create external table if not exists clean.{name} ({columns}) partitioned by (`{KEY}` string) "
             f"stored as parquet location '{folder}'",
-            f"alter table clean.{name} add if not exists partition (business_day='{day}') "
-            f"location '{folder}/business_day={day}'",
+            f"alter table clean.{name} add if not exists partition ({KEY}='{day}') "
+            f"location '{at}{partition(name, day)}'",
             f"refresh table clean.{name}",  # the session may remember the files that were there before
         ]
     return found

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flow360 import clients
 from flow360.errors import FlowError
 from flow360.primeur.clock import bounds
-from flow360.storage import raw
+from flow360.storage import clean_zone, raw
 from flow360.storage.ledger import OUTCOMES, Entry, Ledger
 from flow360.storage.raw import SOURCES
 
@@ -93,7 +93,7 @@ def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection,
     Raises:
         FlowError: no night has brought this day.
     """
-    if not lake.exists(f"/clean/ledger/business_day={day}"):
+    if not lake.exists(clean_zone.partition("ledger", day)):
         raise FlowError(f"no night has brought {day} into the clean zone: run nightly_lake for it")
     ledger, within = _ledger(lake, day), bounds(day)
     placed = "select order_id, total_eur from {} where ordered_at >= %s and ordered_at < %s"
@@ -107,19 +107,12 @@ def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection,
 
 
 def _ledger(lake: Lake, day: date) -> Ledger:
-    import pyarrow.parquet as pq
-
-    found = pq.read_table(f"/clean/ledger/business_day={day}", filesystem=lake, partitioning=None)
-    names = ("table", "source", "file", "outcome", "reason", "rows", "euros")
-    return Ledger(day, tuple(Entry(*(row[name] for name in names)) for row in found.to_pylist()))
+    return Ledger(day, tuple(Entry(**row) for row in clean_zone.read(lake, "ledger", day).to_pylist()))
 
 
 def _clean(lake: Lake, day: date) -> Orders:
-    import pyarrow.parquet as pq
-
     start, end = bounds(day)
-    columns = ["order_id", "total_eur", "ordered_at"]
-    found = pq.read_table(f"/clean/orders/business_day={day}", filesystem=lake, partitioning=None, columns=columns)
+    found = clean_zone.read(lake, "orders", day, columns=["order_id", "total_eur", "ordered_at"])
     return {row["order_id"]: row["total_eur"] for row in found.to_pylist() if start <= row["ordered_at"] < end}
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pyarrow.parquet as pq
 from psycopg.rows import namedtuple_row
 
 from flow360 import clients
@@ -18,8 +17,6 @@ from flow360.trace.way import SECONDS, NotThere
 from flow360.waiting import patient
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from flow360.clients.webhdfs import Lake
 
 WRITTEN = "pg_xact_commit_timestamp({}xmin)"
@@ -58,11 +55,6 @@ def days_of(fs: Lake, folder: str, key: str, known: list[date] | None) -> list[d
     names = [one["name"].rpartition("/")[2] for one in fs.ls(folder, detail=True)]
     there = [date.fromisoformat(name.removeprefix(f"{key}=")) for name in names if name.startswith(f"{key}=")]
     return sorted(day for day in there if known is None or day in known)
-
-
-def parquet(fs: Lake, folder: str, **options: Any) -> pa.Table:
-    """The rows of a partition of the clean zone; `columns` and `filters` as pyarrow takes them."""
-    return pq.read_table(folder, filesystem=fs, partitioning=None, **options)
 
 
 def landed_at(fs: Lake, folder: str) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import TYPE_CHECKING
 
 from flow360 import clients
@@ -13,7 +14,7 @@ from flow360.primeur.contract import contract
 from flow360.primeur.intake import Record, records, rows
 from flow360.primeur.snapshot import FILES
 from flow360.processing import clean
-from flow360.storage import raw
+from flow360.storage import clean_zone, raw
 from flow360.trace import asking
 from flow360.trace.way import SECONDS, NotThere, Place, Thing, Trace, Way
 from flow360.waiting import patient
@@ -118,12 +119,12 @@ def _is(order: Thing, record: Record) -> bool:
 
 
 @WAY.hop("clean", after="raw", service="namenode", by="nightly_lake")
-def clean_zone(order: Thing) -> list[Place]:
+def cleaned(order: Thing) -> list[Place]:
     lake, found = asking.lake(), []
-    for day in asking.days_of(lake, f"{clean.ZONE}/orders", "business_day", order.known.get("days")):
-        folder = f"{clean.ZONE}/orders/business_day={day}"
-        columns = ["status", *clean.CAME_FROM]
-        for row in asking.parquet(lake, folder, columns=columns, filters=[("order_id", "=", order.key)]).to_pylist():
+    for day in _clean_days(order, lake, "orders"):
+        folder, columns = clean_zone.partition("orders", day), ["status", *clean.CAME_FROM]
+        mine = clean_zone.read(lake, "orders", day, columns=columns, filters=[("order_id", "=", order.key)])
+        for row in mine.to_pylist():
             came = f"{row['status']}; out of {row['_source']}/{row['_file']}, line {row['_line']}"
             found.append(Place(folder, came, asking.landed_at(lake, folder)))
     return found
@@ -135,13 +136,17 @@ def quarantine(order: Thing) -> list[Place]:
     if "lines" not in order.known:
         raise ServiceError("the raw zone did not say which rows are to be looked for")
     lake, found = asking.lake(), []
-    for day in asking.days_of(lake, f"{clean.ZONE}/quarantine", "business_day", order.known.get("days")):
-        folder = f"{clean.ZONE}/quarantine/business_day={day}"
-        for row in asking.parquet(lake, folder, filters=[("table", "=", "orders")]).to_pylist():
+    for day in _clean_days(order, lake, "quarantine"):
+        folder = clean_zone.partition("quarantine", day)
+        for row in clean_zone.read(lake, "quarantine", day, filters=[("table", "=", "orders")]).to_pylist():
             if (row["source"], row["file"], row["line"]) in order.known["lines"]:
                 place = f"{folder}: {row['source']}/{row['file']}, line {row['line']}"
                 found.append(Place(place, row["reason"], asking.landed_at(lake, folder)))
     return found
+
+
+def _clean_days(order: Thing, lake: Lake, table: str) -> list[date]:
+    return asking.days_of(lake, f"{clean_zone.ZONE}/{table}", clean_zone.KEY, order.known.get("days"))
 
 
 @WAY.hop("landing", after="clean", service="postgres-dwh", by="nightly_lake")

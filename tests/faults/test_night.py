@@ -17,7 +17,7 @@ from flow360.primeur.snapshot import FILES
 from flow360.processing import clean
 from flow360.processing.streams import topics
 from flow360.settings import settings
-from flow360.storage import raw
+from flow360.storage import clean_zone, raw
 from flow360.storage.ledger import Ledger
 from flow360.storage.raw import Manifest
 from tests.faults.support import kill, recovered, report, until
@@ -49,7 +49,7 @@ def taken(started) -> Iterator[list[Manifest]]:
         lake.rm(f"{raw.ZONE}/{source}/day={DAY}", recursive=True, missing_ok=True)
     for name in clean.shapes():
         spark.sql(f"alter table clean.{name} drop if exists partition (business_day='{DAY}')")
-        lake.rm(f"{clean.ZONE}/{name}/business_day={DAY}", recursive=True, missing_ok=True)
+        lake.rm(clean_zone.partition(name, DAY), recursive=True, missing_ok=True)
 
 
 def counts(ledger: Ledger, file: str) -> dict[str, int]:
@@ -118,7 +118,7 @@ def test_a_night_whose_spark_is_killed_is_repeated_to_the_same_account(stack, ta
 
     thread = threading.Thread(target=work)
     thread.start()
-    aside = f"{clean.ZONE}/_aside/day={DAY}"
+    aside = f"{clean_zone.ZONE}/_aside/day={DAY}"
     until(lambda: lake.exists(aside), "the first table to be written", 120)
     moment = kill(stack, "spark-connect")
     thread.join(120)
