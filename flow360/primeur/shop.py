@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     import psycopg
 
 # [START extracts]
-TOUCHED = """order_id in (
-    select order_id from orders where ordered_at >= %(start)s and ordered_at < %(end)s
-    union all select order_id from payments where paid_at >= %(start)s and paid_at < %(end)s
-    union all select order_id from deliveries where delivered_at >= %(start)s and delivered_at < %(end)s
-    union all select order_id from reviews where written_at >= %(start)s and written_at < %(end)s)"""
+HAPPENED = """
+    select order_id, ordered_at as moment from orders
+    union all select order_id, paid_at from payments
+    union all select order_id, delivered_at from deliveries
+    union all select order_id, written_at from reviews"""
+TOUCHED = f"""order_id in (
+    select order_id from ({HAPPENED}) as happened where moment >= %(start)s and moment < %(end)s)"""
 OF_THE_DAY = {
     **dict.fromkeys(("orders", "order_lines", "payments", "deliveries", "reviews"), TOUCHED),
     "temperatures": "measured_at >= %(start)s and measured_at < %(end)s",

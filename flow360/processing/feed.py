@@ -23,7 +23,7 @@ from flow360.monitoring import lineage
 from flow360.primeur.copying import copy_table
 from flow360.primeur.intake import rows
 from flow360.primeur.schema import TABLES, WAREHOUSE, Table
-from flow360.primeur.shop import OF_THE_DAY, extracts, shop_contract
+from flow360.primeur.shop import HAPPENED, OF_THE_DAY, extracts, shop_contract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SCHEMA = "lake"
-DAYS = """
+DAYS = f"""
     select (min(moment) at time zone 'Europe/Paris')::date, (max(moment) at time zone 'Europe/Paris')::date
-    from (select ordered_at from orders union all select paid_at from payments union all
-          select delivered_at from deliveries union all select written_at from reviews) as happened (moment)
+    from ({HAPPENED}) as happened
 """
 """The first and the last day on which something happened in the shop."""
 _LOCK = 360_002

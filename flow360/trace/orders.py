@@ -12,6 +12,7 @@ from flow360.errors import Exit, FlowError, ServiceError
 from flow360.primeur.clock import PARIS
 from flow360.primeur.contract import contract
 from flow360.primeur.intake import Record, records, rows
+from flow360.primeur.shop import HAPPENED
 from flow360.primeur.snapshot import FILES
 from flow360.processing import clean
 from flow360.storage import clean_zone, raw
@@ -44,11 +45,8 @@ def shop(order: Thing) -> list[Place]:
     found = asking.rows(
         "source",
         f"""select orders.*, {asking.WRITTEN.format("orders.")} as written, array(
-              select (moment at time zone 'Europe/Paris')::date from (
-                select ordered_at union select paid_at from payments p where p.order_id = orders.order_id
-                union select delivered_at from deliveries d where d.order_id = orders.order_id
-                union select written_at from reviews r where r.order_id = orders.order_id) as happened (moment)
-            ) as days
+              select (moment at time zone 'Europe/Paris')::date from ({HAPPENED}) as happened
+              where happened.order_id = orders.order_id) as days
             from orders where order_id = %s""",
         order.key,
     )
