@@ -6,15 +6,14 @@ import ast
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from flow360 import clients
 from flow360.checks.verdict import NotAttempted, NotYet, exercise, expect, expect_equal, expect_type
 from flow360.clients.query import sql
 from flow360.errors import FlowError, ServiceError
 from flow360.orchestration import pipelines
+from flow360.primeur.clock import PARIS
 
-PARIS = ZoneInfo("Europe/Paris")
 DAYS = [f"2026-05-0{day}" for day in (4, 5, 6, 7, 8)]
 MISSING, WRONG = "2026-05-06", "2026-05-08"
 """Days of the five, as exercise 3 finds them."""

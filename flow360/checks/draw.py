@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import random
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
-PARIS = ZoneInfo("Europe/Paris")
+from flow360.primeur.clock import PARIS
+
 SEED = "FLOW360_CHECK_SEED"
 MONEY = ("0.01", "0.10", "0.29", "1.15", "19.99", "1000000.01", "99999999.99")
 """Amounts of numeric(10, 2): the smallest, the largest, and some that a float holds only nearly."""
