@@ -27,11 +27,10 @@ def nightly_lake():
     @task
     def take(source: str, dag_run=None) -> dict:
         from include.connections import lake
-        from include.interval import interval_of
+        from include.interval import day_of
         from include.night import take
 
-        day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
-        return take(source, lake(), day, dag_run.run_id)
+        return take(source, lake(), day_of(dag_run), dag_run.run_id)
 
     @task
     def take_readings() -> int:
@@ -42,18 +41,18 @@ def nightly_lake():
     @task
     def clean(dag_run=None) -> list:
         from include.connections import lake
-        from include.interval import interval_of
+        from include.interval import day_of
         from include.night import clean_day
 
-        return clean_day(lake(), interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string())
+        return clean_day(lake(), day_of(dag_run))
 
     @task(outlets=[day_delivered])
     def deliver(dag_run=None):
         from include.connections import connect
-        from include.interval import interval_of
+        from include.interval import day_of
         from include.night import deliver
 
-        day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
+        day = day_of(dag_run)
         with connect("warehouse") as db:
             rows = deliver(db, day)
         yield Metadata(day_delivered, {"day": day, **rows})

@@ -22,10 +22,10 @@ def nightly_quality():
     @task
     def profile(dag_run=None) -> dict:
         from include.connections import connect
-        from include.interval import create, interval_of, replace_day
+        from include.interval import create, day_of, replace_day
         from include.quality import TABLES, judge_day
 
-        day = interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
+        day = day_of(dag_run)
         with connect("shop") as shop, connect("warehouse") as db:
             create(db, TABLES)
             judged = judge_day(shop, day)

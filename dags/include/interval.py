@@ -33,6 +33,11 @@ def interval_of(dag_run: Any, unit: str, zone: str = "UTC") -> tuple[DateTime, D
     return pendulum.instance(start).in_timezone(zone), pendulum.instance(end).in_timezone(zone)
 
 
+def day_of(dag_run: Any) -> str:
+    """The day in Paris that a run is about, as 2026-05-07."""
+    return interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
+
+
 def create(db: psycopg.Connection, tables: str) -> None:
     """Run `create table if not exists ...` and commit. Two at the same moment would meet in PostgreSQL's catalogue."""
     db.execute("select pg_advisory_xact_lock(hashtext('staging'))")
