@@ -19,7 +19,7 @@ from flow360.monitoring import lineage
 from flow360.primeur.contract import NAMES, contract
 from flow360.primeur.schema import WAREHOUSE
 from flow360.primeur.shop import extracts
-from flow360.primeur.snapshot import FILES, PLAYED
+from flow360.primeur.snapshot import DROP_ZONE, dropped
 from flow360.storage.raw import Manifest, put
 
 if TYPE_CHECKING:
@@ -66,15 +66,14 @@ def take_api(session: requests.Session, lake: Lake, day: date, run: str) -> Mani
         return _noted(job, put(lake, "api", day, run, files()))
 
 
-def take_files(lake: Lake, day: date, run: str, folders: Sequence[Path] = (FILES, PLAYED)) -> Manifest:
+def take_files(lake: Lake, day: date, run: str, folders: Sequence[Path] = DROP_ZONE) -> Manifest:
     """Land the files of the drop zone that have the day in their name.
 
     Raises:
         FlowError: the lake broke off.
     """
     wanted = {name: contract(name).path.replace("*", day.isoformat()) for name in NAMES if "*" in contract(name).path}
-    places = {name: next((p / file for p in folders if (p / file).exists()), None) for name, file in wanted.items()}
-    come = {name: place for name, place in places.items() if place}
+    come = {name: path for name, file in wanted.items() for path in dropped(file, folders)}
     missing = {wanted[name]: "has not come" for name in DAILY if name not in come}
     files = ((path.name, path.read_bytes(), None) for path in come.values())
     with lineage.run("night.files", lineage.DEPOT, to=lineage.raw("files")) as job:

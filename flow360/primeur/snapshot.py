@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,13 @@ FILES = SEED / "files"
 """The drop zone: the untidy files of the week."""
 PLAYED = GENERATED / "files"
 """The drop zone's files of later days, which market-day leaves there."""
+DROP_ZONE = (FILES, PLAYED)
+
+
+def dropped(pattern: str, folders: Sequence[Path] = DROP_ZONE) -> list[Path]:
+    """The files of the drop zone whose names match, in the order of their names; of two alike the first folder's."""
+    found = {path.name: path for folder in reversed(folders) for path in folder.glob(pattern)}
+    return [found[name] for name in sorted(found)]
 
 
 def read_table(name: str, folder: Path = SEED) -> pa.Table:

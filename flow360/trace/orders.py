@@ -13,7 +13,7 @@ from flow360.primeur.clock import PARIS
 from flow360.primeur.contract import contract
 from flow360.primeur.intake import Record, records, rows
 from flow360.primeur.shop import HAPPENED
-from flow360.primeur.snapshot import FILES
+from flow360.primeur.snapshot import dropped
 from flow360.processing import clean
 from flow360.storage import clean_zone, raw
 from flow360.trace import asking
@@ -76,7 +76,7 @@ def api(order: Thing) -> list[Place]:
 @WAY.hop("file", after="shop", service="", by="")
 def branch_file(order: Thing) -> list[Place]:
     number, found = str(order.key).encode(), []
-    for path in sorted(FILES.glob(contract("orders_csv").path)):
+    for path in dropped(contract("orders_csv").path):
         if number not in path.read_bytes():
             continue
         for record in records(contract("orders_csv"), path):

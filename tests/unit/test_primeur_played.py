@@ -15,6 +15,7 @@ from flow360.primeur.api.market import Market
 from flow360.primeur.day import Insert, Update, day
 from flow360.primeur.plan import SEED_PLAN
 from flow360.primeur.records import outward_row
+from flow360.primeur.snapshot import dropped
 
 LATER = date(2026, 6, 3)
 
@@ -109,3 +110,16 @@ def test_the_api_lists_a_later_day_once_it_is_over_and_again_when_it_was_played_
     monkeypatch.setattr(shop, "play", None)
     assert market.items(name, "2026-06-03") == []
     assert market.items(name, "2026-05-07") == Market().items(name, "2026-05-07")
+
+
+def test_the_drop_zone_holds_the_committed_week_and_the_days_that_were_played(tmp_path):
+    week, later = tmp_path / "week", tmp_path / "later"
+    for folder, names in (
+        (week, ("orders_2026-05-10.csv",)),
+        (later, ("orders_2026-05-11.csv", "orders_2026-05-10.csv")),
+    ):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    assert dropped("orders_*.csv", (week, later)) == [week / "orders_2026-05-10.csv", later / "orders_2026-05-11.csv"]
+    assert dropped("orders_2026-05-12.csv", (week, tmp_path / "not made yet")) == []
