@@ -276,16 +276,15 @@ def play(
 @app.command()
 def reconcile(day: Annotated[str, typer.Argument(help="a day that a night has brought, as 2026-05-07")]) -> None:
     """Compare a day's orders in every layer, from the shop to the mart, and show what became of each delivered row."""
-    from datetime import date
-
+    from flow360.primeur.clock import day_of
     from flow360.stack.console import console
     from flow360.storage.reconcile import reconcile as compare
     from flow360.storage.reconcile import summary
 
     try:
-        wanted = date.fromisoformat(day)
-    except ValueError:
-        raise FlowError(f"{day}: a date, as 2026-05-07", Exit.USAGE) from None
+        wanted = day_of(day)
+    except ValueError as error:
+        raise FlowError(f"{day}: {error}", Exit.USAGE) from None
     found = compare(wanted)
     for row in found.frame().itertuples():
         console.print(f"{row.layer:<10} {row.orders:>8,} orders {row.euros:>14,.2f} EUR", soft_wrap=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Any
 
-from flow360.primeur.clock import PARIS
+from flow360.primeur.clock import PARIS, day_of
 from flow360.primeur.places import cities, holiday
 
 WEEK = date(2026, 5, 4)
@@ -127,11 +126,10 @@ def business_day(wanted: Any) -> date:
     Raises:
         ValueError: it is not a date as 2026-05-07, or not a day that can be played.
     """
-    found = None
-    with contextlib.suppress(TypeError, ValueError):
-        found = wanted if isinstance(wanted, date) else date.fromisoformat(wanted)
-    if found is None or str(wanted) != found.isoformat():  # Python also reads 20260507 and 2026-W19-4
-        raise ValueError("day: a date, as 2026-05-07")
+    try:
+        found = day_of(wanted)
+    except ValueError as error:
+        raise ValueError(f"day: {error}") from None
     SEED_PLAN.until(found)
     return found
 

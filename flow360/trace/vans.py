@@ -9,7 +9,7 @@ from flow360 import clients
 from flow360.errors import Exit, FlowError
 from flow360.ingestion.bridge import READINGS
 from flow360.ingestion.topics import Record, read_all
-from flow360.primeur.clock import PARIS, bounds
+from flow360.primeur.clock import PARIS, bounds, day_of
 from flow360.primeur.contract import contract
 from flow360.processing.alarms import ALARMS
 from flow360.trace import asking
@@ -30,9 +30,9 @@ def follow(van: str, day: date | str) -> Trace:
     if right is None:
         raise FlowError(f"van {str(van)[:40]!r}: a van's name is written as VAN-03", Exit.USAGE)
     try:
-        when = day if isinstance(day, date) else date.fromisoformat(day)
+        when = day_of(day)
         bounds(when)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         raise FlowError(f"{str(day)[:40]}: a date, as 2026-05-07", Exit.USAGE) from None
     return WAY.follow(Thing("van", van, {"day": when}))
 
