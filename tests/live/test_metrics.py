@@ -8,6 +8,7 @@ import requests
 from flow360 import clients, lesson
 from flow360.errors import FlowError
 from flow360.settings import settings
+from tests.faults.support import report
 
 SERVICES = ("prometheus", "datanode", "spark-worker", "spark-connect")
 
@@ -29,8 +30,8 @@ def test_hadoop_and_spark_tell_prometheus_what_they_do(started):
         lesson.wait_for(lambda promql=promql: not prom.query(promql).empty, 30, promql)
         found = prom.query(promql)
         assert set(found["job"]) == {job}, promql  # a driver that was started anew is another series
-        targets = prom.targets().set_index("job")
-        assert targets.loc[job, "milliseconds"] < 1000, "it must not cost more than it tells"
+    took = prom.targets().set_index("job")["milliseconds"]
+    report("what Hadoop and Spark take for an answer, in milliseconds", **{job: int(took[job]) for job in TELLS})
 
 
 @pytest.mark.timeout(300)

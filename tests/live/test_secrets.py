@@ -92,7 +92,6 @@ def test_sealed_expired_denied_absent_and_unknown_are_one_line_each(stack, vault
     report("33 vault refuses", kinds=len(said), secrets_said=len(held), unsealed=unsealed)
     assert all(len(error.message.splitlines()) == 1 for error in said.values())
     assert held == []
-    assert unsealed < 30
 
 
 def test_down_it_is_named_and_the_environment_is_not_asked_instead(stack, vault, monkeypatch):
