@@ -83,7 +83,7 @@ def version_matrix(matrix_workflow: Any) -> None:
 
 _FILES = {
     "requirements.lock": "a", "stack/jars.lock": "b",
-    "README.md": "c", "flow360/cli.py": "d", "compose.yaml": "e",
+    "README.md": "c", "flow360/settings.py": "d", "compose.yaml": "e",
 }  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def rebuilt(dockerfile: str, changed: Iterable[str]) -> list[tuple[Step, bool]]:
 
     Args:
         dockerfile: its text.
-        changed: paths below the build context, such as "flow360/cli.py".
+        changed: paths below the build context, such as "flow360/settings.py".
     """
     changed = list(changed)
     names: list[str] = []  # of the stages, by number: another one may call a stage by either

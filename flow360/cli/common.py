@@ -1,0 +1,37 @@
+"""What several commands take and do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+Names = Annotated[list[str] | None, typer.Argument(help="services, profiles (minimal …) or chapters (02)")]
+Engine = Annotated[str | None, typer.Option(help="native, docker or auto")]
+Json = Annotated[bool, typer.Option("--json", help="for programs")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+
+
+def course() -> Any:
+    """The chapters, read when a command needs them."""
+    from flow360.course.registry import course
+
+    return course()
+
+
+def print_json(value: Any) -> None:
+    """Print what a program is to read."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def say_address(console: Any) -> None:
+    """Say where the course is open."""
+    from flow360.settings import settings
+
+    # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
+    token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
+    console.print(f"\nThe course is open: [bold]{settings().jupyter_url}{token}[/]", soft_wrap=True)
+    if not token:
+        console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)

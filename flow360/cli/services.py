@@ -1,0 +1,159 @@
+"""Start services, look at them, stop them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from flow360.cli.application import app
+from flow360.cli.common import Engine, Json, Names, Yes, course, print_json, say_address
+from flow360.errors import Exit, FlowError
+
+PANEL = "Services"
+command = partial(app.command, rich_help_panel=PANEL)
+
+
+@command()
+def up(names: Names = None, engine: Engine = None) -> None:
+    """Start services and wait until each answers. Without a name: JupyterLab and Primeur's databases."""
+    from flow360.course.services import resolve
+    from flow360.stack import open_stack
+    from flow360.stack.console import Reporter, console
+
+    stack = open_stack(engine)
+    wanted = resolve(names or ["jupyterlab", "primeur-load"])
+    if any(course().find(name) for name in names or ()):
+        wanted = list(dict.fromkeys(["jupyterlab", *wanted]))  # a chapter is read at the desk
+    reporter = Reporter()
+    try:
+        with reporter:
+            stack.up(wanted, reporter, names)
+    finally:  # also when something else could not be started
+        if "jupyterlab" in reporter.running:
+            say_address(console)
+    if not names:
+        with Reporter() as reporter:
+            stack.fetch([s for c in course().chapters for s in c.services], reporter)
+        console.print("Everything that the chapters need is on this machine. `flow360 down` stops it all.")
+
+
+@command()
+def down(names: Names = None, engine: Engine = None) -> None:
+    """Stop services and what depends on them; without a name, all. Data stays."""
+    from flow360.course.services import resolve
+    from flow360.stack import open_stack
+    from flow360.stack.console import Reporter
+
+    with _deaf_to_hangup(), Reporter() as reporter:
+        open_stack(engine).down(resolve(names) if names else None, reporter)
+
+
+@contextlib.contextmanager
+def _deaf_to_hangup() -> Iterator[None]:
+    """A terminal that closes meanwhile, as one of JupyterLab does when that is stopped, leaves nothing half-done."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@command()
+def status(engine: Engine = None, as_json: Json = False) -> None:
+    """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
+    from flow360.stack import open_stack
+    from flow360.stack.console import console, links, show, status_table
+
+    rows = open_stack(engine).status()
+    if as_json:
+        print_json([dataclasses.asdict(row) for row in rows])
+        return
+    show(status_table(rows))
+    for line in links(rows):
+        console.print(line, soft_wrap=True)
+
+
+@command()
+def logs(
+    service: str,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on printing")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 50,
+    engine: Engine = None,
+) -> None:
+    """The end of a service's log."""
+    from flow360.stack import open_stack
+
+    service = service.lower()
+    stack = open_stack(engine)
+    if follow:
+        command = stack.follow_command(service)
+        try:
+            code = subprocess.run(command, check=False).returncode
+        except KeyboardInterrupt:
+            return
+        except FileNotFoundError:
+            missing = Exit.DOCKER if command[0] == "docker" else Exit.FAILED
+            raise FlowError(f"{command[0]} is not installed: take another --engine", missing) from None
+        if code:
+            # A signal is reported as shells report it.
+            raise typer.Exit(code if code > 0 else 128 - code)
+    else:
+        text = stack.logs(service, lines)
+        print(text or f"{service} has no log yet")
+
+
+@command()
+def doctor(names: Names = None, engine: Engine = None, as_json: Json = False) -> None:
+    """Look at this machine: each finding names its fix. Exits with the first blocker's code."""
+    from flow360.course.services import resolve
+    from flow360.stack import doctor as checks
+    from flow360.stack import open_stack
+    from flow360.stack.console import console
+
+    stack = open_stack(engine)
+    together = {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}
+    findings = checks.examine(stack, resolve(names) if names else None, together)
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "blocker": "[red]blocker[/]"}
+        for finding in findings:
+            fix = f"\n                    [bold]→ {finding.fix}[/]" if finding.fix else ""
+            console.print(f"{marks[finding.level]} {finding.check:<11} {finding.message}{fix}", soft_wrap=True)
+    blocker = next((finding for finding in findings if finding.level == "blocker"), None)
+    if blocker:
+        raise typer.Exit(int(blocker.code))
+
+
+@command()
+def reset(
+    services: Annotated[list[str], typer.Argument(help="whose data to remove")],
+    yes: Yes = False,
+    engine: Engine = None,
+) -> None:
+    """Stop services and remove their data. Touches nothing of other projects."""
+    from flow360.course.services import resolve
+    from flow360.stack import open_stack
+    from flow360.stack.console import Reporter
+
+    stack = open_stack(engine)
+    wanted = resolve(services)
+    if not yes:
+        typer.confirm(f"Remove the data of {', '.join(wanted)}?", abort=True)
+    with Reporter() as reporter:
+        stack.reset(wanted, reporter)
+
+
+@command()
+def env() -> None:
+    """Write .env (ports, generated passwords) without starting anything."""
+    from flow360.settings import ensure_env
+
+    print(ensure_env())
