@@ -17,6 +17,7 @@ import pytest
 from flow360 import clients, lesson
 from flow360.errors import FlowError
 from flow360.orchestration import pipelines
+from tests.environment import left_to_full
 from tests.faults.support import kill, ready, recovered, report, until
 
 SERVICES = ("03",)
@@ -183,7 +184,9 @@ def busy_for(pid: int) -> float:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("victim", ["alone", "with its tasks"])
+@pytest.mark.parametrize(
+    "victim", ["alone", pytest.param("with its tasks", marks=left_to_full("the scheduler killed with its tasks"))]
+)
 def test_the_scheduler_killed_with_runs_queued(stack, dag, victim):
     """Row 17: the state is in the database. Every run comes to its end, once; the hours are exact.
 

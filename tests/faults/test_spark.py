@@ -26,7 +26,7 @@ from flow360.checks.verdict import NotYet
 from flow360.course.notebooks import read
 from flow360.processing.spark import rest, watch
 from flow360.settings import ROOT
-from tests.environment import FULL
+from tests.environment import FULL, left_to_full
 from tests.faults.support import SEED, child, kill, line, recovered, report, until
 
 SERVICES = ("spark-connect", "spark-worker", "kafka")
@@ -60,7 +60,10 @@ def undisturbed(session: Any) -> int:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("victim", ["executor", "spark-worker"])
+@pytest.mark.parametrize(
+    "victim",
+    [pytest.param("executor", marks=left_to_full("an executor alone: a worker takes its own with it")), "spark-worker"],
+)
 def test_killed_in_the_middle_of_a_job(stack, spark, victim):
     """Fault 13: the lost tasks are computed again from their lineage; the result is exact."""
     work = long_sum(spark)
@@ -168,7 +171,13 @@ def in_time(sink: Any) -> Any:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("idempotent", [False, True], ids=["plain_append", "by_batch_id"])
+@pytest.mark.parametrize(
+    "idempotent",
+    [
+        pytest.param(False, id="plain_append", marks=left_to_full("what a plain append doubles when its driver dies")),
+        pytest.param(True, id="by_batch_id"),
+    ],
+)
 def test_driver_killed_between_write_and_commit(stack, spark, topics, folder, idempotent):
     """Fault 11, where it hurts: foreachBatch is at least once, and the batch's number makes it exactly once."""
     topic = topics("spark-foreach", partitions=1)
