@@ -1,1 +1,1 @@
-"""Layer 2: topics, consumer groups, the patterns of loading, and the trial of what a kill costs."""
+"""Layer 2: topics, consumer groups, paged lists, dead letters, loads that may run again, and the trial of a kill."""

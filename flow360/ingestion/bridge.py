@@ -52,7 +52,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from prometheus_client import Counter, Gauge, Histogram
 
 from flow360.errors import Exit, ServiceError
-from flow360.ingestion.patterns import BadRecord, error_headers
+from flow360.ingestion.dead_letters import BadRecord, error_headers
 from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flow360.ingestion.patterns import walk
+from flow360.ingestion.paging import walk
 from flow360.monitoring import lineage
 from flow360.primeur.contract import NAMES, contract
 from flow360.primeur.schema import WAREHOUSE

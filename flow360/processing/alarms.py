@@ -34,7 +34,8 @@ from prometheus_client import Counter, Gauge
 
 from flow360 import clients
 from flow360.errors import FlowError
-from flow360.ingestion.patterns import BadRecord, consume_with_dead_letters, decode_json, insert_once
+from flow360.ingestion.dead_letters import BadRecord, consume_with_dead_letters, decode_json
+from flow360.ingestion.loading import insert_once
 from flow360.ingestion.topics import make_topics
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition

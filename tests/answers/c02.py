@@ -8,7 +8,7 @@ import json
 import pandas as pd
 
 from flow360.clients import consumer, kafka_admin, postgres, producer
-from flow360.ingestion.patterns import BadRecord, decode_json
+from flow360.ingestion.dead_letters import BadRecord, decode_json
 from flow360.ingestion.topics import ends
 from tests.answers import near_miss, right
 

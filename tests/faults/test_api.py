@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flow360 import clients
-from flow360.ingestion.patterns import GaveUp, fetch_all
+from flow360.ingestion.paging import GaveUp, fetch_all
 from flow360.primeur.manifest import manifest
 from flow360.primeur.records import outward
 from flow360.primeur.snapshot import seed_table

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from flow360 import clients
-from flow360.ingestion.patterns import consume_with_dead_letters, decode_json
+from flow360.ingestion.dead_letters import consume_with_dead_letters, decode_json
 from flow360.ingestion.topics import read_all
 from tests.faults.support import child, line, report
 
@@ -21,7 +21,7 @@ ORDERS = 1000
 CONSUMER = """
 import json, signal, sys
 from flow360 import clients
-from flow360.ingestion.patterns import insert_once
+from flow360.ingestion.loading import insert_once
 topic, plain, once, die_after = *sys.argv[1:4], int(sys.argv[4])
 consumer = clients.consumer(topic, group_id=f"orders-{topic}", enable_auto_commit=False, max_poll_records=50,
                             session_timeout_ms=6000, heartbeat_interval_ms=2000)

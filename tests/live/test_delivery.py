@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from flow360 import clients, lesson
 from flow360.errors import FlowError
 from flow360.ingestion import topics, trial
-from flow360.ingestion.patterns import merge_by_copy
+from flow360.ingestion.loading import merge_by_copy
 
 SERVICES = ("02",)
 

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flow360.errors import FlowError
-from flow360.ingestion.patterns import BadRecord, decode_json
+from flow360.ingestion.dead_letters import BadRecord, decode_json
 from flow360.primeur.contract import FOLDER, NAMES, UNSTORABLE, contract, of_table, rules
 from flow360.primeur.intake import Record, document, records
 from flow360.primeur.manifest import manifest

@@ -1,4 +1,4 @@
-"""The patterns of loading without services: what a REST list or a record may be, and nothing runs on for ever."""
+"""Whatever a REST list may answer: nothing runs on for ever."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
-from flow360.ingestion import patterns
-from flow360.ingestion.patterns import BadRecord, GaveUp, decode_json, fetch_all
+from flow360.ingestion import paging
+from flow360.ingestion.paging import GaveUp, fetch_all
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -52,7 +51,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[int, 
         return session
 
     paused: list[float] = []
-    monkeypatch.setattr(patterns.time, "sleep", paused.append)
+    monkeypatch.setattr(paging.time, "sleep", paused.append)
     start.paused = paused
     yield start
     for server in servers:
@@ -148,26 +147,3 @@ def test_items_that_cannot_be_judged_are_rejected_and_the_others_kept(serve) -> 
     )
     assert (list(found.items), found.doubled) == ([1], 1)
     assert [reason.partition(":")[0] for _, reason in found.rejected] == ["no id"] * 4 + ["TypeError"]
-
-
-def record(value: bytes | None, key: bytes | None = b"k") -> SimpleNamespace:
-    return SimpleNamespace(key=key, value=value)
-
-
-@pytest.mark.parametrize(
-    ("value", "cause"),
-    [
-        (b"[" * 4000, "bad json"),
-        (b"[" * 900_000, "bad json"),
-        (b'{"n": ' + b"9" * 5000 + b"}", "bad json"),
-        (b"\xff\xfe{", "bad json"),
-        (None, "bad json"),
-        (b'{"n": "' + b"x" * 600_000 + b'"}', "wrong schema"),
-        (b'{"n": ' + b"[" * 300 + b"]" * 300 + b"}", "wrong schema"),
-    ],
-)
-def test_whatever_a_parser_raises_the_record_is_bad_and_the_reason_short(value: bytes | None, cause: str) -> None:
-    with pytest.raises(BadRecord) as error:
-        decode_json(record(value), {"n": int})
-    assert error.value.cause == cause
-    assert len(str(error.value)) < 300
