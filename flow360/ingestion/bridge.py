@@ -53,14 +53,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from flow360.errors import Exit, ServiceError
 from flow360.ingestion.dead_letters import BadRecord, error_headers
-from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
+from flow360.ingestion.topics import PARTITIONS, make_topics, millis, read_all
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
 from flow360.primeur.contract import AHEAD, Contract, contract
 from flow360.primeur.intake import parse
 from flow360.primeur.vans import DEPARTURES, IDLE, READINGS, ROUTES, TOPIC
 from flow360.process import at_the_end
-from flow360.processing.streams.topics import millis
 
 SUBSCRIPTIONS = (TOPIC.format(van_id="+"), DEPARTURES.format(van_id="+"))
 DROPS = "$SYS/broker/publish/messages/dropped"

@@ -25,7 +25,7 @@ from flow360.errors import FlowError
 from flow360.ingestion.topics import identity
 from flow360.monitoring import lineage
 from flow360.primeur.vans import READINGS
-from flow360.processing.clean import root
+from flow360.storage.hdfs import root
 from flow360.storage.raw import ZONE
 from flow360.waiting import patient
 

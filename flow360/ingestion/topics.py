@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
@@ -202,3 +203,17 @@ def read_all(
 def _record(message: Any) -> Record:
     place = (message.topic(), message.partition(), message.offset(), message.timestamp()[1])
     return Record(*place, message.key(), message.value(), message.headers() or [])
+
+
+def iso(millis: int) -> str:
+    """Milliseconds since 1970 as text in UTC: 2026-05-07T15:32:00Z."""
+    return datetime.fromtimestamp(int(millis) / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def millis(at: str | datetime | int) -> int:
+    """A moment in milliseconds since 1970; a text or datetime without a zone is UTC."""
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at)
+    if isinstance(at, datetime):
+        at = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    return int(at)

@@ -35,6 +35,7 @@ from flow360.primeur.schema import MONEY, TABLES, WAREHOUSE
 from flow360.primeur.schema import UTC as MOMENT
 from flow360.primeur.shop import shop_contract
 from flow360.storage.clean_zone import KEY, ZONE, partition
+from flow360.storage.hdfs import root
 from flow360.storage.ledger import Entry, Ledger
 from flow360.storage.raw import SOURCES, File, Manifest
 from flow360.storage.raw import ZONE as RAW
@@ -328,9 +329,3 @@ def statements(day: date, at: str) -> list[str]:
             f"refresh table clean.{name}",  # the session may remember the files that were there before
         ]
     return found
-
-
-def root(spark: SparkSession) -> str:
-    """HDFS as Spark's executors reach it: hdfs://host:port."""
-    scheme, _, rest = spark.conf.get("spark.sql.warehouse.dir").partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"

@@ -18,8 +18,9 @@ from datetime import datetime
 from typing import Any
 
 from flow360.errors import FlowError
+from flow360.ingestion.topics import iso, millis
 from flow360.processing.streams import api, jvm
-from flow360.processing.streams.topics import Record, iso, millis, parsed
+from flow360.processing.streams.topics import Record, parsed
 
 
 class StepFailed(FlowError):

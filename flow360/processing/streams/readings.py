@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from flow360.ingestion.topics import millis
 from flow360.primeur.plan import DAY
 from flow360.primeur.vans.replay import messages, tours
-from flow360.processing.streams.topics import millis
 
 
 def readings(run: str, day: str = DAY.isoformat(), vans: Sequence[str] = ()) -> list[tuple[str, bytes, int]]:

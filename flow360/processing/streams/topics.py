@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from flow360 import clients
 from flow360.errors import FlowError
-from flow360.ingestion.topics import NoSuchTopic, read_all
+from flow360.ingestion.topics import NoSuchTopic, iso, millis, read_all  # noqa: F401 - `publish` is given moments by it
 
 
 @dataclass(frozen=True)
@@ -79,17 +78,3 @@ def parsed(text: str | None) -> Any:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def iso(millis: int) -> str:
-    """Milliseconds since 1970 as text in UTC: 2026-05-07T15:32:00Z."""
-    return datetime.fromtimestamp(int(millis) / 1000, UTC).isoformat().replace("+00:00", "Z")
-
-
-def millis(at: str | datetime | int) -> int:
-    """A moment in milliseconds since 1970; a text or datetime without a zone is UTC."""
-    if isinstance(at, str):
-        at = datetime.fromisoformat(at)
-    if isinstance(at, datetime):
-        at = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    return int(at)
