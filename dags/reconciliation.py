@@ -33,14 +33,17 @@ def reconciliation():
         from include.connections import pushgateway
         from include.reconcile import report
 
-        report(pushgateway(), {day: len(lines) for day, lines in found.items()})
+        report(pushgateway(), {day: len(lines) for day, lines in found.items() if lines is not None})
 
     @task
     def judge(found: dict) -> None:
+        from airflow.sdk.exceptions import AirflowSkipException
         from include.reconcile import Differs
 
-        if differences := [f"{day}: {line}" for day, lines in found.items() for line in lines]:
+        if differences := [f"{day}: {line}" for day, lines in found.items() for line in lines or ()]:
             raise Differs("; ".join(differences))
+        if found and all(lines is None for lines in found.values()):
+            raise AirflowSkipException(f"nothing happened on {', '.join(found)}: neither equal nor different")
 
     found = compare()
     report(found)

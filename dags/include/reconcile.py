@@ -15,13 +15,13 @@ class Differs(ValueError):
     """A day is not the same in all layers; the message names what differs."""
 
 
-def compare(day: str) -> list[str]:
-    """The differences of one day, a line each; prints the layers and the account."""
+def compare(day: str) -> list[str] | None:
+    """The differences of one day, a line each; None where nothing happened on it. Prints the layers and the account."""
     with connections.connect("shop") as shop, connections.connect("warehouse") as warehouse:
         found = reconcile.compare(shop, connections.lake(), warehouse, date.fromisoformat(day))
     print(found.frame().to_string(index=False))
-    print(*reconcile.summary(found), *found.differences, sep="\n")
-    return list(found.differences)
+    print(*reconcile.summary(found), *found.differences, found.verdict, sep="\n")
+    return None if found.idle else list(found.differences)
 
 
 def report(gateway: str, differences: Mapping[str, int]) -> None:

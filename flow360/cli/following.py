@@ -70,9 +70,9 @@ def reconcile(day: Annotated[str, typer.Argument(help="a day that a night has br
         console.print(f"{row.layer:<10} {row.orders:>8,} orders {row.euros:>14,.2f} EUR", soft_wrap=True)
     for said in (*summary(found), *found.differences):
         console.print(said, soft_wrap=True, markup=False)
-    if not found.equal:
-        raise FlowError(f"{wanted} is not the same in all layers: {len(found.differences)} differences, see above")
-    console.print(f"{wanted} is the same in all layers", soft_wrap=True)
+    if found.differences:
+        raise FlowError(f"{found.verdict}, see above")
+    console.print(found.verdict, soft_wrap=True)
 
 
 @trace_app.command("order")

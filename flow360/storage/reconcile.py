@@ -8,7 +8,7 @@ which source, and what of it was clean, doubled or quarantined.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class Reconciled:
     Attributes:
         layers: layer -> its orders, in the order in which they travel.
         ledger: the account of the night that brought the day.
-        differences: each in a line; none is well.
+        differences: each in a line.
     """
 
     day: date
@@ -48,8 +48,22 @@ class Reconciled:
     differences: tuple[str, ...]
 
     @property
+    def idle(self) -> bool:
+        """Whether nobody has heard of an order of this day: it was not played, and there is nothing to compare."""
+        return not self.differences and _unheard(self.layers, self.ledger)
+
+    @property
     def equal(self) -> bool:
-        return not self.differences
+        return not self.differences and not self.idle
+
+    @property
+    def verdict(self) -> str:
+        """What came of the comparison, in a line."""
+        if self.idle:
+            return f"nothing happened on {self.day}, in no layer: flow360 play {self.day} plays it"
+        if self.differences:
+            return f"{self.day} is not the same in all layers: {len(self.differences)} differences"
+        return f"{self.day} is the same in all layers"
 
     def frame(self) -> pd.DataFrame:
         """One row for each layer: orders, euros."""
@@ -103,7 +117,13 @@ def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection,
             raise FlowError(f"{table} is not there yet: run nightly_lake, and nightly_dbt after it")
         layers[name] = dict(warehouse.execute(placed.format(table), within).fetchall())
     manifests = [raw.latest(lake, source, day) for source in SOURCES]
+    if _unheard(layers, ledger):  # then no branch leaves a file
+        manifests = [replace(one, missing={}) for one in manifests]
     return Reconciled(day, layers, ledger, (*ledger.gaps(manifests), *differences(layers)))
+
+
+def _unheard(layers: Mapping[str, Orders], ledger: Ledger) -> bool:
+    return not any(layers.values()) and not ledger.count(table="orders")
 
 
 def _ledger(lake: Lake, day: date) -> Ledger:
@@ -120,6 +140,7 @@ def summary(found: Reconciled) -> list[str]:
     """The account in a few lines: of each table what was delivered, and what became of it."""
     lines = []
     for table in dict.fromkeys(one.table for one in sorted(found.ledger.entries, key=lambda one: one.table)):
-        counts = ", ".join(f"{found.ledger.count(table=table, outcome=one):,} {one}" for one in OUTCOMES)
-        lines.append(f"{table}: {found.ledger.count(table=table):,} delivered = {counts}")
+        counts = {one.replace("_", " "): found.ledger.count(table=table, outcome=one) for one in OUTCOMES}
+        said = ", ".join(f"{count:,} {one}" for one, count in counts.items() if count)
+        lines.append(f"{table}: {found.ledger.count(table=table):,} delivered = {said}")
     return lines

@@ -102,10 +102,22 @@ def test_a_day_that_differs_says_where_and_leaves_with_an_error(monkeypatch, equ
     found = room.Reconciled(day, layers, ledger, tuple(room.differences(layers)))
     monkeypatch.setattr(room, "reconcile", lambda wanted: found if wanted == day else None)
     result = flow360_("reconcile", "2026-05-07", env={"COLUMNS": "200"})
-    assert "orders: 1 delivered = 1 clean, 0 doubled, 0 quarantined" in result.stdout
+    assert "orders: 1 delivered = 1 clean" in result.stdout
     assert ("order 1: in shop, not in mart" in result.stdout) != equal
     assert ("2026-05-07 is the same in all layers" in result.stdout) == equal
     assert result.exit_code == (Exit.OK if equal else Exit.FAILED)
+
+
+def test_a_day_that_nobody_played_is_named_as_such(monkeypatch):
+    from flow360.storage import reconcile as room
+    from flow360.storage.ledger import Ledger
+
+    day = date(2026, 11, 27)
+    monkeypatch.setattr(room, "reconcile", lambda wanted: room.Reconciled(wanted, {"shop": {}}, Ledger(day, ()), ()))
+    result = flow360_("reconcile", f"{day}", env={"COLUMNS": "200"})
+    assert "nothing happened on 2026-11-27" in result.stdout
+    assert "the same in all layers" not in result.stdout
+    assert result.exit_code == Exit.OK
 
 
 @pytest.mark.parametrize(

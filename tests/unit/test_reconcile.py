@@ -31,6 +31,19 @@ def test_where_many_differ_some_are_named_and_the_others_counted():
     assert found[-1] == "1,002 more orders differ between shop and clean"
 
 
+def test_a_day_that_nobody_played_is_neither_equal_nor_different():
+    """The shop's customers came all the same; of an order nobody knows, and no branch leaves a file."""
+    day = date(2026, 11, 27)
+    entries = (Entry("customers", "shop", "customers.csv", "clean", None, 2_000),)
+    nothing = Reconciled(day, {"shop": {}, "mart": {}}, Ledger(day, entries), ())
+    assert (nothing.idle, nothing.equal) == (True, False)
+    assert nothing.verdict == "nothing happened on 2026-11-27, in no layer: flow360 play 2026-11-27 plays it"
+    heard = Entry("orders", "api", "orders-0001.json", "quarantined", "the shop has none of this key", 1)
+    cut = "shop: customers.csv had 2,001 rows, 2,000 were read"
+    for layers, more, differ in (({"mart": SAME}, (), ()), ({"mart": {}}, (heard,), ()), ({"mart": {}}, (), (cut,))):
+        assert not Reconciled(day, layers, Ledger(day, (*entries, *more)), differ).idle
+
+
 def test_the_account_of_a_night_adds_up_in_a_line_a_table():
     entries = (
         Entry("orders", "shop", "orders.csv", "clean", None, 400),
