@@ -2,7 +2,7 @@
 
     take_shop(shop, lake, day, run)     the twelve tables at one moment, as COPY writes them
     take_api(session, lake, day, run)   the pages of the day's orders, deliveries and reviews, as they were sent
-    take_files(lake, day, run)          the day's files of the drop zone, as they lie there
+    take_files(lake, day, run)          the files of the drop zone that can hold rows of the day, as they lie there
 
 Nothing is judged here. A file that has not come is noted in the manifest, and the rest of the night goes on.
 """
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 LISTS = ("orders", "deliveries", "reviews")
 """The lists of the API that can be asked for one day."""
-DAILY = ("orders_csv",)
-"""The contracts of which a file comes each day. Of the others that have a day in their name, one comes now and then."""
+DUE = ("orders_csv",)
+"""The contracts of which a file comes each day; of the others one comes now and then."""
 
 
 def take_shop(shop: psycopg.Connection, lake: Lake, day: date, run: str) -> Manifest:
@@ -67,14 +67,17 @@ def take_api(session: requests.Session, lake: Lake, day: date, run: str) -> Mani
 
 
 def take_files(lake: Lake, day: date, run: str, folders: Sequence[Path] = DROP_ZONE) -> Manifest:
-    """Land the files of the drop zone that have the day in their name.
+    """Land the files of the drop zone that have the day in their name, and those that have none and hold many days.
+
+    Of the second kind each night takes the file as it lies there; the judge leaves the rows of other days to theirs.
 
     Raises:
         FlowError: the lake broke off.
     """
-    wanted = {name: contract(name).path.replace("*", day.isoformat()) for name in NAMES if "*" in contract(name).path}
+    promised = {name: contract(name) for name in NAMES if contract(name).is_file}
+    wanted = {name: one.path.replace("*", day.isoformat()) for name, one in promised.items()}
     come = {name: path for name, file in wanted.items() for path in dropped(file, folders)}
-    missing = {wanted[name]: "has not come" for name in DAILY if name not in come}
+    missing = {wanted[name]: "has not come" for name in DUE if name not in come}
     files = ((path.name, path.read_bytes(), None) for path in come.values())
     with lineage.run("night.files", lineage.DEPOT, to=lineage.raw("files")) as job:
         return _noted(job, put(lake, "files", day, run, files, missing))

@@ -232,6 +232,16 @@ class Contract:
     encoding: str = "utf-8"
     delimiter: str = ","
 
+    @property
+    def is_file(self) -> bool:
+        """Whether its rows come as files of the drop zone, not one document at a time."""
+        return self.format != "json"
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether a file has one day in its name, and the rows of that day; another has rows of many days."""
+        return self.is_file and "*" in self.path
+
     @cached_property
     def _judge(self) -> TypeAdapter[dict[str, Any]]:
         fields = {c.name: c.type if c.required else NotRequired[c.type] for c in self.columns.values()}

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from flow360.errors import FlowError
 from flow360.files import write
-from flow360.primeur.api.feed import KEYS, UNTIDY, feed_of_day
+from flow360.primeur.api.feed import KEYS, feed_of_day
 from flow360.primeur.clock import bounds
 from flow360.primeur.files import held_back, order_file
 from flow360.primeur.plan import Plan
@@ -43,7 +43,7 @@ def finished(shop: psycopg.Connection, day: date) -> int | None:
 def rows(shop: psycopg.Connection, table: str, day: date) -> list[Record]:
     """The shop's rows of an untidy list that belong to a day, as they leave the company, by their keys."""
     query = "select {} from public.{} where {moment} >= %s and {moment} < %s order by {}"
-    query = query.format(", ".join(TABLES[table].names), table, KEYS[table], moment=UNTIDY[table])
+    query = query.format(", ".join(TABLES[table].names), table, KEYS[table], moment=TABLES[table].moment)
     with shop.cursor(row_factory=dict_row) as cursor:
         return [outward_row(row) for row in cursor.execute(query, bounds(day))]
 

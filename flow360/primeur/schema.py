@@ -51,12 +51,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: `grain` says what one row is; `key` names the primary key's columns."""
+    """One table.
+
+    Attributes:
+        grain: what one row is.
+        key: the primary key's columns.
+        moment: the column whose day in Paris a row belongs to; "" for a table of what is, not of what happened.
+    """
 
     name: str
     grain: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    moment: str = ""
 
     @property
     def arrow(self) -> pa.Schema:
@@ -151,6 +158,7 @@ _TABLES = (
             C("total_eur", MONEY, "sum of the lines, VAT included", "EUR", check=">= 0"),
             C("delivery_note", pa.string(), "what the customer asks of the driver, in French", nullable=True),
         ),
+        moment="ordered_at",
     ),
     Table(
         "order_lines",
@@ -178,6 +186,7 @@ _TABLES = (
             C("amount_eur", MONEY, "amount, positive for both kinds", "EUR", check=">= 0"),
             C("paid_at", UTC, "when the money moved", "UTC"),
         ),
+        moment="paid_at",
     ),
     Table(
         "van_routes",
@@ -208,6 +217,7 @@ _TABLES = (
             C("status", pa.string(), "delivered or refused", check="in ('delivered','refused')"),
             C("celsius_at_door", pa.float64(), "temperature of the goods when handed over", "°C"),
         ),
+        moment="delivered_at",
     ),
     Table(
         "temperatures",
@@ -221,6 +231,7 @@ _TABLES = (
             C("measured_at", UTC, "when it was read", "UTC"),
             C("celsius", pa.float64(), "temperature of the cold room", "°C"),
         ),
+        moment="measured_at",
     ),
     Table(
         "reviews",
@@ -235,6 +246,7 @@ _TABLES = (
             C("body", pa.string(), "the text, in French"),
             C("written_at", UTC, "when it was written", "UTC"),
         ),
+        moment="written_at",
     ),
     Table(
         "price_lists",
@@ -259,6 +271,7 @@ _TABLES = (
             C("rain_mm", pa.float64(), "rain in the hour", "mm", check=">= 0"),
             C("wind_kmh", pa.float64(), "mean wind", "km/h", check=">= 0"),
         ),
+        moment="observed_at",
     ),
     Table(
         "stock",

@@ -9,9 +9,10 @@ report the same orders. What the shop says is right. Each row that was delivered
     clean         it is in /clean/<table>/business_day=…, typed
     doubled       the same thing came before, with the same values
     quarantined   it is in /clean/quarantine/business_day=…, with the reason, its bytes, and where it stood
+    other_day     its file holds many days, and the row is left to the night of its own
 
-so for each file: delivered = clean + doubled + quarantined, and /clean/ledger/business_day=… says so. A day is replaced
-whole, so the same day can be cleaned again; what it says follows from the raw zone alone.
+so for each file: delivered = clean + doubled + quarantined + other_day, and /clean/ledger/business_day=… says so. A day
+is replaced whole, so the same day can be cleaned again; what it says follows from the raw zone alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pydantic_core import PydanticCustomError
 
 from flow360.errors import FlowError
 from flow360.primeur.clock import PARIS
@@ -49,8 +51,6 @@ MOVES_ON = {"orders": ("status",)}
 """Columns whose value goes on changing: two sources that were asked at two moments may differ in them."""
 EUROS = {"orders": "total_eur", "order_lines": "line_total_eur", "payments": "amount_eur"}
 """What a table's rows are worth, for the ledger."""
-DAYS = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "written_at"}
-"""The moment by which API and files say that a row belongs to a day."""
 HIVE = {pa.int32(): "int", pa.int64(): "bigint", pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}
 HIVE |= {MONEY: "decimal(10,2)", MOMENT: "timestamp", pa.date32(): "date"}
 CAME_FROM = {"_source": "string", "_file": "string", "_line": "int"}
@@ -66,10 +66,11 @@ JUDGED = pa.schema(
         ("key", pa.string()),
         ("values", pa.list_(pa.string())),
         ("original", pa.binary()),
+        ("other_day", pa.bool_()),
     ]
 )
 """What is known of a delivered row after the judge has seen it: `reason` is null for a right one, which has a key and
-its canonical texts in the order of its table's columns."""
+its canonical texts in the order of its table's columns. Of a row that is left to another day only its place is."""
 
 
 # --- The judge --------------------------------------------------------------------------------------------------------
@@ -84,19 +85,24 @@ def promise(source: str, name: str) -> Contract | None:
     if source == "api":
         known = f"{stem.rpartition('-')[0]}_api"
         return contract(known) if known in NAMES else None
-    return next((one for one in map(contract, NAMES) if one.format != "json" and fnmatch(name, one.path)), None)
+    return next((one for one in map(contract, NAMES) if one.is_file and fnmatch(name, one.path)), None)
 
 
 def judged(source: str, day: date, file: File, data: bytes) -> Iterator[dict[str, Any]]:
     """The rows of one file of the raw zone, as `JUDGED` has them. It does not raise, whatever stands in the file."""
     promised = promise(source, file.name)
-    known = {"table": promised.table if promised else "", "source": source, "file": file.name}
+    known = {"table": promised.table if promised else "", "source": source, "file": file.name, "other_day": False}
     refused = file.defect(data) or ("" if promised else "no contract for a file of this name")
     if refused:
         yield {**known, "line": 1, "reason": f"file: {refused}", "key": None, "values": None, "original": b""}
         return
     for record in rows(promised, data):
-        reason = record.defect or _wrong_day(promised.table, source, day, record)
+        its = _day_of(promised, source, record)
+        strays = its not in (None, day)
+        if strays and promised.is_file and not promised.is_daily:
+            yield {**known, "line": record.line, "other_day": True}
+            continue
+        reason = record.defect or (f"of another day: {its}" if strays else "")
         row = {**known, "line": record.line, "reason": reason or None, "original": record.original}
         if reason:
             yield {**row, "key": None, "values": None}
@@ -106,11 +112,18 @@ def judged(source: str, day: date, file: File, data: bytes) -> Iterator[dict[str
             yield {**row, "key": key, "values": [texts.get(name) for name in TABLES[promised.table].names]}
 
 
-def _wrong_day(table: str, source: str, day: date, record: Record) -> str:
-    if source == "shop" or table not in DAYS:
-        return ""
-    its = record.right[DAYS[table]].astimezone(PARIS).date()
-    return "" if its == day else f"of another day: {its}"
+def _day_of(promised: Contract, source: str, record: Record) -> date | None:
+    """The day in Paris that a row is about, right or not. None: it cannot be read, or the row is about none.
+
+    The shop gives a day's orders whole, with rows of theirs that are of other days.
+    """
+    moment = TABLES[promised.table].moment
+    if source == "shop" or not moment:
+        return None
+    try:
+        return promised.columns[moment].convert(record.values.get(moment)).astimezone(PARIS).date()
+    except (PydanticCustomError, OverflowError):  # it is not a moment, or one beyond the calendar's end
+        return None
 
 
 def canonical(promised: Contract, right: Mapping[str, Any]) -> dict[str, str | None]:
@@ -160,6 +173,7 @@ def read(spark: SparkSession, manifests: Iterable[Manifest]) -> DataFrame:
     landed = {path.removeprefix(f"{RAW}/"): known for path, known in found.items()}
     files = spark.read.format("binaryFile").load([f"{root(spark)}{path}" for path in sorted(found)])
     kinds = {pa.string(): "string", pa.int32(): "int", pa.binary(): "binary", pa.list_(pa.string()): "array<string>"}
+    kinds[pa.bool_()] = "boolean"
     shape = ", ".join(f"`{field.name}` {kinds[field.type]}" for field in JUDGED)
 
     def judge(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -191,8 +205,10 @@ def sort(delivered: DataFrame) -> DataFrame:
     contradicted = F.when(~F.col("known"), F.lit("the shop has none of this key")).when(
         F.col("differs").isNotNull(), F.concat(F.lit("not as the shop has it: "), F.col("differs"))
     )
-    outcome = F.when(F.col("reason").isNotNull(), "quarantined").when(F.col("place") == 1, "clean").otherwise("doubled")
-    found = compared.withColumn("reason", F.coalesce("reason", contradicted)).withColumn("outcome", outcome)
+    reason = F.when(~F.col("other_day"), F.coalesce("reason", contradicted))
+    outcome = F.when(F.col("other_day"), "other_day").when(F.col("reason").isNotNull(), "quarantined")
+    outcome = outcome.when(F.col("place") == 1, "clean").otherwise("doubled")
+    found = compared.withColumn("reason", reason).withColumn("outcome", outcome)
     return found.select(*JUDGED.names, "outcome")
 
 

@@ -89,7 +89,7 @@ def _files(name: str) -> Callable[[], Iterator[Row]]:
 
 def strangers() -> list[str]:
     """The files of the drop zone that no contract names, such as `orders_2026-05-10.CSV.gz`: nobody reads them."""
-    promised = [one.path for one in map(contract, NAMES) if one.format in ("csv", "jsonl", "parquet")]
+    promised = [one.path for one in map(contract, NAMES) if one.is_file]
     there = FILES.iterdir() if FILES.is_dir() else ()
     return sorted(path.name for path in there if not any(fnmatchcase(path.name, pattern) for pattern in promised))
 
@@ -214,12 +214,9 @@ def _copy(db: Connection, name: str, columns: list[str], rows: Iterator[Row]) ->
     return count, quarantined
 
 
-_MOMENT = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "written_at", "temperatures": "measured_at"}
-
-
 def _from_lake(db: Connection, name: str, columns: list[str]) -> int:
     texts = ", ".join(f"{c}::text" for c in columns)
-    line = f"row_number() over (order by {_MOMENT.get(name, columns[0])})"
+    line = f"row_number() over (order by {TABLES[name].moment or columns[0]})"
     query = f"""insert into {SCHEMA}.{name} ({", ".join([*columns, "_file", "_line"])})
         select {texts}, 'lake.{name}', {line} from lake.{name}"""
     return db.execute(query).rowcount

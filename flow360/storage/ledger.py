@@ -13,7 +13,8 @@ from flow360.storage.raw import Manifest
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTCOMES = ("clean", "doubled", "quarantined")
+OUTCOMES = ("clean", "doubled", "quarantined", "other_day")
+"""What can become of a row: `flow360/processing/clean.py` says what each of them means."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Ledger:
         return found
 
     def frame(self) -> pd.DataFrame:
-        """One row for each table and source: delivered, and how many of them were clean, doubled and quarantined."""
+        """One row for each table and source: delivered, and how many of them had which outcome."""
         import pandas as pd
 
         pairs = sorted({(one.table, one.source) for one in self.entries})

@@ -57,7 +57,7 @@ def test_api_at_its_worst(api, name, key, check):
         for defect in manifest().defects(channel="api", dataset=name, kind=kind)
     }
     twice = manifest().count(channel="api", dataset=name, kind="duplicate")
-    truth = {row[key]: row for row in outward(seed_table(name)) if row[_moment(name)]}
+    truth = {row[key]: row for row in outward(seed_table(name))}
     rejected = {item[key]: reason for item, reason in found.rejected}
     pages = -(-(len(truth) + twice) // 40)
     report(
@@ -79,12 +79,6 @@ def test_api_at_its_worst(api, name, key, check):
     assert found.requests == pages + sum(found.retries.values())
     assert found.requests <= pages * 6
     assert {"500", "timeout"} <= set(found.retries)
-
-
-def _moment(name: str) -> str:
-    from flow360.primeur.api.feed import UNTIDY
-
-    return UNTIDY[name]
 
 
 def test_the_limit_is_met_and_obeyed(api):

@@ -6,7 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from datetime import date, datetime
+from collections import Counter
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
@@ -170,6 +171,25 @@ def test_the_files_of_a_night_are_set_aside_exactly_where_something_was_planted(
     assert {line for line, reason in seen.items() if reason == "of another day: 2026-05-06"} == strays != set()
 
 
+@pytest.mark.parametrize(("name", "days", "first"), [("reviews.jsonl", 9, 0), ("weather.parquet", 8, 1)])
+def test_a_file_of_many_days_is_divided_among_their_nights(name, days, first):
+    """Each row is one night's, right or not; one whose day nobody can read is set aside by each of them."""
+    data, nights, reasons = (FILES / name).read_bytes(), Counter(), {}
+    for day in (date(2026, 5, 4) + timedelta(days=n) for n in range(days)):
+        mine = [one for one in judge("files", name, data, day) if not one["other_day"]]
+        nights.update(one["line"] for one in mine)
+        reasons |= {one["line"]: one["reason"] for one in mine if one["reason"]}
+    planted = json.loads((FILES.parent / "manifest.json").read_text("utf-8"))["defects"]
+    here = {one["line"] + first: one["kind"] for one in planted if one["where"] == name}
+    assert set(nights) == {one.line for one in rows(clean.promise("files", name), data)}
+    unread = {line: days for line, kind in here.items() if kind == "bad_row"}
+    assert nights == Counter(dict.fromkeys(nights, 1) | unread)
+    # A double and a stranger show only beside the shop's rows, and so does a °F that could be a °C.
+    assert set(reasons) <= set(here)
+    assert {kind for line, kind in here.items() if line not in reasons} <= {"duplicate", "orphan", "late", "wrong_unit"}
+    assert len(reasons) > 10
+
+
 def test_all_the_rows_of_the_api_s_day_are_read():
     market = Market()
     for table in ("orders", "deliveries", "reviews"):
@@ -195,9 +215,10 @@ def test_the_account_of_a_day_names_what_is_missing():
         Entry("orders", "shop", "orders.csv", "clean", None, 3, Decimal("7.5")),
         Entry("orders", "files", "orders_2026-05-07.csv", "doubled", None, 2),
         Entry("orders", "files", "orders_2026-05-07.csv", "quarantined", "not utf-8", 1),
+        Entry("orders", "files", "orders.csv", "other_day", None, 4),
     ]
     ledger = Ledger(DAY, tuple(entries))
-    assert ledger.frame().values.tolist() == [["orders", "files", 3, 0, 2, 1], ["orders", "shop", 3, 3, 0, 0]]
+    assert ledger.frame().values.tolist() == [["orders", "files", 7, 0, 2, 1, 4], ["orders", "shop", 3, 3, 0, 0, 0]]
     moment = datetime(2026, 5, 8)
     shop = Manifest("shop", DAY, "a", moment, (File("orders.csv", 3, 0, ""), File("weather.csv", 0, 0, "")))
     files = Manifest("files", DAY, "a", moment, (File("orders_2026-05-07.csv", None, 0, ""),))

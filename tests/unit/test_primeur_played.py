@@ -15,6 +15,7 @@ from flow360.primeur.api.market import Market
 from flow360.primeur.day import Insert, Update, day
 from flow360.primeur.plan import SEED_PLAN
 from flow360.primeur.records import outward_row
+from flow360.primeur.schema import TABLES
 from flow360.primeur.snapshot import dropped
 
 LATER = date(2026, 6, 3)
@@ -46,7 +47,7 @@ class Shop:
     def rows(self, _shop: object, table: str, when: date) -> list[dict]:
         found = list(self.orders.values()) if table == "orders" else self.other[table]
         out = sorted((outward_row(row) for row in found), key=lambda row: row[KEYS[table]])
-        return [row for row in out if row[UNTIDY[table]][:10] == when.isoformat()]
+        return [row for row in out if row[TABLES[table].moment][:10] == when.isoformat()]
 
     def __enter__(self) -> Shop:
         return self

@@ -15,7 +15,7 @@ import pytest
 
 from flow360.errors import FlowError
 from flow360.primeur import files, seed
-from flow360.primeur.api.feed import KEYS, UNTIDY, feed
+from flow360.primeur.api.feed import KEYS, feed
 from flow360.primeur.defects import KINDS, Defect, fahrenheit
 from flow360.primeur.manifest import manifest
 from flow360.primeur.plan import DAY, SEED_PLAN
@@ -204,7 +204,7 @@ def test_api_feed(name: str) -> None:
         defect, true = changed.get(row[KEYS[name]]), truth[row[KEYS[name]]]
         assert {k for k in row if row[k] != true[k]} == ({defect.column} if defect else set())
     assert made.items("1999-01-01") == []
-    for day, rows in by_day(list(truth.values()), UNTIDY[name]).items():
+    for day, rows in by_day(list(truth.values()), TABLES[name].moment).items():
         assert {row[KEYS[name]] for row in made.items(day)} == {row[KEYS[name]] for row in rows}
 
 

@@ -98,10 +98,12 @@ def test_a_manifest_is_read_as_it_was_written():
 def test_a_night_lands_the_day_s_files_as_they_lie_there_and_says_which_has_not_come(tmp_path):
     lake = Lake()
     landed = night.take_files(lake, DAY, "a")
-    assert [one.name for one in landed.files] == ["orders_2026-05-07.csv", "price_list_2026-05-07.csv"]
+    many_days = ["reviews.jsonl", "weather.parquet"]
+    assert [one.name for one in landed.files] == ["orders_2026-05-07.csv", "price_list_2026-05-07.csv", *many_days]
     assert landed.missing == {}
     for file in landed.files:
         assert lake.cat_file(landed.path(file)) == (FILES / file.name).read_bytes()
+    assert [one.name for one in night.take_files(lake, date(2026, 6, 1), "a").files] == many_days
     empty = night.take_files(lake, DAY, "b", [tmp_path])
     assert (empty.files, empty.missing) == ((), {"orders_2026-05-07.csv": "has not come"})
 

@@ -13,9 +13,10 @@ from typing import Any
 from flow360.primeur.defects import Chooser, Defect, fahrenheit
 from flow360.primeur.plan import Plan
 from flow360.primeur.records import Record, by_day
+from flow360.primeur.schema import TABLES
 
-UNTIDY = {"orders": "ordered_at", "deliveries": "delivered_at", "reviews": "written_at"}
-"""The untidy lists and the moment that gives an item's day."""
+UNTIDY = ("orders", "deliveries", "reviews")
+"""The untidy lists; each is a list of days."""
 BLOCK = 10
 KEYS = {"orders": "order_id", "deliveries": "delivery_id", "reviews": "review_id"}
 
@@ -40,7 +41,7 @@ def feed(plan: Plan, name: str, rows: list[Record]) -> Feed:
         rows: the true rows, in the form of `records.outward`.
     """
     days, defects = {}, []
-    for number, (day, todays) in enumerate(by_day(rows, UNTIDY[name]).items()):
+    for number, (day, todays) in enumerate(by_day(rows, TABLES[name].moment).items()):
         days[day], planted = feed_of_day(plan, name, day, todays, number)
         defects += planted
     return Feed(days, defects)
@@ -54,7 +55,7 @@ def feed_of_day(plan: Plan, name: str, day: str, rows: list[Record], number: int
         rows: the day's true rows.
         number: of the day, from 0; its draws follow from it.
     """
-    rows = sorted(rows, key=lambda r: (r[UNTIDY[name]], r[KEYS[name]]))
+    rows = sorted(rows, key=lambda r: (r[TABLES[name].moment], r[KEYS[name]]))
     day_feed = _Day(name, day, [dict(row) for row in rows], Chooser.of(plan.seed, f"api {name}", number))
     _SPOIL[name](day_feed)
     return day_feed.finished(), day_feed.defects
