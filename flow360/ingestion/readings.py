@@ -2,13 +2,14 @@
 
     take_readings(spark)     what has come since the last time, and ends
     landed(spark, lake)      all that has been landed
+    of_day(lake, day)        a day of it, without Spark
 
     /raw/readings/log=<topic's id>/day=2026-05-07/part-….parquet    Kafka's key, value, partition, offset, timestamp
     /raw/readings/_checkpoints/<topic's id>                         how far it is
 
 Spark Structured Streaming keeps both in step: it writes down which offsets a batch has before it works on it, and which
 files count after it has written them (`_spark_metadata` in the log's folder). Killed at any moment, it repeats the
-batch, and the files of the first attempt do not count; so a log is to be read whole, by Spark, as `landed` does.
+batch, and the files of the first attempt do not count; so a log is to be read by that list, as Spark does in `landed`.
 
 Offsets only mean something within one topic. One that was deleted and made again, after `flow360 reset kafka`, has
 another id, and so a log of its own here. Nothing is judged: a reading lies under the day of its timestamp, in Paris.
@@ -19,7 +20,11 @@ bring history to a lake that is read once a night.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterator
+from datetime import date
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from flow360.errors import FlowError
 from flow360.ingestion.topics import identity
@@ -30,6 +35,7 @@ from flow360.storage.raw import ZONE
 from flow360.waiting import patient
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
     from flow360.clients.webhdfs import Lake
@@ -100,14 +106,45 @@ def landed(spark: SparkSession, lake: Lake, folder: str = FOLDER) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
-    logs = lake.ls(folder, detail=False) if lake.exists(folder) else []
     found = None
-    for path in logs:
-        name = path.rstrip("/").rpartition("/")[2]
-        if not name.startswith("log=") or not lake.exists(f"{path}/_spark_metadata"):
-            continue
+    for name in _logs(lake, folder):
         part = spark.read.parquet(f"{root(spark)}{folder}/{name}").withColumn("log", F.lit(name.removeprefix("log=")))
         found = part if found is None else found.unionByName(part)
     if found is None:
         raise FlowError(f"no reading has been landed in {folder}: run nightly_lake")
+    return found
+
+
+def of_day(lake: Lake, day: date, folder: str = FOLDER, **options: Any) -> Iterator[tuple[str, pa.Table]]:
+    """The readings that have been landed under a day in Paris: each file that counts, and its rows.
+
+    Args:
+        options: `columns` and `filters`, as pyarrow takes them.
+    """
+    import pyarrow.parquet as pq
+
+    for name in _logs(lake, folder):
+        for path in _counted(lake, f"{folder}/{name}"):
+            if f"/day={day}/" in path:
+                yield path, pq.read_table(path, filesystem=lake, partitioning=None, **options)
+
+
+def _logs(lake: Lake, folder: str) -> list[str]:
+    """The names of the logs' folders that Spark has finished a batch in."""
+    names = (
+        [path.rstrip("/").rpartition("/")[2] for path in lake.ls(folder, detail=False)] if lake.exists(folder) else []
+    )
+    return [name for name in names if name.startswith("log=") and lake.exists(f"{folder}/{name}/_spark_metadata")]
+
+
+def _counted(lake: Lake, log: str) -> list[str]:
+    """The files that count, by Spark's list: one entry a batch, of which every tenth holds all the ones before it."""
+    listed = [path.rpartition("/")[2] for path in lake.ls(f"{log}/_spark_metadata", detail=False)]
+    batches = {name.removesuffix(".compact"): name for name in sorted(listed) if name[:1].isdigit()}
+    since = max((int(number) for number, name in batches.items() if name.endswith(".compact")), default=0)
+    found = []
+    for number in sorted(map(int, batches)):
+        if number >= since:
+            _, *files = lake.cat_file(f"{log}/_spark_metadata/{batches[str(number)]}").decode().splitlines()
+            found += [unquote(urlsplit(json.loads(one)["path"]).path) for one in files]
     return found

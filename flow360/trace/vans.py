@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+
+import pyarrow.compute as pc
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError
+from flow360.ingestion import readings as landed
 from flow360.ingestion.bridge import READINGS
 from flow360.ingestion.topics import Record, read_all
 from flow360.primeur.clock import PARIS, bounds, day_of
@@ -67,6 +70,19 @@ def readings(van: Thing) -> list[Place]:
         last = max((record for record in mine if record.partition == number), key=lambda record: record.offset)
         where = f"{READINGS}, partition {number}, offsets {offsets[0]} to {offsets[-1]}"
         found.append(Place(where, f"{len(offsets):,} readings, the last one measured {_measured(last)}"))
+    return found
+
+
+@WAY.hop("raw", after="readings", service="namenode", by="nightly_lake")
+def raw_zone(van: Thing) -> list[Place]:
+    lake, found = asking.lake(), []
+    mine = landed.of_day(lake, van.known["day"], columns=["offset"], filters=[("key", "=", van.key.encode())])
+    for path, rows in mine:
+        if len(rows):
+            offsets = pc.min_max(rows["offset"]).as_py()
+            what = f"{len(rows):,} readings, offsets {offsets['min']} to {offsets['max']}"
+            written = lake.info(path)["modificationTime"]
+            found.append(Place(path, what, datetime.fromtimestamp(written / 1000, UTC)))
     return found
 
 

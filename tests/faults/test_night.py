@@ -169,6 +169,7 @@ def test_readings_are_in_the_raw_zone_once_though_spark_is_killed_and_the_topic_
         topics.publish(name, sent[:100])  # the same offsets once more, of another topic
         counts.append(take())
         found = readings.landed(clients.spark(), lake, folder).collect()
+        sunday = [row for _, rows in readings.of_day(lake, date(2026, 10, 25), folder) for row in rows.to_pylist()]
         files = [path for path in lake.find(folder) if path.endswith(".parquet")]
     finally:
         drop_topics(name)
@@ -195,3 +196,5 @@ def test_readings_are_in_the_raw_zone_once_though_spark_is_killed_and_the_topic_
     days = Counter(row.day for row in found)
     assert set(days) == {date(2026, 10, 24), date(2026, 10, 25), date(2026, 10, 26)}
     assert days[date(2026, 10, 25)] == 25 * 60 * 4
+    of_sunday = [(row.partition, row.offset) for row in found if row.day == date(2026, 10, 25)]
+    assert sorted((row["partition"], row["offset"]) for row in sunday) == sorted(of_sunday), "read without Spark"

@@ -198,7 +198,7 @@ def test_one_system_what_the_business_did_on_a_day_is_in_every_layer_after_its_n
     lesson.wait_for(lambda: van_way.follow("VAN-03", "2026-05-07")["ops.alarms"].places, 30, "the alarm of VAN-03")
     evening = van_way.follow("VAN-03", "2026-05-07")
     assert {step.hop.name: step.state for step in evening.steps} == dict.fromkeys(
-        ["shop", "readings", "alarms", "ops.alarms", "pager", "landing", "fact"], THERE
+        ["shop", "readings", "raw", "alarms", "ops.alarms", "pager", "landing", "fact"], THERE
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from flow360.errors import FlowError
-from flow360.ingestion import night
+from flow360.ingestion import night, readings
 from flow360.primeur.snapshot import FILES
 from flow360.storage import raw
 
@@ -106,6 +109,27 @@ def test_a_night_lands_the_day_s_files_as_they_lie_there_and_says_which_has_not_
     assert [one.name for one in night.take_files(lake, date(2026, 6, 1), "a").files] == many_days
     empty = night.take_files(lake, DAY, "b", [tmp_path])
     assert (empty.files, empty.missing) == ((), {"orders_2026-05-07.csv": "has not come"})
+
+
+def test_readings_of_a_day_are_read_by_spark_s_list_of_the_files_that_count():
+    """Twelve batches of one log, of which the tenth's entry holds all before it, and a file of a batch that died."""
+    lake, at = Lake(), "/raw/readings/log=abc"
+
+    def landed(batch: int, day: date = DAY) -> str:
+        path = f"{at}/day={day}/part-{batch}.parquet"
+        rows = pa.table({"key": [b"VAN-03", b"VAN-04"], "offset": [batch, batch]})
+        pq.write_table(rows, path, filesystem=lake)
+        return json.dumps({"path": f"hdfs://namenode:8020{path.replace('=', '%3D')}", "action": "add"})
+
+    lines = [landed(batch) for batch in range(12)]
+    lines[3] = landed(3, date(2026, 5, 8))
+    for batch, listed in {8: lines[8:9], 9: lines[:10], 10: lines[10:11], 11: lines[11:]}.items():
+        name = f"{batch}.compact" if batch == 9 else f"{batch}"
+        lake.write(f"{at}/_spark_metadata/{name}", "\n".join(["v1", *listed]).encode())
+    found = dict(readings.of_day(lake, DAY, columns=["offset"], filters=[("key", "=", b"VAN-03")]))
+    assert sorted(one["offset"][0].as_py() for one in found.values()) == [0, 1, 2, *range(4, 12)]
+    assert {len(one) for one in found.values()} == {1}
+    assert list(readings.of_day(lake, date(2026, 5, 9))) == list(readings.of_day(Lake(), DAY)) == []
 
 
 class Service:
