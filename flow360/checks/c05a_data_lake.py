@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from flow360 import clients
-from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.checks import liberal
+from flow360.checks.verdict import NotYet, exercise, expect, expect_equal
 from flow360.clients.query import sql
 from flow360.settings import ROOT
 
@@ -45,7 +46,7 @@ TABLE = """
 @exercise
 def land_day(landed: Any) -> None:
     """A file in the raw zone that is the branch's file, byte for byte, with three copies of each block."""
-    expect_type("landed", landed, str)
+    landed = str(liberal.path("landed", landed))
     expect_equal("landed", found=landed, expected=LANDED, why="the folder carries the day, the file keeps its name")
     lake = clients.lake()
     expect(lake.isfile(landed), f"landed: expected a file at {landed}, HDFS has none")
@@ -64,7 +65,7 @@ def external_table(in_hive: Any) -> None:
     """lab.orders: external, partitioned by the day in Paris, the same rows for Hive, pyarrow and the warehouse."""
     import pyarrow.dataset as ds
 
-    expect_type("in_hive", in_hive, int)
+    in_hive = liberal.whole("in_hive", in_hive)
     about = sql(TABLE, db="metastore")
     expect(not about.empty, "lab.orders: the metastore does not know this table")
     table = about.iloc[0]
@@ -88,13 +89,13 @@ def external_table(in_hive: Any) -> None:
         expect_equal(f"lab.orders, day {day}", found=found, expected=expected, why=why)
     files = ds.dataset(ORDERS, filesystem=clients.lake(), format="parquet", partitioning="hive")
     expect_equal(ORDERS, found=files.count_rows(), expected=int(truth.sum()), why="rows that pyarrow reads")
-    expect_equal("in_hive", found=int(in_hive), expected=int(hive.sum()), why="the rows that Hive counts")
+    expect_equal("in_hive", found=in_hive, expected=int(hive.sum()), why="the rows that Hive counts")
 
 
 @exercise
 def pruned_query(query: Any) -> None:
     """A query for the worth of one day's orders whose plan reads one partition of lab.orders."""
-    expect_type("query", query, str)
+    query = liberal.statement("query", query)
     plan = json.loads(sql(f"explain dependency {query}", db="lake").iat[0, 0])
     tables = [one["tablename"] for one in plan["input_tables"]]
     expect_equal("query", found=tables, expected=["lab@orders"], why="the tables in its plan")
@@ -106,21 +107,22 @@ def pruned_query(query: Any) -> None:
     expect_equal("query", found=read[0], expected=f"day={DAY}", why="the partition in its plan")
     answer = sql(query, db="lake")
     expect(answer.shape == (1, 1), f"query: expected one number, found {len(answer)} rows of {answer.shape[1]} columns")
-    found, expected = float(answer.iat[0, 0]), float(sql(PER_DAY).set_index("day").loc[DAY, "euros"])
+    found = liberal.number("query: its number", answer.iat[0, 0])
+    expected = float(sql(PER_DAY).set_index("day").loc[DAY, "euros"])
     expect(abs(found - expected) < 0.01, f"query: expected {expected:,.2f} EUR, found {found:,.2f}")
 
 
 @exercise
 def repair_file(fewest: Any) -> None:
     """The price list with three copies asked for, and three copies there."""
-    expect_type("fewest", fewest, int)
+    fewest = liberal.whole("fewest", fewest)
     lake = clients.lake()
     expect(lake.isfile(PRICES), f"{PRICES}: HDFS does not have this file: run the cell above it again")
     wanted = lake.info(PRICES)["replication"]
     expect_equal(PRICES, found=wanted, expected=3, why="copies asked for: asking for fewer is not a repair")
     there = int(lake.blocks(PRICES)["copies"].min())
     expect_equal(PRICES, found=there, expected=3, why="copies of its worst block: is a machine missing?")
-    expect_equal("fewest", found=int(fewest), expected=3, why="the copies of the worst block, after the repair")
+    expect_equal("fewest", found=fewest, expected=3, why="the copies of the worst block, after the repair")
 
 
 @exercise
@@ -128,8 +130,8 @@ def compact_files(compacted: Any) -> None:
     """One file with exactly the rows of the sixty, which are still there."""
     import pyarrow.parquet as pq
 
-    expect_type("compacted", compacted, str)
-    expect_equal("compacted", found=compacted.rstrip("/"), expected=COMPACT, why="the folder of the one file")
+    compacted = str(liberal.path("compacted", compacted))
+    expect_equal("compacted", found=compacted, expected=COMPACT, why="the folder of the one file")
     lake = clients.lake()
     source, target = (sorted(lake.find(folder)) for folder in (SMALL, COMPACT))
     expect_equal(SMALL, found=len(source), expected=60, why="files; the small ones stay where they are")

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from flow360 import clients
+from flow360.checks import liberal
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
 from flow360.clients.query import sql
 from flow360.errors import FlowError
@@ -78,7 +79,7 @@ def bulk() -> pa.Table:
 @exercise
 def index_changes_plan(index: Any) -> None:
     """An index on lab.order_history by which the latest orders of a customer are read with neither scan nor sort."""
-    expect_type("index", index, str)
+    index = liberal.relation("index", index, "lab").removeprefix("lab.")
     found = sql("select indexname, indexdef from pg_indexes where schemaname = 'lab' and tablename = 'order_history'")
     if index not in set(found["indexname"]):
         there = ", ".join(found["indexname"]) or "none"
@@ -100,8 +101,7 @@ def index_changes_plan(index: Any) -> None:
 @exercise
 def partition_by_month(partitioned: Any) -> None:
     """lab.deliveries_by_month: one partition a month, all rows in the right one, and a month's query reads only it."""
-    expect_type("partitioned", partitioned, str)
-    name = partitioned if "." in partitioned else f"lab.{partitioned}"
+    name = liberal.relation("partitioned", partitioned, "lab")
     expect_equal("partitioned", found=name, expected="lab.deliveries_by_month")
     key = sql("select pg_get_partkeydef(to_regclass(%s)) as key", [name]).iat[0, 0]
     if key is None:
@@ -137,7 +137,7 @@ MOMENTS = ("2026-05-06 12:00+00", "2026-05-07 22:00+00", "2026-05-08 12:00+00", 
 @exercise
 def as_of(query: Any) -> None:
     """A query with %(at)s: how many customers had which loyalty at that moment, each customer once."""
-    expect_type("query", query, str)
+    query = liberal.statement("query", query)
     expect("%(at)s" in query, "query: expected the moment as %(at)s, so that any moment can be asked for")
     for moment in [*MOMENTS, datetime(2027, 1, 1, tzinfo=UTC).isoformat()]:
         found = sql(query, {"at": moment})
@@ -161,7 +161,7 @@ def as_of(query: Any) -> None:
 @exercise
 def fast_load(load_lines: Any) -> None:
     """load_lines(db, rows) appends an Arrow table to lab.order_lines at 80 % of server-side COPY or more."""
-    expect(callable(load_lines), f"load_lines: expected a function, found {type(load_lines).__name__}")
+    liberal.function("load_lines", load_lines)
     rows, best = bulk(), 0.0
     run = limited(load_lines, 60, "load_lines")
     path = f"/tmp/flow360-{secrets.token_hex(8)}.csv"  # a name that nobody can have made a link of
@@ -257,7 +257,7 @@ def _vans(db: Any) -> None:
 @exercise
 def write_skew(both_leave: Any) -> None:
     """both_leave(level): two sessions by the rule; at REPEATABLE_READ no van is left, at SERIALIZABLE one."""
-    expect(callable(both_leave), f"both_leave: expected a function, found {type(both_leave).__name__}")
+    liberal.function("both_leave", both_leave)
     run = limited(both_leave, 30, "both_leave")
     ended, left, writers = _evening(run, "REPEATABLE_READ")
     expect(

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from flow360.checks.verdict import NotYet, shown
+
+_RELATION = re.compile(r'(?:("[^"]+"|\w+)\.)?("[^"]+"|\w+)')
 
 
 def whole(name: str, value: Any) -> int:
@@ -42,6 +45,20 @@ def path(name: str, value: Any) -> Path:
     if isinstance(value, str | os.PathLike):
         return Path(os.fspath(value))
     raise _other(name, "a path", value)
+
+
+def statement(name: str, value: Any) -> str:
+    """Take one SQL statement, without the semicolon at its end."""
+    return text(name, value, "select …").rstrip("; \t\n")
+
+
+def relation(name: str, value: Any, schema: str) -> str:
+    """Take the name of a table or an index: with its schema or without, quoted or not; `schema.name` in any case."""
+    found = _RELATION.fullmatch(text(name, value, f"{schema}.a_name"))
+    if not found:
+        raise _other(name, f"a name such as {schema}.a_name", value)
+    parts = [part or schema for part in found.groups()]
+    return ".".join(part.strip('"') if part.startswith('"') else part.lower() for part in parts)
 
 
 def function(name: str, value: Any) -> Callable[..., Any]:

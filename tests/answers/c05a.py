@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -168,7 +170,7 @@ def by_the_folder():
 
 @right("pruned_query")
 def by_the_folder_and_more():
-    return "select sum(o.total_eur) as worth from lab.orders o where o.day in ('2026-05-07') and o.items > 0"
+    return "select sum(o.total_eur) as worth from lab.orders o where o.day in ('2026-05-07') and o.items > 0;\n"
 
 
 @near_miss("pruned_query", says="by the names of the folders")
@@ -228,7 +230,7 @@ def sorted_by_pandas():
     frame = small_rows().to_pandas().sort_values(["van_id", "reading_id"])
     with lake().open(f"{COMPACT}/all.parquet", "wb") as file:
         frame.to_parquet(file, index=False)
-    return COMPACT + "/"
+    return PurePosixPath(COMPACT)
 
 
 @near_miss("compact_files", says="occur twice are rows")

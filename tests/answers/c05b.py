@@ -36,7 +36,7 @@ def latest_first_and_covering():
     lesson.sql(
         "create index covering on lab.order_history (customer_id, ordered_at desc) include (order_id, total_eur)"
     )
-    return "covering"
+    return "lab.covering"
 
 
 @near_miss("index_changes_plan", says="sorts")
@@ -85,6 +85,11 @@ def a_partition_a_month():
     return partitioned()
 
 
+@right("partition_by_month")
+def named_without_its_schema():
+    return partitioned().removeprefix("lab.").upper()
+
+
 @near_miss("partition_by_month", says="several months")
 def a_partition_a_quarter():
     return partitioned(months=3)
@@ -123,7 +128,7 @@ def half_open():
 
 @right("as_of")
 def by_a_range():
-    return AS_OF.format("tstzrange(valid_from, valid_to) @> %(at)s::timestamptz")
+    return AS_OF.format("tstzrange(valid_from, valid_to) @> %(at)s::timestamptz") + ";\n"
 
 
 @near_miss("as_of", says="each counted once")

@@ -96,6 +96,16 @@ def test_texts_paths_and_functions() -> None:
             take("x", value)
 
 
+def test_statements_and_names_of_tables() -> None:
+    assert liberal.statement("q", " select 1;\n") == "select 1"
+    for value in ("orders", "lab.orders", "LAB.Orders", '"lab"."orders"', " lab.orders "):
+        assert liberal.relation("t", value, "lab") == "lab.orders"
+    assert liberal.relation("t", 'other."Orders"', "lab") == "other.Orders"
+    for value in ("", "a.b.c", "lab.orders; drop table x", 3):
+        with pytest.raises(NotYet, match="^t: expected a"):
+            liberal.relation("t", value, "lab")
+
+
 def test_the_same_seed_draws_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setenv(draw.SEED, "7")
     assert draw.draw().random() == draw.draw().random()
