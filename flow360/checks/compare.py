@@ -14,7 +14,7 @@ import math
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, numbers.Real | Decimal):
         return Decimal(str(value)) if math.isfinite(value) else repr(float(value))
     if isinstance(value, datetime):
-        return value.timestamp() if value.tzinfo else value.replace(tzinfo=None)
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=None)
     if isinstance(value, date | str | bytes):
         return value
     if isinstance(value, Mapping):
@@ -104,7 +104,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return str(value) if isinstance(value, Decimal) else shown(value)
+    return str(value) if isinstance(value, Decimal | date) else shown(value)
 
 
 def _called(row: Row, key: Sequence[str]) -> str:
