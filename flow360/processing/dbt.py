@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -21,11 +20,17 @@ from flow360 import clients
 from flow360.errors import Exit, FlowError
 from flow360.files import hold
 from flow360.processing import dbt_lineage, feed
+from flow360.processing.dbt_lab import forget, lab_dir, laid_out, write
 from flow360.settings import ROOT, settings, variables
 
 if TYPE_CHECKING:
     import pandas as pd
     import psycopg
+
+__all__ = [
+    "build", "compiled", "docs", "drop_sandbox", "forget", "lab_dir", "lineage", "manifest", "names", "run",
+    "target_dir", "test", "write",
+]  # fmt: skip
 
 PROJECT = ROOT / "dbt"
 COLUMNS = ["node", "kind", "status", "seconds", "rows", "message"]
@@ -44,7 +49,7 @@ def build(
     exclude: Select = None,
     target: str = "prod",
     channel: str = "lake",
-    lab: bool = False,
+    lab: bool | Path = False,
     full_refresh: bool = False,
     lookback: int | None = None,
     at: str | None = None,
@@ -63,7 +68,8 @@ def build(
         exclude: the same, for what is left out.
         target: "prod" (schema `marts` …) or "sandbox" (schemas of its own: `sandbox_marts` …).
         channel: where the twelve tables come from: "lake" (nights, or feed.py) or "landing" (landing.py).
-        lab: with the learner's own models, from `lab_dir()`.
+        lab: with the learner's own models, from `lab_dir()`: those that `select` names and what they stand on, so that
+            a broken file is in nobody's way; all where it names none. Or another folder, with all that is there.
         full_refresh: incremental models from the beginning.
         lookback: days that incremental models look back; None: as many as dbt_project.yml says.
         at: the moment for which the snapshot of the customers is taken, ISO; None is now.
@@ -96,7 +102,7 @@ def build(
     keep = channel == "landing" if keep_failures is None else keep_failures
     if keep and command in ("build", "test"):
         arguments.append("--store-failures")
-    result = _invoke(arguments, target, channel, lab, at, warehouse, lookback)
+    result = _invoke(arguments, target, channel, lab, select, at, warehouse, lookback)
     frame = _frame(result.result.results if result.result else [])
     if frame.empty:
         raise FlowError(f"dbt: nothing is called {select!r}: `flow360.processing.dbt.names()` lists all", Exit.USAGE)
@@ -145,7 +151,8 @@ def _invoke(
     arguments: list[str],
     target: str,
     channel: str,
-    lab: bool,
+    lab: bool | Path,
+    select: Select = None,
     at: str | None = None,
     warehouse: Mapping[str, Any] | None = None,
     lookback: int | None = None,
@@ -159,8 +166,8 @@ def _invoke(
     with clients.postgres(**(warehouse or {})) as db:
         if channel == "lake" and arguments[0] in ("build", "run", "test", "snapshot"):
             feed.demand(db)
-        environment = _environment(db.info, lab, at)
-    folder = target_dir(target, channel, lab)
+        environment = _environment(db.info, at)
+    folder = target_dir(target, channel, bool(lab))
     folder.mkdir(parents=True, exist_ok=True)
     options = [
         "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target", target,
@@ -172,7 +179,12 @@ def _invoke(
         told["lookback_days"] = lookback
     if told:
         options += ["--vars", json.dumps(told)]
-    with _alone(folder), variables(environment), _installed_alone():
+    only = select if lab is True else None
+    with (
+        _alone(folder),
+        variables(environment | (laid_out(folder / "lab", lab_dir() if lab is True else lab, only) if lab else {})),
+        _installed_alone(),
+    ):
         from dbt.cli.main import dbtRunner
 
         result = dbtRunner().invoke([*arguments, *options])
@@ -208,7 +220,7 @@ def _installed_alone() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> dict[str, str]:
+def _environment(at: psycopg.ConnectionInfo, moment: str | None) -> dict[str, str]:
     """The variables that profiles.yml and the project read; the warehouse is the one that has answered."""
     return {
         "POSTGRES_DWH_HOST": at.host,
@@ -218,8 +230,6 @@ def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> d
         "DBT_ENV_SECRET_POSTGRES_DWH_PASSWORD": at.password,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "FLOW360_DBT_AT": moment or "",
-        # Relative: dbt puts what it compiles below its target folder, under the same path.
-        **({"FLOW360_DBT_LAB": os.path.relpath(lab_dir(), PROJECT)} if lab else {}),
     }
 
 
@@ -229,35 +239,6 @@ def _environment(at: psycopg.ConnectionInfo, lab: bool, moment: str | None) -> d
 def target_dir(target: str = "prod", channel: str = "lake", lab: bool = False) -> Path:
     """Where dbt leaves its parse, compiled SQL and results."""
     return settings().dbt_dir / "target" / "-".join([target, channel, *(["lab"] if lab else [])])
-
-
-def lab_dir() -> Path:
-    """The learner's own folder: models, their .yml, and tests/ for tests in SQL. Not in git."""
-    return settings().dbt_dir / "lab"
-
-
-def write(name: str, text: str) -> Path:
-    """Write a file of the learner's, `dbt.write("lab_payments.sql", "select …")`; one that is there is replaced.
-
-    Args:
-        name: a path below `lab_dir()`: `x.sql` and `x.yml` for a model, `tests/x.sql` for a test.
-        text: its content.
-
-    Raises:
-        FlowError: the name leads out of the folder, or is neither SQL nor YAML.
-    """
-    path = (lab_dir() / name).resolve()
-    if not path.is_relative_to(lab_dir().resolve()) or path.suffix not in (".sql", ".yml"):
-        raise FlowError(f"{name!r}: expected NAME.sql, NAME.yml or tests/NAME.sql", Exit.USAGE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.strip("\n") + "\n", "utf-8")
-    return path
-
-
-def forget(*names: str) -> None:
-    """Remove files of the learner's (see `write`); those that are not there are passed over."""
-    for name in names:
-        (lab_dir() / name).unlink(missing_ok=True)
 
 
 def drop_sandbox() -> None:

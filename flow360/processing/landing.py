@@ -13,7 +13,7 @@ came, and dbt's tests (dbt/models/staging) keep it out of the marts. Beside the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -159,11 +159,12 @@ CHANNELS: dict[str, dict[str, Callable[[], Iterator[Row]]]] = {
 # --- Loading ----------------------------------------------------------------------------------------------------------
 
 
-def land(channel: str = "files") -> pd.DataFrame:
+def land(channel: str = "files", tables: Sequence[str] = WAREHOUSE) -> pd.DataFrame:
     """Fill schema `landing` with what one channel delivers, in one transaction; what it held before goes.
 
     Args:
         channel: "files" (the drop zone), "services" (REST API and vans), or "clean" (nothing untidy).
+        tables: those that are filled; all by default.
 
     Returns:
         One row for each table: table, rows (all that were read), quarantined (those with a `_defect`), delivered_by;
@@ -181,7 +182,7 @@ def land(channel: str = "files") -> pd.DataFrame:
         feed.demand(db)
         db.execute("set local datestyle to iso; set local timezone to 'UTC'")  # how the lake's moments become text
         db.execute(f"create schema if not exists {SCHEMA}")
-        for name in WAREHOUSE:
+        for name in tables:
             columns = [c.name for c in TABLES[name].columns]
             _create(db, name, columns)
             db.execute(f"truncate {SCHEMA}.{name}")

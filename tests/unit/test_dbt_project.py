@@ -12,6 +12,7 @@ import yaml
 
 from flow360.errors import FlowError
 from flow360.processing import dbt
+from flow360.processing.dbt_lab import laid_out
 from flow360.settings import settings
 
 SQL = sorted(p for folder in ("models", "macros", "tests") for p in (dbt.PROJECT / folder).rglob("*.sql"))
@@ -111,6 +112,32 @@ def test_a_learners_file_is_written_and_forgotten(folder: Path) -> None:
 def test_a_learners_file_stays_in_its_folder(folder: Path, name: str) -> None:
     with pytest.raises(FlowError, match="NAME.sql"):
         dbt.write(name, "select 1")
+
+
+@pytest.mark.parametrize(
+    ("select", "read"),
+    [
+        ("lab_a", {"lab_a.sql", "lab_sources.yml"}),
+        (["lab_b"], {"lab_a.sql", "lab_b.sql", "lab_b.yml", "lab_sources.yml"}),
+        ("lab_fits", {"tests/lab_fits.sql", "lab_sources.yml"}),
+        ("staging", {"lab_a.sql", "lab_b.sql", "lab_b.yml", "lab_sources.yml", "tests/lab_fits.sql"}),
+    ],
+)
+def test_dbt_reads_what_a_run_is_about(folder: Path, tmp_path: Path, select, read: set[str]) -> None:
+    files = {
+        "lab_a.sql": "select 1",
+        "lab_b.sql": "select * from {{ ref('lab_a') }}",
+        "lab_b.yml": "unit_tests: [",
+        "lab_sources.yml": "sources: []",
+        "tests/lab_fits.sql": "select 1",
+    }
+    for name, text in files.items():
+        dbt.write(name, text)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "of_yesterday.sql").write_text("select", "utf-8")
+    laid_out(copy, dbt.lab_dir(), select)
+    assert {str(path.relative_to(copy)) for path in copy.rglob("*.*")} == read
 
 
 def test_messages_are_one_line() -> None:
