@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import psycopg
+import pyarrow as pa
 import pyarrow.csv as pacsv
 from psycopg import IsolationLevel
 
@@ -39,6 +40,40 @@ def latest_first_and_covering():
     return "lab.covering"
 
 
+@right("index_changes_plan")
+def after_an_attempt_of_the_same_columns():
+    """The earlier index would do as well, and the plan may prefer it."""
+    lesson.sql("create index attempt on lab.order_history (customer_id)")
+    lesson.sql("create index another on lab.order_history (customer_id, ordered_at)")
+    return indexed("customer_id, ordered_at desc, order_id")
+
+
+@near_miss("index_changes_plan", says="for customer")
+def for_this_caller_only():
+    lesson.sql("create index an_index on lab.order_history (ordered_at) where customer_id = 1165")
+    return "an_index"
+
+
+@near_miss("index_changes_plan", says="sorts")
+def time_before_order():
+    return indexed("customer_id, store_id, ordered_at")
+
+
+@near_miss("index_changes_plan", says="not to be touched")
+def other_totals():
+    lesson.sql("update lab.order_history set total_eur = total_eur + 1 where customer_id = 1165")
+    return indexed("customer_id, ordered_at")
+
+
+@near_miss("index_changes_plan", says="not to be touched")
+def a_table_of_its_own():
+    with clients.postgres() as db:
+        db.execute("create table lab.smaller as select * from lab.order_history order by customer_id, ordered_at")
+        db.execute("drop table lab.order_history")
+        db.execute("alter table lab.smaller rename to order_history")
+    return indexed("customer_id, ordered_at")
+
+
 @near_miss("index_changes_plan", says="sorts")
 def only_the_customer():
     return indexed("customer_id")
@@ -63,17 +98,22 @@ def a_smaller_table():
 # --- partition_by_month -----------------------------------------------------------------------------------------------
 
 
-def partitioned(by: str = "range (delivered_on)", months: int = 1, fill: bool = True) -> str:
+def partitioned(
+    by: str = "range (delivered_on)", months: int = 1, fill: bool = True, begin: str = "2026-05-01", last: str = ""
+) -> str:
     with clients.postgres() as db:
         db.execute(f"create table lab.deliveries_by_month (like lab.delivery_history) partition by {by}")
         firsts = db.execute(
-            """select generate_series('2026-05-01', max(delivered_on), %s)::date from lab.delivery_history""",
-            [f"{months} months"],
+            "select generate_series(%s, max(delivered_on), %s)::date from lab.delivery_history",
+            [begin, f"{months} months"],
         ).fetchall()
         for (first,) in firsts:
+            end = f"date '{first}' + interval '{months} months'"
+            if last and first == firsts[-1][0]:
+                end = last
             db.execute(
                 f"""create table lab.deliveries_by_month_{first:%Y_%m} partition of lab.deliveries_by_month
-                    for values from ('{first}') to (date '{first}' + interval '{months} months')"""
+                    for values from ('{first}') to (({end})::date)"""
             )
         if fill:
             db.execute("insert into lab.deliveries_by_month select * from lab.delivery_history")
@@ -88,6 +128,87 @@ def a_partition_a_month():
 @right("partition_by_month")
 def named_without_its_schema():
     return partitioned().removeprefix("lab.").upper()
+
+
+@right("partition_by_month")
+def with_a_key_and_a_rest():
+    """An index on it, and an empty partition for what nobody expects."""
+    name = partitioned()
+    lesson.sql(f"create table {name}_rest partition of {name} default")
+    lesson.sql(f"alter table {name} add primary key (delivery_id, delivered_on)")
+    return name
+
+
+@right("partition_by_month")
+def made_apart_and_attached():
+    with clients.postgres() as db:
+        db.execute(
+            "create table lab.deliveries_by_month (delivery_id bigint, order_id bigint, delivered_on date, "
+            "is_late boolean, celsius_at_door double precision) partition by range (delivered_on)"
+        )
+        for number in range(13):
+            first = f"date '2026-05-01' + interval '{number} months'"
+            later = f"date '2026-05-01' + interval '{number + 1} months'"
+            db.execute(
+                f"create table lab.part_{number} as select * from lab.delivery_history "
+                f"where delivered_on >= {first} and delivered_on < {later}"
+            )
+            db.execute(
+                f"alter table lab.deliveries_by_month attach partition lab.part_{number} "
+                f"for values from (({first})::date) to (({later})::date)"
+            )
+    return "deliveries_by_month"
+
+
+@near_miss("partition_by_month", says="rows differ")
+def one_delivery_twice_for_another():
+    name = partitioned()
+    lesson.sql(f"update {name} set delivery_id = delivery_id + 100000 where delivery_id % 1000 = 4")
+    return name
+
+
+@near_miss("partition_by_month", says="not to be touched")
+def the_history_filtered_first():
+    lesson.sql("delete from lab.delivery_history where is_late")
+    return partitioned()
+
+
+@near_miss("partition_by_month", says="not to be touched")
+def both_are_empty():
+    name = partitioned(fill=False)
+    lesson.sql("truncate lab.delivery_history")
+    return name
+
+
+@near_miss("partition_by_month", says="several months")
+def months_that_begin_on_the_second():
+    return partitioned(begin="2026-04-02")
+
+
+@near_miss("partition_by_month", says="is refused")
+def the_last_day_is_nobodys():
+    """The history ends before the month does."""
+    return partitioned(last="date '2027-05-20'")
+
+
+@near_miss("partition_by_month", says="lies in several partitions")
+def half_a_month_each():
+    name = partitioned(fill=False)
+    with clients.postgres() as db:
+        db.execute(f"drop table {name}_2026_07")
+        for begin, end in (("07-01", "07-16"), ("07-16", "08-01")):
+            bounds = f"from ('2026-{begin}') to ('2026-{end}')"
+            db.execute(f"create table {name}_{begin[3:]} partition of {name} for values {bounds}")
+        db.execute(f"insert into {name} select * from lab.delivery_history")
+    return name
+
+
+@near_miss("partition_by_month", says="celsius_at_door")
+def a_temperature_in_less():
+    name = partitioned(fill=False)
+    lesson.sql(f"alter table {name} alter column celsius_at_door type real")
+    lesson.sql(f"insert into {name} select * from lab.delivery_history")
+    return name
 
 
 @near_miss("partition_by_month", says="several months")
@@ -131,6 +252,81 @@ def by_a_range():
     return AS_OF.format("tstzrange(valid_from, valid_to) @> %(at)s::timestamptz") + ";\n"
 
 
+@right("as_of")
+def the_last_version_begun_by_then():
+    return """
+        with begun as (
+            select distinct on (customer_id) * from lab.customers where valid_from <= %(at)s
+            order by customer_id, valid_from desc
+        )
+        select count(customer_id) as customers, loyalty from begun
+        where coalesce(valid_to, 'infinity') > %(at)s group by loyalty order by 2
+    """
+
+
+@right("as_of")
+def every_loyalty_with_its_zero():
+    return """
+        select loyalty, sum((valid_from <= %(at)s and (valid_to is null or valid_to > %(at)s))::int) as customers
+        from lab.customers group by loyalty
+    """
+
+
+@near_miss("as_of", says="each counted once")
+def until_now_where_no_end_is_known():
+    """Right until it is later."""
+    return AS_OF.format("valid_from <= %(at)s and coalesce(valid_to, now()) > %(at)s")
+
+
+@near_miss("as_of", says="customers, more")
+def the_last_version_whatever_its_end():
+    return """
+        select loyalty, count(*) as customers from (
+            select distinct on (customer_id) * from lab.customers where valid_from <= %(at)s
+            order by customer_id, valid_from desc
+        ) as begun group by loyalty
+    """
+
+
+@near_miss("as_of", says="customers, fewer")
+def the_beginning_left_out():
+    return AS_OF.format("valid_from < %(at)s and (valid_to > %(at)s or valid_to is null)")
+
+
+@near_miss("as_of", says="query: ")
+def by_the_day():
+    return AS_OF.format(
+        "valid_from::date <= %(at)s::timestamptz::date and coalesce(valid_to, 'infinity')::date > "
+        "%(at)s::timestamptz::date"
+    )
+
+
+@near_miss("as_of", says="customers")
+def the_loyalties_that_there_are():
+    return AS_OF.format(
+        "valid_from <= %(at)s and (valid_to > %(at)s or valid_to is null) "
+        "and loyalty in ('none', 'basil', 'mint', 'saffron')"
+    )
+
+
+@near_miss("as_of", says="not to be touched")
+def without_the_history():
+    lesson.sql("delete from lab.customers where valid_to is not null")
+    return AS_OF.format("valid_from <= %(at)s and (valid_to > %(at)s or valid_to is null)")
+
+
+@near_miss("as_of", says="no column customers")
+def a_column_of_another_name():
+    return AS_OF.format("valid_from <= %(at)s and (valid_to > %(at)s or valid_to is null)").replace(
+        "customers from", "n from"
+    )
+
+
+@near_miss("as_of", says="PostgreSQL refuses it")
+def a_slip_of_the_pen():
+    return AS_OF.format("valid_form <= %(at)s")
+
+
 @near_miss("as_of", says="each counted once")
 def both_ends_included():
     return AS_OF.format("%(at)s between valid_from and coalesce(valid_to, 'infinity')")
@@ -141,7 +337,7 @@ def without_the_versions_of_now():
     return AS_OF.format("valid_from <= %(at)s and valid_to > %(at)s")
 
 
-@near_miss("as_of", says="customers with")
+@near_miss("as_of", says="customers")
 def always_the_versions_of_now():
     return AS_OF.format("valid_to is null and %(at)s::timestamptz is not null")
 
@@ -168,7 +364,7 @@ def copy_from_arrow():
     return load_lines
 
 
-@near_miss("fast_load", says="80 % are asked")
+@near_miss("fast_load", says="50 % are asked")
 def many_statements():
     def load_lines(db, rows):
         values = [list(row.values()) for row in rows.to_pylist()]
@@ -177,7 +373,7 @@ def many_statements():
     return load_lines
 
 
-@near_miss("fast_load", says="80 % are asked")
+@near_miss("fast_load", says="50 % are asked")
 def one_statement_of_text():
     def load_lines(db, rows):
         for first in range(0, len(rows), 1000):
@@ -200,7 +396,88 @@ def two_columns_swapped():
     return load_lines
 
 
-@near_miss("fast_load", says="rows in lab.order_lines")
+@right("fast_load")
+def as_the_last_hint_says():
+    def load_lines(db, rows):
+        buffer = io.BytesIO()
+        pacsv.write_csv(rows, buffer, pacsv.WriteOptions(include_header=False))
+        with db.cursor().copy("copy lab.order_lines from stdin (format csv)") as copy:
+            copy.write(buffer.getvalue())
+
+    return load_lines
+
+
+@right("fast_load")
+def with_the_names_and_a_header():
+    def load_lines(db, rows):
+        text = pa.BufferOutputStream()
+        pacsv.write_csv(rows.combine_chunks(), text, pacsv.WriteOptions(quoting_style="none"))
+        names = ", ".join(rows.column_names)
+        with db.cursor().copy(f"copy lab.order_lines ({names}) from stdin with (format csv, header true)") as copy:
+            copy.write(text.getvalue().to_pybytes())
+
+    return load_lines
+
+
+@near_miss("fast_load", says="missing")
+def everything_anew():
+    def load_lines(db, rows):
+        db.execute("truncate lab.order_lines")
+        copy_from_arrow()(db, rows)
+
+    return load_lines
+
+
+@near_miss("fast_load", says="before the caller has committed")
+def commits_by_itself():
+    def load_lines(db, rows):
+        copy_from_arrow()(db, rows)
+        db.commit()
+
+    return load_lines
+
+
+@near_miss("fast_load", says="missing")
+def over_a_connection_of_its_own():
+    def load_lines(db, rows):
+        with clients.postgres() as own:
+            copy_from_arrow()(own, rows)
+
+    return load_lines
+
+
+@near_miss("fast_load", says="missing")
+def the_first_chunk_only():
+    def load_lines(db, rows):
+        copy_from_arrow()(db, pa.Table.from_batches(rows.to_batches()[:1], rows.schema))
+
+    return load_lines
+
+
+@near_miss("fast_load", says="with another value")
+def cents_as_floats():
+    def load_lines(db, rows):
+        table = rows.set_column(6, "line_total_eur", rows["line_total_eur"].cast(pa.float32()))
+        copy_from_arrow()(db, table)
+
+    return load_lines
+
+
+@near_miss("fast_load", says="a file of its own")
+def a_file_on_the_server():
+    def load_lines(db, rows):
+        import tempfile
+        from pathlib import Path
+
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            pacsv.write_csv(rows, f"{folder}/lines.csv", OPTIONS)
+            db.execute(f"copy lab.order_lines from '{folder}/lines.csv' (format csv)")
+
+    return load_lines
+
+
+@near_miss("fast_load", says="missing")
 def with_the_header_skipped():
     def load_lines(db, rows):
         text = io.BytesIO()
@@ -214,7 +491,7 @@ def with_the_header_skipped():
 # --- write_skew -------------------------------------------------------------------------------------------------------
 
 
-def evening(level: str, lock: str = "", interleaved: bool = True, names: bool = True) -> list:
+def evening(level: str, lock: str = "", interleaved: bool = True, names: bool = True, least: int = 2) -> list:
     ended, counts = [], {}
     people = {van: clients.postgres() for van in ("VAN-01", "VAN-02")}
 
@@ -225,7 +502,7 @@ def evening(level: str, lock: str = "", interleaved: bool = True, names: bool = 
 
     def leave(van):
         try:
-            if counts[van] == 2:
+            if counts[van] >= least:
                 people[van].execute("update lab.vans set on_duty = false where van_id = %s", [van])
             people[van].commit()
             ended.append("committed")
@@ -248,6 +525,108 @@ def evening(level: str, lock: str = "", interleaved: bool = True, names: bool = 
 @right("write_skew")
 def both_look_first():
     return evening
+
+
+@right("write_skew")
+def both_write_before_either_commits():
+    def both_leave(level):
+        people = [(van, clients.postgres()) for van in ("VAN-01", "VAN-02")]
+        for _, db in people:
+            db.isolation_level = IsolationLevel[level]
+        counts = [db.execute("select sum(on_duty::int) from lab.vans").fetchone()[0] for _, db in people]
+        ended = []
+        for (van, db), count in zip(people, counts, strict=True):
+            if count >= 2:
+                db.execute("update lab.vans set on_duty = not on_duty where van_id = %s", [van])
+        for _, db in people:
+            try:
+                db.commit()
+                ended.append("committed")
+            except psycopg.Error as error:
+                ended.append(error.sqlstate)
+            finally:
+                db.close()
+        return tuple(ended)
+
+    return both_leave
+
+
+@right("write_skew")
+def two_threads():
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    def both_leave(level):
+        looked = Barrier(2, timeout=5)
+
+        def leave(van):
+            db = clients.postgres()
+            try:
+                db.isolation_level = IsolationLevel[level]
+                (count,) = db.execute("select count(*) from lab.vans where on_duty").fetchone()
+                looked.wait()
+                if count == 2:
+                    db.execute("update lab.vans set on_duty = false where van_id = %s", [van])
+                db.commit()
+                return "committed"
+            except psycopg.errors.SerializationFailure as error:
+                db.rollback()
+                return error.sqlstate
+            finally:
+                db.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(leave, ("VAN-01", "VAN-02")))
+
+    return both_leave
+
+
+@near_miss("write_skew", says="had not looked")
+def nobody_looks():
+    def both_leave(level):
+        vans = ("VAN-01", "VAN-02") if level == "REPEATABLE_READ" else ("VAN-01",)
+        for van in vans:
+            with clients.postgres() as db:
+                db.isolation_level = IsolationLevel[level]
+                db.execute("update lab.vans set on_duty = false where van_id = %s", [van])
+        return ["committed", "committed" if len(vans) == 2 else "40001"]
+
+    return both_leave
+
+
+@near_miss("write_skew", says="had not looked")
+def looks_in_another_transaction():
+    def both_leave(level):
+        with clients.postgres() as db:
+            count = db.execute("select count(*) from lab.vans where on_duty").fetchone()[0]
+        for van in ("VAN-01", "VAN-02"):
+            with clients.postgres() as db:
+                db.isolation_level = IsolationLevel[level]
+                if count == 2:
+                    db.execute("update lab.vans set on_duty = false where van_id = %s", [van])
+        return ["committed", "committed"]
+
+    return both_leave
+
+
+@near_miss("write_skew", says="expected an update of each")
+def the_second_one_is_made_up():
+    def both_leave(level):
+        if level == "REPEATABLE_READ":
+            return evening(level)
+        with clients.postgres() as db:
+            db.isolation_level = IsolationLevel[level]
+            if db.execute("select count(*) from lab.vans where on_duty").fetchone()[0] == 2:
+                db.execute("update lab.vans set on_duty = false where van_id = 'VAN-01'")
+                return ["committed", "40001"]
+        return ["committed", "committed"]
+
+    return both_leave
+
+
+@near_miss("write_skew", says="it was sent home")
+def whatever_it_counted():
+    return lambda level: evening(level, least=0)
 
 
 @near_miss("write_skew", says="did both look before")
