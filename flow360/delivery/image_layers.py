@@ -113,6 +113,56 @@ def rebuilt(dockerfile: str, changed: Iterable[str]) -> list[tuple[Step, bool]]:
     return rows
 
 
+def places(dockerfile: str, path: str) -> list[tuple[Step, str, set[str]]]:
+    """Each instruction with the folder that it works in, and where a file of the build context lies by then.
+
+    What a command of RUN moves is not known.
+    """
+    folders: dict[str, str] = {}
+    where: dict[str, set[str]] = {}
+    names: list[str] = []
+    rows = []
+    for step in steps(dockerfile):
+        if step.word == "FROM":
+            names.append(step.stage)
+            base = _stage(step.words[0], names)
+            folders[step.stage], where[step.stage] = folders.get(base, "/"), set(where.get(base, ()))
+        elif step.word == "WORKDIR":
+            folders[step.stage] = posixpath.join(folders[step.stage], step.words[0])
+        elif step.word in ("COPY", "ADD"):
+            for origin, sources, excluded in _reads(step):
+                there = {path} if origin is None else where.get(_stage(origin, names), set())
+                where[step.stage] |= {
+                    _put(step.words[-1], folders[step.stage], *found)
+                    for source in sources
+                    for one in there
+                    if (found := _within(source, one.lstrip("/"), excluded))
+                }
+        if step.stage in folders:
+            rows.append((step, posixpath.normpath(folders[step.stage]), set(where[step.stage])))
+    return rows
+
+
+def _within(source: str, path: str, excluded: list[str]) -> tuple[str, bool] | None:
+    """The path of a file below what a source means, and whether the source is the file itself; None: not there."""
+    if not _takes(source, path, excluded):
+        return None
+    parts = path.split("/")
+    plain = posixpath.normpath("/" + source.lstrip("/"))[1:]
+    for deep in range(len(parts)):
+        head = "/".join(parts[:deep])
+        if head == plain or (plain and head and matches(head, plain)):
+            return "/".join(parts[deep:]), False
+    return parts[-1], True
+
+
+def _put(target: str, folder: str, path: str, is_file: bool) -> str:
+    """Where COPY puts it: below a folder, or, where one file has one name to get, under that name."""
+    whole = posixpath.normpath(posixpath.join(folder, target))
+    named = is_file and not target.endswith("/") and whole != posixpath.normpath(folder)
+    return whole if named else posixpath.join(whole, path)
+
+
 def matches(path: str, pattern: str) -> bool:
     """Does a path fit a pattern? `*`, `?` and `[a-z]` stay within a folder, as Go and GitHub have it; `**` does not."""
     parts = re.split(r"(\\.|\[\^?[^\]]+\]|\*\*/|\*\*|\*|\?)", pattern)

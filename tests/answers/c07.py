@@ -36,6 +36,94 @@ def needs_as_a_list():
     return WORKFLOW.replace("needs: test", "needs: [test]")
 
 
+@right("broken_workflow")
+def another_hand():
+    """Blocks for flow style, names, a list for the event, and another argument."""
+    return """
+name: test, then publish
+on: [push]
+permissions:
+  contents: read
+jobs:
+  publish:
+    name: Publish
+    runs-on: [ubuntu-24.04]
+    needs:
+      - test
+    timeout-minutes: 30
+    steps:
+      - name: The code
+        uses: "actions/checkout@v5.0.1"
+      - run: |
+          ./publish.sh "$GITHUB_SHA"
+  test:
+    timeout-minutes: 5
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v6
+      - run: >-
+          ./scripts/test
+          --only lint --only unit
+"""
+
+
+@right("broken_workflow")
+def with_a_matrix_of_its_own():
+    return WORKFLOW.replace("github.ref_name", "matrix.version").replace(
+        "    needs: test\n", "    needs: test\n    strategy: {matrix: {version: ['1.0']}}\n"
+    )
+
+
+@near_miss("broken_workflow", says="on was not to change")
+def by_hand_only():
+    return WORKFLOW.replace("on: push", "on: workflow_dispatch")
+
+
+@near_miss("broken_workflow", says="on was not to change")
+def pushes_of_one_branch():
+    return WORKFLOW.replace("on: push", "on: {push: {branches: [main]}}")
+
+
+@near_miss("broken_workflow", says="runs-on of test was not to change")
+def on_another_runner():
+    return WORKFLOW.replace("ubuntu-24.04", "ubuntu-latest", 1)
+
+
+@near_miss("broken_workflow", says="steps of test was not to change")
+def tests_that_cannot_fail():
+    return WORKFLOW.replace("--only unit", "--only unit || true")
+
+
+@near_miss("broken_workflow", says="steps of test was not to change")
+def half_of_the_tests():
+    return WORKFLOW.replace(" --only unit", "")
+
+
+@near_miss("broken_workflow", says="continue-on-error")
+def red_counts_as_green():
+    return WORKFLOW.replace("    timeout-minutes: 10\n", "    timeout-minutes: 10\n    continue-on-error: true\n", 1)
+
+
+@near_miss("broken_workflow", says="publish has if")
+def published_whatever_the_tests_say():
+    return WORKFLOW.replace("    needs: test\n", "    needs: test\n    if: ${{ always() }}\n")
+
+
+@near_miss("broken_workflow", says="permissions was not to change")
+def may_write():
+    return WORKFLOW.replace("contents: read", "contents: write")
+
+
+@near_miss("broken_workflow", says="30 are allowed")
+def an_hour():
+    return WORKFLOW.replace("timeout-minutes: 10", "timeout-minutes: 60", 1)
+
+
+@near_miss("broken_workflow", says="must run ./publish.sh")
+def published_in_words():
+    return WORKFLOW.replace("./publish.sh", "echo ./publish.sh")
+
+
 @near_miss("broken_workflow", says="must wait for test")
 def the_dependency_taken_away():
     return WORKFLOW.replace("    needs: test\n", "")
@@ -51,7 +139,7 @@ def a_version_that_the_linter_still_accepts():
     return WORKFLOW.replace("checkout@v6", "checkout@v4", 1)
 
 
-@near_miss("broken_workflow", says="do not take one away")
+@near_miss("broken_workflow", says="take none away")
 def the_bad_step_taken_away():
     return WORKFLOW.replace('      - run: ./publish.sh "${{ github.ref_name }}"\n', "")
 
@@ -90,6 +178,67 @@ def newest_first():
     return MATRIX.replace('["3.9", "3.10", "3.11"]', '["3.11", "3.10", "3.9"]')
 
 
+@right("version_matrix")
+def one_system_and_three_minors():
+    return (
+        MATRIX.replace('python: ["3.9", "3.10", "3.11"]', "os: [ubuntu-24.04]\n        minor: [9, 10, 11]")
+        .replace("${{ matrix.python }}", "3.${{ matrix['minor'] }}")
+        .replace("runs-on: ubuntu-24.04", "runs-on: ${{ matrix.os }}")
+    )
+
+
+@right("version_matrix")
+def each_run_by_itself():
+    return MATRIX.replace(
+        'python: ["3.9", "3.10", "3.11"]', 'include: [{python: "3.9"}, {python: "3.10"}, {python: "3.11"}]'
+    )
+
+
+@right("version_matrix")
+def one_left_out_again():
+    return MATRIX.replace(
+        '["3.9", "3.10", "3.11"]', '["3.8", "3.9", "3.10", "3.11"]\n        exclude: [{python: "3.8"}]'
+    ).replace("- run: python -m pytest", "- run: pip install -r requirements.lock\n      - run: python -m pytest")
+
+
+@near_miss("version_matrix", says="found ['3.10', '3.10'")
+def six_runs():
+    return MATRIX.replace("      matrix:\n", "      matrix:\n        shard: [1, 2]\n")
+
+
+@near_miss("version_matrix", says="3.12")
+def one_more_by_include():
+    return MATRIX.replace("    steps:", "        include: [{python: '3.12'}]\n    steps:", 1)
+
+
+@near_miss("version_matrix", says="3.9")
+def one_less_by_exclude():
+    return MATRIX.replace("    steps:", "        exclude: [{python: '3.9'}]\n    steps:", 1)
+
+
+@near_miss("version_matrix", says="continue-on-error")
+def no_run_is_ever_red():
+    return MATRIX.replace("    strategy:", "    continue-on-error: true\n    strategy:")
+
+
+@near_miss("version_matrix", says="no step after setup-python")
+def tested_before_the_version_is_there():
+    test = "      - run: python -m pytest\n"
+    return MATRIX.replace(test, "").replace(
+        "      - uses: actions/setup-python", test + "      - uses: actions/setup-python"
+    )
+
+
+@near_miss("version_matrix", says="setup-python@v6, found")
+def an_older_action():
+    return MATRIX.replace("setup-python@v6", "setup-python@v5")
+
+
+@near_miss("version_matrix", says="matrix_workflow: ")
+def another_word_for_the_axis():
+    return MATRIX.replace("${{ matrix.python }}", "${{ matrix.python || matrix.version }}")
+
+
 @near_miss("version_matrix", says="3.1")
 def versions_as_numbers():
     return MATRIX.replace('["3.9", "3.10", "3.11"]', "[3.9, 3.10, 3.11]")
@@ -113,6 +262,47 @@ def both_locks():
 @right("cache_key")
 def a_pattern():
     return "cache-${{ runner.os }}-${{ hashFiles('**/*.lock') }}"
+
+
+@right("cache_key")
+def one_hash_for_each():
+    lines = ("hashfiles('requirements.lock')", "hashFiles('stack/jars.lock')", "runner.os")
+    return "-".join("${{" + line + "}}" for line in lines)
+
+
+@right("cache_key")
+def with_the_processor():
+    return "v3-${{ runner.os }}-${{ runner.arch }}-${{ hashFiles('./stack/jars.lock', 'requirements.lock') }}"
+
+
+@near_miss("cache_key", says="fetched for nothing")
+def whatever_begins_so():
+    return "${{ runner.os }}-${{ hashFiles('requirements*', 'stack/jars.lock') }}"
+
+
+@near_miss("cache_key", says="fetched for nothing")
+def all_of_the_stack():
+    return "${{ runner.os }}-${{ hashFiles('requirements.lock', 'stack/**') }}"
+
+
+@near_miss("cache_key", says="single quotes")
+def double_quotes():
+    return '${{ runner.os }}-${{ hashFiles("requirements.lock", "stack/jars.lock") }}'
+
+
+@near_miss("cache_key", says="more than this needs")
+def each_push_has_its_own():
+    return "${{ runner.os }}-${{ github.sha }}-${{ hashFiles('requirements.lock', 'stack/jars.lock') }}"
+
+
+@near_miss("cache_key", says="comma")
+def a_comma_between():
+    return "${{ runner.os }}, ${{ hashFiles('requirements.lock', 'stack/jars.lock') }}"
+
+
+@near_miss("cache_key", says="not closed")
+def a_brace_too_few():
+    return "${{ hashFiles('requirements.lock', 'stack/jars.lock') }}-${{ runner.os }"
 
 
 @near_miss("cache_key", says="old packages")
@@ -218,6 +408,48 @@ def a_pattern_for_the_list():
     return DOCKERFILE.replace("report/requirements.txt requirements.txt", "rep?rt/*.txt ./")
 
 
+@right("safe_dockerfile")
+def started_as_a_module():
+    return DOCKERFILE.replace("USER 10001", "USER 10001:10001").replace(
+        'CMD ["python", "main.py"]', 'ENTRYPOINT ["python", "-m", "main"]'
+    )
+
+
+@near_miss("safe_dockerfile", says="looks for /app/requirements.txt")
+def the_list_lies_elsewhere():
+    return DOCKERFILE.replace("requirements.txt requirements.txt", "requirements.txt /tmp/")
+
+
+@near_miss("safe_dockerfile", says="looks for /app/report/main.py")
+def the_program_has_lost_its_folder():
+    return DOCKERFILE.replace('"main.py"', '"report/main.py"')
+
+
+@near_miss("safe_dockerfile", says="user")
+def a_user_whom_nobody_has_made():
+    return DOCKERFILE.replace("USER 10001", "USER app")
+
+
+@near_miss("safe_dockerfile", says="root")
+def root_by_its_number():
+    return DOCKERFILE.replace("USER 10001", "USER 10001\nUSER 0:0")
+
+
+@near_miss("safe_dockerfile", says="would not start")
+def nothing_is_started():
+    return DOCKERFILE.replace('CMD ["python", "main.py"]\n', "")
+
+
+@near_miss("safe_dockerfile", says="an image of Python")
+def another_image():
+    return DOCKERFILE.replace("python:3.11-slim-bookworm", "debian:12.5")
+
+
+@near_miss("safe_dockerfile", says="tells the linter")
+def the_linter_is_silenced():
+    return "# hadolint global ignore=DL3042\n" + DOCKERFILE.replace("--no-cache-dir ", "")
+
+
 @near_miss("safe_dockerfile", says="installs the packages again")
 def everything_first_in_json():
     return everything_first().replace("COPY report .", 'COPY ["report", "."]')
@@ -285,6 +517,61 @@ def limit_under_deploy():
 @right("compose_service")
 def a_port_in_the_long_form():
     return SERVICE.replace('["127.0.0.1:18777:8000"]', "[{target: 8000, published: 18777, host_ip: 127.0.0.1}]")
+
+
+@right("compose_service")
+def in_another_hand():
+    return """
+services:
+  report:
+    image: "primeur/report:1.0"
+    restart: unless-stopped
+    depends_on:
+      postgres-dwh:
+        condition: service_healthy
+        restart: true
+    healthcheck:
+      test: curl -fs http://127.0.0.1:8000/health || exit 1
+      start_period: 5s
+    mem_limit: 256mb
+    ports:
+      - 127.0.0.1:18777:8000/tcp
+"""
+
+
+@near_miss("compose_service", says="one service")
+def another_beside_it():
+    return SERVICE + "  mailer:\n    image: primeur/mailer:1.0\n"
+
+
+@near_miss("compose_service", says="always content")
+def healthy_whatever_happens():
+    return SERVICE.replace(SERVICE[SERVICE.index("test: ") : SERVICE.index("    mem_limit")], "test: [CMD, 'true']\n")
+
+
+@near_miss("compose_service", says="no healthcheck")
+def a_healthcheck_that_is_off():
+    return SERVICE.replace(SERVICE[SERVICE.index("test: ") : SERVICE.index("    mem_limit")], "disable: true\n")
+
+
+@near_miss("compose_service", says="less than the 6 MB")
+def megabytes_forgotten():
+    return SERVICE.replace("128m", "128")
+
+
+@near_miss("compose_service", says="no memory limit")
+def without_a_limit():
+    return SERVICE.replace("    mem_limit: 128m\n", "")
+
+
+@near_miss("compose_service", says="image")
+def the_newest_image():
+    return SERVICE.replace("report:1.0", "report:latest")
+
+
+@near_miss("compose_service", says="ports")
+def another_port_as_well():
+    return SERVICE.replace('8000"]', '8000", "127.0.0.1:18778:8001"]')
 
 
 @near_miss("compose_service", says="started is not yet answering")

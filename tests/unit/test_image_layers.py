@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flow360.delivery import linters
-from flow360.delivery.image_layers import matches, rebuilt, steps
+from flow360.delivery.image_layers import matches, places, rebuilt, steps
 
 
 def again(dockerfile: str, *changed: str) -> list[str]:
@@ -119,3 +119,26 @@ def test_the_linter_takes_what_follows_a_heredoc_and_numbers_the_lines_as_they_w
     assert "DL3003" in {one.rule for one in found}
     assert {one.line for one in found} == {10}
     assert linters.dockerfile("FROM")[0].rule == "DL1000"
+
+
+@pytest.mark.parametrize(
+    ("copy", "lies"),
+    [
+        ("COPY report .", ["/app/main.py"]),
+        ("COPY . /srv", ["/srv/report/main.py"]),
+        ("COPY report/main.py start.py", ["/app/start.py"]),
+        ("COPY report/main.py .", ["/app/main.py"]),
+        ("COPY rep*/*.py lib/", ["/app/lib/main.py"]),
+        ("COPY report/requirements.txt ./", []),
+        ('COPY ["report", "/app"]\nCOPY report/main.py /usr/bin/', ["/app/main.py", "/usr/bin/main.py"]),
+    ],
+)
+def test_where_a_file_lies(copy: str, lies: list[str]) -> None:
+    *_, (step, folder, found) = places(f"FROM a AS b\nWORKDIR /app\n{copy}\nFROM b\nWORKDIR x\nRUN y", "report/main.py")
+    assert (step.word, folder, sorted(found)) == ("RUN", "/app/x", lies)
+
+
+def test_a_file_of_another_stage_lies_where_it_is_copied_to() -> None:
+    text = "FROM a AS b\nCOPY report /packages\nFROM c\nCOPY --from=b /packages /app\nCMD z"
+    *_, (_, _, found) = places(text, "report/main.py")
+    assert found == {"/app/main.py"}
