@@ -256,6 +256,10 @@ class Settings(_Described):
         return f"http://127.0.0.1:{self.vault_port}"
 
     @property
+    def elasticsearch_url(self) -> str:
+        return f"http://127.0.0.1:{self.elasticsearch_port}"
+
+    @property
     def airflow_url(self) -> str:
         return f"http://127.0.0.1:{self.airflow_port}"
 

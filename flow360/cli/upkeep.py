@@ -28,9 +28,10 @@ def generate(
         bool, typer.Option("--force", help="replace labs with answers in them, too (a copy is kept)")
     ] = False,
 ) -> None:
-    """Write what is generated: labs/ from solutions/, README's tables."""
+    """Write what is generated: labs/ from solutions/, README's tables, Logstash's filter."""
     from flow360.course import labs as generator
     from flow360.course.readme import render
+    from flow360.monitoring.logs import grammar
     from flow360.settings import ROOT
 
     readme = ROOT / "README.md"
@@ -42,8 +43,11 @@ def generate(
             problems.append(
                 f"README.md: a table of it is not what course.toml and stack/layers say: {generator.COMMAND}"
             )
+        if not grammar.CONF.exists() or grammar.CONF.read_text("utf-8") != grammar.logstash():
+            problems.append(f"{grammar.CONF.name} is not what stack/logs/lines.yaml says: {generator.COMMAND}")
     else:
         readme.write_text(wanted, "utf-8")
+        grammar.CONF.write_text(grammar.logstash(), "utf-8")
         said, problems = generator.write(ROOT, force)
         for line in said:
             print(line)

@@ -10,6 +10,7 @@ from flow360.clients.compute import spark, spark_at
 from flow360.clients.databases import adbc, engine, postgres
 from flow360.clients.lakes import hive, hive_at, lake, lake_errors
 from flow360.clients.reach import answers, is_down, port_of
+from flow360.clients.search import search, search_as
 from flow360.clients.secrets import vault, vault_as, vault_at
 from flow360.clients.web import airflow, api, prometheus
 
@@ -32,6 +33,8 @@ __all__ = [
     "postgres",
     "producer",
     "prometheus",
+    "search",
+    "search_as",
     "spark",
     "spark_at",
     "vault",

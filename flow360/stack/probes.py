@@ -201,6 +201,35 @@ def vault(port: int) -> str | None:
     return SEALED if missing and missing.endswith(": 503") else missing
 
 
+@_probe
+def search(port: int) -> str | None:
+    """The search engine's health as its own user: every index can be written to (yellow: there is no second node)."""
+    from flow360.clients.search import search_as
+    from flow360.errors import FlowError
+
+    engine = search_as("elastic", settings().elastic_password, f"http://127.0.0.1:{port}")
+    try:
+        health = engine.get("/_cluster/health", timeout=TIMEOUT).json()["status"]
+    except FlowError as error:
+        return error.message
+    return None if health in ("yellow", "green") else f"its health is {health}"
+
+
+@_probe
+def shipper(port: int, seconds: float = 30) -> str | None:
+    """What the shipper counts of itself must have come to the search engine (`port`) a moment ago."""
+    from flow360.clients.search import search_as
+    from flow360.errors import FlowError
+
+    engine = search_as("elastic", settings().elastic_password, f"http://127.0.0.1:{port}")
+    fresh = {"query": {"range": {"@timestamp": {"gte": f"now-{seconds:g}s"}}}, "size": 0}
+    try:
+        found = engine.get("/primeur-shipper/_search?ignore_unavailable=true", json=fresh, timeout=TIMEOUT).json()
+    except FlowError as error:
+        return error.message
+    return None if found["hits"]["total"]["value"] else "nothing has come from it yet"
+
+
 def _get(port: int, path: str) -> requests.Response:
     from flow360.clients.direct import Session
 

@@ -15,7 +15,7 @@ from flow360.errors import ServiceError
 from flow360.settings import settings
 from flow360.stack import probes
 from flow360.stack.model import Service
-from flow360.stack.native import postgres
+from flow360.stack.native import certificate, postgres
 
 
 def spark_home() -> Path:
@@ -47,6 +47,18 @@ def vault(service: Service, data: Path, command: list[str]) -> None:
         raise ServiceError(f"{service.name}: unsealing failed: {said[0][:200]}")
 
 
+def private(_service: Service, data: Path, _command: list[str]) -> None:
+    """A folder that is this user's alone."""
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+
+
+def elasticsearch(_service: Service, data: Path, _command: list[str]) -> None:
+    """A folder for the lines that is this user's alone, and the certificate without which no other node is let in."""
+    private(_service, data, _command)
+    certificate.make(data.with_name("conf"), "elasticsearch")
+
+
 def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:
     """A link to the learner's rule files, where Prometheus looks for them: beside its configuration."""
     rules = settings().rules_dir
@@ -76,8 +88,10 @@ def namenode(service: Service, data: Path, command: list[str]) -> None:
 
 STEPS: Mapping[str, Callable[[Service, Path, list[str]], None]] = {
     "postgres": postgres.make_cluster,
+    "elasticsearch": elasticsearch,
     "learner_rules": learner_rules,
     "namenode": namenode,
+    "private": private,
     "vault": vault,
 }
 """The steps by the names that the layers' files use."""

@@ -60,6 +60,7 @@ class Programs:
             "data": self.data(service),
             "data_of": {name: self.data(other) for name, other in self.model.services.items()},
             "conf": self.conf(service),
+            "logs": self.state / "logs",
             "tmp": self.tmp(service),
             "root": ROOT,
             "dbt": settings().dbt_dir,

@@ -31,6 +31,9 @@ VAULT = "hashicorp/vault:1.21.4"
 NONE = {
     # service: why there is no stand-in for its image
     "grafana": "no registry of packages carries Grafana's server and pages, so nothing here proves grafana/grafana",
+    "elasticsearch": "no registry of packages carries it with its security; natively OpenSearch takes its place",
+    "logstash": "no registry of packages carries Logstash; natively rsyslog takes its place",
+    "kibana": "no registry of packages carries Kibana's server and pages, so nothing here proves it",
 }
 LABEL = "org.flow360.stand-in"
 SECONDS = 900  # for one image
