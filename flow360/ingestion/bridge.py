@@ -31,8 +31,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
-import sys
 import threading
 import time
 from collections import deque
@@ -56,6 +56,7 @@ from flow360.ingestion.dead_letters import BadRecord, error_headers
 from flow360.ingestion.topics import PARTITIONS, make_topics, millis, read_all
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
+from flow360.monitoring.logs import writing
 from flow360.primeur.contract import AHEAD, Contract, contract
 from flow360.primeur.intake import parse
 from flow360.primeur.vans import DEPARTURES, IDLE, READINGS, ROUTES, TOPIC
@@ -66,6 +67,7 @@ DROPS = "$SYS/broker/publish/messages/dropped"
 DEAD = "vans.readings.dead"
 NAME = "vans-bridge"
 """The service, and its session at MQTT's broker: a second bridge of that name would throw the first one out."""
+LOG = logging.getLogger(NAME)
 IN_FLIGHT = 100
 """Messages that MQTT's broker sends before the first of them is acknowledged."""
 SESSION_SECONDS = 86_400
@@ -290,7 +292,7 @@ class Bridge:
                     self._written.add(record.value or b"")
             except ServiceError as error:
                 if not told:
-                    print(f"waiting: {error.message}", flush=True)
+                    LOG.warning("waiting: %s", error.message)
                 told = True
                 self._stop.wait(1)
             else:
@@ -301,13 +303,13 @@ class Bridge:
 
     def _connected(self, client: mqtt.Client, _userdata: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            print(f"MQTT's broker refuses: {reason}", flush=True)
+            LOG.error("MQTT's broker refuses: %s", reason)
             return
         # What it kept for us comes as it is; a retained message only to a session that is new.
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         client.subscribe([(topic, options) for topic in SUBSCRIPTIONS])
         client.subscribe(DROPS, qos=0)
-        print(f"connected to MQTT, {'the session of before' if flags.session_present else 'a new session'}", flush=True)
+        LOG.info("connected to MQTT, %s", "the session of before" if flags.session_present else "a new session")
 
     def _answered(self, _client: Any, _userdata: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
         if any(reason.is_failure for reason in reasons):
@@ -319,7 +321,7 @@ class Bridge:
         self._subscribed = False
         with self._lock:
             self._order.clear()  # their ids are the old connection's: what is not acknowledged comes again
-        print(f"disconnected from MQTT: {reason}", flush=True)
+        LOG.warning("disconnected from MQTT: %s", reason)
 
     def _note_drops(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         with contextlib.suppress(ValueError):
@@ -403,7 +405,7 @@ class Bridge:
         if error.fatal():
             self._fail(f"kafka: {error.str()}")
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            print(f"kafka is away; {len(self._waiting)} messages wait", flush=True)
+            LOG.warning("kafka is away; %s messages wait", len(self._waiting))
 
     def _fail(self, why: str) -> None:
         """Nothing of what waits was acknowledged, so all of it comes again: end, and begin from there."""
@@ -424,13 +426,14 @@ def main(
     host: str = "127.0.0.1", port: int = 19309, mqtt: str = "127.0.0.1:11883", kafka: str = "127.0.0.1:19092"
 ) -> None:
     """Carry readings from MQTT to Kafka until SIGTERM; /metrics and /health on HOST:PORT."""
+    writing.to_stdout()
     bridge = Bridge(address(mqtt), kafka)
     exposition = Exposition(host, port, NAME, bridge.health)
     at_the_end(bridge.stop)
     bridge.run()
     exposition.close()
     if bridge.error:
-        print(bridge.error, file=sys.stderr, flush=True)
+        LOG.error(bridge.error)
         raise typer.Exit(Exit.FAILED)
 
 

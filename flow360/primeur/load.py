@@ -57,7 +57,7 @@ def connect(which: str) -> psycopg.Connection:
             fix = f"its password is not the one in .env: set POSTGRES_{which.upper()}_PASSWORD, or flow360 reset"
             raise ServiceError(f"postgres-{which} refuses: {reason}; {fix} postgres-{which}") from None
         problem = f"postgres-{which} does not answer: flow360 up postgres-{which} ({reason})"
-        raise ServiceError(problem) from None
+        raise ServiceError(problem) from error  # the log of market-api shows where
 
 
 def seed_stamp() -> str:

@@ -10,6 +10,7 @@ branches' file of the day comes into the drop zone (flow360/primeur/played.py).
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from psycopg.rows import namedtuple_row
 
 from flow360.errors import FlowError
 from flow360.monitoring import lineage
+from flow360.monitoring.logs import writing
 from flow360.primeur import day as days
 from flow360.primeur import played
 from flow360.primeur.load import connect, loaded_plan
@@ -32,6 +34,9 @@ from flow360.process import at_the_end
 from flow360.settings import settings
 from flow360.waiting import patient
 
+LOG = logging.getLogger(SESSION)
+NO_ORDERS = ("moved", "observed", "returned")
+"""Events whose subject is a customer, the weather or a tour."""
 BATCH = 50
 """Events that are due together and go into one transaction, at most."""
 LOOK = 0.5
@@ -140,7 +145,7 @@ class Player:
             except (FlowError, psycopg.OperationalError) as error:
                 reason = str(error).strip().splitlines()[0]
                 if reason != said:
-                    print(reason, flush=True)
+                    LOG.warning(reason)
                 said = reason
                 self._stop.wait(1)
         self._carrier.close()
@@ -154,7 +159,7 @@ class Player:
             if self._stop.wait(1):
                 return
         conn.execute(SCHEMA)
-        print("at work", flush=True)
+        LOG.info("at work")
         while not self._stop.is_set():
             asked = conn.execute("select * from play.plays where state in ('asked', 'playing')").fetchone()
             if asked:
@@ -167,7 +172,7 @@ class Player:
         try:
             self._play(conn, asked)
         except _AGAIN as error:
-            print(f"{asked.day}: {str(error).splitlines()[0]}: trying again", flush=True)
+            LOG.warning("%s: %s: trying again", asked.day, str(error).splitlines()[0])
             self._stop.wait(1)
         except psycopg.OperationalError:
             raise  # the database has gone: the day goes on when it is back
@@ -180,7 +185,7 @@ class Player:
                    ended_at = now() where play_id = %s""",
                 [reason, asked.play_id],
             )
-            print(f"{asked.day}: {reason}", flush=True)
+            LOG.error("%s: %s", asked.day, reason)
 
     def _play(self, conn: psycopg.Connection, asked: Any) -> None:
         day = days.day(asked.day, loaded_plan(conn))
@@ -190,7 +195,7 @@ class Player:
         while not self._stop.is_set() and not play.over:
             self._stop.wait(min(LOOK, play.step()))
         if play.over and play.end(self._stop):
-            print(f"{play.run}: done, vans {play.vans_state}", flush=True)
+            LOG.info("done, vans %s", play.vans_state, extra={"run_id": play.run})
 
     def _open(self, conn: psycopg.Connection, day: days.Day, number: int) -> Any:
         """The morning: take back what was played of the day, in one transaction; its row then."""
@@ -210,7 +215,7 @@ class Player:
                     number,
                 ],
             ).fetchone()
-        print(f"{run_of(number, day.date)}: {len(day.events)} events", flush=True)
+        LOG.info("%s events", len(day.events), extra={"run_id": run_of(number, day.date)})
         return row
 
 
@@ -250,6 +255,9 @@ class _Play:
                 for change in event.changes:
                     apply(self._conn, change)
             speed = self._note("position = %s, clock = %s", [last, _utc(reached)], first)
+        for event in events[first:last]:
+            if event.what not in NO_ORDERS:
+                LOG.info("order %s", event.what, extra={"order_id": event.subject, "run_id": self.run})
         for change in (change for event in events[first:last] for change in event.changes):
             if not isinstance(change, days.Delete):
                 self._carrier.wrote(lineage.shop(change.table), len(change.rows) if hasattr(change, "rows") else 1)
@@ -311,6 +319,7 @@ def main(
     mqtt_port: Annotated[int | None, typer.Option(help="from the settings by default")] = None,
 ) -> None:
     """Play what is asked for until SIGTERM."""
+    writing.to_stdout()
     stop = Flag()
     at_the_end(stop.set)
     vans = Vans(mqtt_host, mqtt_port or settings().mqtt_port)

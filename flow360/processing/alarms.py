@@ -21,6 +21,7 @@ is granted anything. In a container POSTGRES_DWH_HOST names the host.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import closing
@@ -39,6 +40,7 @@ from flow360.ingestion.loading import insert_once
 from flow360.ingestion.topics import make_topics
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
+from flow360.monitoring.logs import writing
 from flow360.primeur.contract import contract
 from flow360.primeur.vans import EXERCISE
 from flow360.process import at_the_end
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 ALARMS, DEAD = "vans.alarms", "vans.alarms.dead"
 NAME = "alarms-sink"
+LOG = logging.getLogger(NAME)
 """The service, its group, and its one member: known by name, it comes back after a kill without waiting."""
 IDLE_SECONDS = 1.0
 """So often the open alarms are counted while no new one comes."""
@@ -132,7 +135,7 @@ class Sink:
                 # From the last commit again, with new connections.
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 if said != self._problem:
-                    print(f"waiting: {said}", flush=True)
+                    LOG.warning("waiting: %s", said)
                 self._problem = said
                 self._stop.wait(1)
         self._carrier.close()
@@ -172,7 +175,9 @@ class Sink:
         self._carrier.read(lineage.topic(self._topic))
         if new:
             self._carrier.wrote(self._table)
-            print(f"alarm: {row['van_id']} since {row['since']:%Y-%m-%d %H:%M %Z}, {row['celsius']} °C", flush=True)
+            since = f"{row['since']:%Y-%m-%d %H:%M %Z}"
+            about = {"van_id": row["van_id"], "run_id": row["run"]}
+            LOG.warning("alarm: %s since %s, %s °C", row["van_id"], since, row["celsius"], extra=about)
             self._count_open(db)
 
     def _count_open(self, db: psycopg.Connection) -> None:
@@ -204,6 +209,7 @@ def _warehouse() -> psycopg.Connection:
 
 def main(host: str = "127.0.0.1", port: int = 19310, kafka: str = "127.0.0.1:19092") -> None:
     """Bring alarms into the warehouse until SIGTERM; /metrics and /health on HOST:PORT."""
+    writing.to_stdout()
     sink = Sink(kafka)
     exposition = Exposition(host, port, NAME, sink.health)
     at_the_end(sink.stop)

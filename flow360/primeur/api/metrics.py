@@ -1,7 +1,8 @@
-"""What market-api publishes at /metrics: requests by route and status, how long they took, how many are waiting."""
+"""What market-api says of each request: numbers at /metrics, by route and status, and a line with ids in its log."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
+
+from flow360.monitoring.logs import writing
+
+LOG = logging.getLogger("market-api")
+TRACE = b"traceparent"
 
 # [START metrics]
 REQUESTS = Counter("market_api_requests", "Answers given", ["method", "route", "status"])
@@ -44,12 +50,20 @@ class Measure:
 
         route, start = self._route(scope), time.perf_counter()
         BUSY.inc()
-        try:
-            await self.app(scope, receive, watch)
-        finally:
-            BUSY.dec()
-            SECONDS.labels(route).observe(time.perf_counter() - start)
-            REQUESTS.labels(scope["method"], route, status).inc()
+        with writing.traced(writing.trace_of(dict(scope["headers"]).get(TRACE, b"").decode("ascii", "replace"))):
+            try:
+                await self.app(scope, receive, watch)
+            except Exception:
+                LOG.exception("the request failed", extra=_about(scope))
+                raise
+            finally:
+                seconds = time.perf_counter() - start
+                BUSY.dec()
+                SECONDS.labels(route).observe(seconds)
+                REQUESTS.labels(scope["method"], route, status).inc()
+                level = logging.ERROR if status >= "500" else logging.INFO
+                more = {"status": int(status), "milliseconds": round(seconds * 1000, 1)}
+                LOG.log(level, "%s %s %s", scope["method"], scope["path"], status, extra=_about(scope) | more)
 
     def _route(self, scope: Any) -> str:
         """The route's pattern, /orders/{order_id}: a label with the id itself would be a new series for each order."""
@@ -57,6 +71,12 @@ class Measure:
             if route.matches(scope)[0] is not Match.NONE:
                 return getattr(route, "path", "other")
         return "other"
+
+
+def _about(scope: Any) -> dict[str, Any]:
+    """The request in a log line: method, path, and the order that the path names."""
+    order = scope.get("path_params", {}).get("order_id")
+    return {"method": scope["method"], "path": scope["path"], **({"order_id": int(order)} if order else {})}
 
 
 def metrics() -> Response:

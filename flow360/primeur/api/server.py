@@ -30,6 +30,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flow360.errors import FlowError
+from flow360.monitoring.logs import writing
 from flow360.neighbours import is_foreign
 from flow360.primeur.api.chaos import Allowance, Chaos, ChaosSettings, Fault
 from flow360.primeur.api.market import Market
@@ -43,6 +44,7 @@ from flow360.settings import settings
 
 CALM = ("/health", "/metrics", "/chaos", "/usage", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths that are never limited and never fail."""
+LOG = logging.getLogger("market-api")
 DRIPS = 8
 LARGEST = 2**63 - 1
 """The largest number that its database can hold."""
@@ -187,6 +189,7 @@ def _lists(app: FastAPI, market: Market) -> None:
         except BadCursor as error:
             raise HTTPException(400, str(error)) from None
         except (FlowError, psycopg.Error) as error:
+            LOG.exception("the shop does not answer")
             raise HTTPException(503, f"the shop does not answer: {str(error).splitlines()[0]}") from None
         return _answer(request, found)
 
@@ -249,6 +252,8 @@ def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
             placed = store.place(_client(request), idempotency_key, order.model_dump_json(), order.reference, answer)
         except KeyReused as error:
             raise HTTPException(422, str(error)) from None
+        said = "an order that is known came again" if placed.again else "order placed"
+        LOG.info(said, extra={"order_id": placed.answer["order_id"]})
         headers = {"Location": f"/orders/{placed.answer['order_id']}"}
         if placed.again:
             headers["Idempotency-Replayed"] = "true"
@@ -352,9 +357,10 @@ def main(host: str = "127.0.0.1", port: int | None = None, data: Path | None = N
     """Run the service until SIGTERM."""
     s = settings()
     app = create_app(data or s.state_dir / "market-api", key=s.market_api_key, shop=partial(connect, "source"))
-    # Prometheus comes by every two seconds, for ever: its lines would bury everybody else's.
-    logging.getLogger("uvicorn.access").addFilter(lambda record: "/metrics" not in record.getMessage())
-    uvicorn.run(app, host=host, port=port or s.market_api_port, log_level="info", timeout_graceful_shutdown=5)
+    writing.to_stdout()
+    # `Measure` logs each request, but for Prometheus', who comes by every two seconds, for ever.
+    options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 5}
+    uvicorn.run(app, host=host, port=port or s.market_api_port, **options)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime
 from threading import Condition
 from typing import Any
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from flow360.primeur.vans.sensors import CONTROL, REPLAYS, STATUS
 from flow360.waiting import patient
+
+LOG = logging.getLogger("market-day")
 
 
 class _News(BaseModel):
@@ -40,7 +43,7 @@ class Vans:
 
     def _connected(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            print(f"the vans' broker refuses: {reason}", flush=True)
+            LOG.error("the vans' broker refuses: %s", reason)
         else:
             client.subscribe([(STATUS, 1), (REPLAYS.format(id="+"), 1)])
 
@@ -52,7 +55,7 @@ class Vans:
         try:
             said = _News.model_validate_json(message.payload)
         except ValidationError:  # anybody may publish there
-            print(f"not understood on {message.topic}: {message.payload[:80]!r}", flush=True)
+            LOG.warning("not understood on %s: %r", message.topic, message.payload[:80])
             return
         with self._changed:
             if message.topic == STATUS:

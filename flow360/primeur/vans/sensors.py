@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import queue
 from datetime import UTC, datetime
 from threading import Condition, Event, Thread
@@ -27,12 +28,14 @@ import typer
 from paho.mqtt.enums import CallbackAPIVersion
 
 from flow360.monitoring import lineage
+from flow360.monitoring.logs import writing
 from flow360.primeur.records import utc
 from flow360.primeur.vans import IDLE
 from flow360.primeur.vans.replay import Request, messages, play
 from flow360.process import at_the_end
 from flow360.settings import settings
 
+LOG = logging.getLogger("market-sensors")
 CONTROL = "primeur/control/replay"
 STATUS = "primeur/sensors/status"
 REPLAYS = "primeur/sensors/replays/{id}"
@@ -87,12 +90,12 @@ class Sensors:
 
     def _connected(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            print(f"the broker refuses: {reason}", flush=True)
+            LOG.error("the broker refuses: %s", reason)
             return
         client.subscribe(CONTROL, qos=1)
         state = {"state": "online", "since": _now(), "started": self._started}
         self._publish(STATUS, json.dumps(state).encode(), retain=True)
-        print(f"connected to {self._host}:{self._port}", flush=True)
+        LOG.info("connected to %s:%s", self._host, self._port)
 
     def _control(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         fallback = f"replay-{self._started}-{next(self._numbers)}"
@@ -125,7 +128,7 @@ class Sensors:
     def _reading(self, topic: str, payload: bytes) -> None:
         # the broker away: wait for it, the messages so far are kept by the client
         while not self._settled(WINDOW, 60) and not self._stop.is_set():
-            print("waiting for the broker", flush=True)
+            LOG.warning("waiting for the broker")
         self._publish(topic, payload)
         self._carrier.wrote(lineage.VANS)
 
@@ -136,10 +139,10 @@ class Sensors:
         self._tell(request.id, {"state": "started", **about})
         tally, complete = play(request, self._reading, stop.wait)
         while not self._settled(0, 60) and not self._stop.is_set():
-            print("waiting for the broker", flush=True)
+            LOG.warning("waiting for the broker")
         state = "complete" if complete else "stopped"
         self._tell(request.id, {"state": state, **about, **tally.as_dict(), "started_at": started, "ended_at": _now()})
-        print(f"replay {request.id} {state}: {tally.sent} messages", flush=True)
+        LOG.info("replay %s: %s messages", state, tally.sent, extra={"run_id": request.id})
 
     def run(self) -> None:
         """Connect (again and again until the broker is there) and publish until `stop`."""
@@ -218,6 +221,7 @@ def main(
     """Publish until SIGTERM."""
     if check:
         raise typer.Exit(0 if online(host, port or settings().mqtt_port) else 1)
+    writing.to_stdout()
     sensors = Sensors(host, port or settings().mqtt_port, rate)
     at_the_end(sensors.stop)
     sensors.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import queue
 import signal
@@ -16,8 +17,10 @@ from typing import Annotated, Any
 import typer
 
 from flow360.errors import Exit, FlowError
+from flow360.monitoring.logs import writing
 from flow360.settings import settings
 
+LOG = logging.getLogger("kafka-streams")
 GUARANTEES = ("exactly_once_v2", "at_least_once")
 
 
@@ -78,6 +81,10 @@ def _run(
 ) -> int:
     from flow360.processing.streams import jvm
 
+    if with_parent:  # a learner reads it, line by line
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    else:
+        writing.to_stdout()
     if guarantee not in GUARANTEES:
         raise FlowError(f"--guarantee: {' or '.join(GUARANTEES)}", Exit.USAGE)
     jvm.start(heap=heap, log="warn")
@@ -97,7 +104,7 @@ def _run(
     app.start()
     why = reasons.get()
     if why:
-        print(f"ending: {why}", flush=True)
+        LOG.info("ending: %s", why)
     clean = app.close()
     endpoint.close()
     return 1 if app.error or not clean else 0

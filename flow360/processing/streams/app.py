@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from flow360.monitoring import lineage
 from flow360.processing.streams import api, driver, jvm
 
 # A window's changelog, too, must keep what lies in the past (see FOREVER in flow360/ingestion/topics.py).
+LOG = logging.getLogger("kafka-streams")
 TEN_YEARS_MS = str(10 * 365 * 86_400_000)
 CONSUMED, PRODUCED = "records-consumed-total", "records-produced-total"
 LOOK = 2.0
@@ -135,11 +137,11 @@ class Application:
         cause = jvm.python_error(error)
         where = str(error.getMessage() or "").partition("\n")[0]
         self.error = f"{type(cause).__name__}: {cause} ({where})"
-        print(f"failed: {self.error}", flush=True)
+        LOG.error("failed: %s", self.error)
         return StreamThreadExceptionResponse.SHUTDOWN_CLIENT
 
     def _changed(self, new: Any, old: Any) -> None:
-        print(f"state: {old} -> {new}", flush=True)
+        LOG.info("state: %s -> %s", old, new)
         if str(new) in ("ERROR", "NOT_RUNNING"):
             self.ended.set()
 
@@ -160,10 +162,10 @@ class Application:
             def onRestoreEnd(self, partition: Any, store: str, total: int) -> None:
                 took = time.monotonic() - began.pop(str(partition), time.monotonic())
                 if total:
-                    print(f"restored: {store}: {total} records of {partition} in {took:.1f} s", flush=True)
+                    LOG.info("restored: %s: %s records of %s in %.1f s", store, total, partition, took)
 
             @jpype.JOverride
             def onRestoreSuspended(self, partition: Any, store: str, total: int) -> None:
-                print(f"restoring {store} was broken off after {total} records of {partition}", flush=True)
+                LOG.warning("restoring %s was broken off after %s records of %s", store, total, partition)
 
         return Listener()
