@@ -12,13 +12,17 @@ from psycopg.rows import namedtuple_row
 
 from flow360 import clients
 from flow360.clients import metrics  # noqa: F401 - it takes pandas with it, which must not cost a hop its seconds
+from flow360.clients.search import Refused
+from flow360.monitoring.logs import LOGS
 from flow360.primeur.clock import PARIS
-from flow360.trace.way import SECONDS, NotThere
+from flow360.trace.way import SECONDS, NotThere, Place
 from flow360.waiting import patient
 
 if TYPE_CHECKING:
     from flow360.clients.webhdfs import Lake
 
+LINES = 20
+"""So many lines of the logs are shown of a thing."""
 WRITTEN = "pg_xact_commit_timestamp({}xmin)"
 """When PostgreSQL committed a row as it stands now; null for one that is older than its memory of it."""
 
@@ -72,6 +76,30 @@ def topics() -> Iterator[None]:
         yield
     except NoSuchTopic as error:
         raise NotThere(f"there is no topic {error.message.partition(':')[0]}") from None
+
+
+def lines(*conditions: dict[str, Any]) -> list[Place]:
+    """Lines of the logs that meet conditions of the search engine's: the first ones, each with its service and moment.
+
+    Raises:
+        NotThere: no line was ever brought.
+        FlowError: the search engine is down.
+    """
+    query = {"query": {"bool": {"filter": list(conditions)}}, "sort": ["@timestamp"], "size": LINES}
+    try:
+        found = clients.search().get(f"/{LOGS}/_search", json=query, timeout=patient(SECONDS)).json()["hits"]["hits"]
+    except Refused as error:
+        if error.status == 404:
+            raise NotThere("there is no index of the logs yet") from None
+        raise
+    return [_line(one["_index"], one["_source"]) for one in found]
+
+
+def _line(index: str, line: dict[str, Any]) -> Place:
+    file = line["log"]["file"]["path"].rpartition("/")[2]
+    level = line["log"].get("level", "no level")
+    where = f"{index}, {line['service']['name']}: {file} at {line['log'].get('offset', '?')}"
+    return Place(where, f"{level} {line['message']}"[:160], datetime.fromisoformat(line["@timestamp"]))
 
 
 def panels(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The way of an order: shop, API, branch's file, lake, warehouse, mart, panel. Add a hop at its place."""
+"""The way of an order: shop, API, branch's file, lake, warehouse, mart, panel, logs. Add a hop at its place."""
 
 from __future__ import annotations
 
@@ -217,3 +217,8 @@ def dashboard(order: Thing) -> list[Place]:
     shown = set(prometheus.query('nightly_orders{layer="warehouse"}').get("day", ()))
     later = "" if str(day) in shown else f"; by now it shows {', '.join(sorted(shown)) or 'nothing'}"
     return [Place(asking.panels("nightly_orders"), f"1 of the {count:.0f} orders of {day}{later}")]
+
+
+@WAY.hop("logs", after="shop", service="elasticsearch", by="")
+def logs(order: Thing) -> list[Place]:
+    return asking.lines({"term": {"order_id": order.key}})

@@ -1,4 +1,4 @@
-"""The way of a van's day: tours in the shop, readings and alarms in Kafka, the warehouse, the pager, the mart."""
+"""The way of a van's day: tours in the shop, readings and alarms in Kafka, warehouse, pager, mart, logs."""
 
 from __future__ import annotations
 
@@ -183,3 +183,9 @@ def fact(van: Thing) -> list[Place]:
         )
         for row in found
     ]
+
+
+@WAY.hop("logs", after="shop", service="elasticsearch", by="")
+def logs(van: Thing) -> list[Place]:
+    """Lines about the van in which its day stands: they were written whenever that day was played."""
+    return asking.lines({"term": {"van_id": van.key}}, {"match_phrase": {"message": str(van.known["day"])}})
