@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -237,19 +236,6 @@ def test_a_pipeline_meets_a_sealed_vault_says_so_and_goes_on_when_it_is_open_aga
 def secrets() -> list[str]:
     s = settings()
     return [s.vault_notebook_secret, s.vault_airflow_secret, s.vault_db_password, s.postgres_dwh_password]
-
-
-@pytest.fixture
-def as_another() -> Callable[..., subprocess.CompletedProcess]:
-    """Run a program as `nobody`, who is not the owner of the stack."""
-    if os.geteuid() != 0 or not shutil.which("setpriv"):
-        pytest.skip("only root can become another user")
-
-    def run(*command: str) -> subprocess.CompletedProcess:
-        who = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-        return subprocess.run([*who, *command], capture_output=True, text=True, timeout=20, cwd="/")
-
-    return run
 
 
 def test_another_user_reads_no_file_of_it_and_reaches_no_socket(as_another, data):

@@ -73,6 +73,22 @@ def pipeline() -> dict[str, Any]:
     return {"description": "Made from stack/logs/lines.yaml", "processors": steps, "on_failure": failed}
 
 
+def rejected() -> dict[str, Any]:
+    """The pipeline of what the index refused: the reason, and the document as it was sent, without addresses."""
+    lines = grammar()
+    steps = [
+        _step("json", field="reply", target_field="answer"),
+        _step("set", field="reason", value="{{{answer.error.reason}}}: {{{answer.error.caused_by.reason}}}"),
+        _grok("", "request", ["^%{LINE:delivery}\\n%{ALL:document}"]),
+        *(_step("gsub", field="document", pattern=one["what"], replacement=one["by"]) for one in lines["masks"]),
+        _step("json", field="document", target_field="sent"),
+        _step("rename", field="sent.service", target_field="service", ignore_missing=True),
+        _step("rename", field="sent.log", target_field="log", ignore_missing=True),
+        _step("remove", field=["reply", "answer", "request", "delivery", "sent"], ignore_missing=True),
+    ]
+    return {"description": "Made from stack/logs/lines.yaml", "processors": steps}
+
+
 def _step(kind: str, tag: str = "", **said: Any) -> dict[str, Any]:
     """A processor; with a tag, one whose failure is written on the document, which goes on."""
     if tag:
@@ -101,7 +117,7 @@ def logstash() -> str:
     lines = grammar()
     original = _bracketed(PARSED)
     out = ["# Made from stack/logs/lines.yaml by `flow360 generate`, not by hand.", "filter {"]
-    out += [f'  mutate {{ rename => {{ "message" => "{original}" }} }}']
+    out += ['if [type] in ["container", "task"] {', f'  mutate {{ rename => {{ "message" => "{original}" }} }}']
     for mask in lines["masks"]:
         out.append(f'  mutate {{ gsub => ["{original}", {_quoted(mask["what"])}, {_quoted(mask["by"])}] }}')
     out += [f"  if {original} =~ /^{{/ {{", f'    json {{ source => "{original}" target => "line" }}']
@@ -124,7 +140,7 @@ def logstash() -> str:
     for spelling, level in lines["levels"].items():
         changed = f'mutate {{ replace => {{ "[log][level]" => "{level}" }} }}'
         out.append(f'  if [log][level] == "{spelling}" {{ {changed} }}')
-    out += ['  mutate { remove_field => ["when", "rest"] }', "}"]
+    out += ['  mutate { remove_field => ["when", "rest"] }', "}", "}"]
     return "\n".join(out) + "\n"
 
 

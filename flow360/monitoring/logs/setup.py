@@ -15,7 +15,7 @@ import typer
 from flow360.clients.search import Search, search
 from flow360.errors import FlowError
 from flow360.monitoring.logs import LOGS, REJECTED, SHIPPER
-from flow360.monitoring.logs.grammar import pipeline
+from flow360.monitoring.logs.grammar import pipeline, rejected
 from flow360.settings import ROOT, settings
 
 TEMPLATES = ROOT / "stack" / "logs" / "templates"
@@ -42,6 +42,7 @@ def put_all(engine: Search) -> None:
     """
     elastic = engine.get("/").json()["version"].get("distribution") != "opensearch"
     engine.put(f"/_ingest/pipeline/{LOGS}", json=pipeline())
+    engine.put(f"/_ingest/pipeline/{REJECTED}", json=rejected())
     if elastic:
         engine.put(f"/_ilm/policy/{LOGS}", json=LIFECYCLE)
     for file in sorted(TEMPLATES.glob("*.json")):

@@ -1,0 +1,153 @@
+"""Faults 31 and 32: lines that are not right, documents that the index refuses, kills on both ends, a rebuilt index.
+
+Each test writes a log file of its own beside those of the services, and counts what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow360 import clients
+from flow360.monitoring.logs import LOGS, REJECTED, setup
+from tests.environment import FULL
+from tests.faults.support import kill, recovered, report, until
+
+SERVICES = ("logstash",)
+BEGIN = datetime(2026, 5, 7, 8, tzinfo=UTC)
+KILLED = 60_000 if FULL else 20_000
+
+
+@pytest.fixture
+def log(stack, started, request) -> Iterator[Path]:
+    """A log file that the shipper reads, of a service that has the test's name."""
+    started("logstash")
+    file = stack.host.state / "logs" / f"fault-{request.node.name.removeprefix('test_')[:30]}.log"
+    file.unlink(missing_ok=True)
+    _forget(file.stem)
+    yield file
+    file.unlink(missing_ok=True)
+    started("logstash")
+    _forget(file.stem)
+
+
+def _of(service: str, *more: dict[str, Any]) -> dict[str, Any]:
+    return {"query": {"bool": {"filter": [{"term": {"service.name": service}}, *more]}}}
+
+
+def _forget(service: str) -> None:
+    where = f"/{LOGS}*,{REJECTED}/_delete_by_query?refresh=true&conflicts=proceed&ignore_unavailable=true"
+    clients.search().post(where, json=_of(service), timeout=120)
+
+
+def count(service: str, *more: dict[str, Any], index: str = f"{LOGS}*") -> int:
+    """Ask how many documents of a service the index holds now."""
+    engine = clients.search()
+    engine.post(f"/{index}/_refresh?ignore_unavailable=true")
+    return engine.get(f"/{index}/_count?ignore_unavailable=true", json=_of(service, *more)).json()["count"]
+
+
+def arrived(service: str, expected: int, seconds: float = 90, index: str = f"{LOGS}*") -> int:
+    """Wait for so many documents; what is there then."""
+    until(lambda: count(service, index=index) >= expected, f"{expected} documents of {service}", seconds, pause=0.5)
+    return count(service, index=index)
+
+
+def good(number: int, **more: Any) -> str:
+    """A line as our programs write it."""
+    at = (BEGIN + timedelta(milliseconds=number)).isoformat(timespec="milliseconds")
+    line = {"@timestamp": at, "level": "INFO", "logger": "test", "message": f"line {number}", **more}
+    return json.dumps(line) + "\n"
+
+
+def test_malformed_lines_are_kept_and_tagged(log):
+    """Fault 31: of 10,000 lines 40 are not right and 20 are tracebacks of four lines: none is lost, none is torn."""
+    lines = []
+    for number in range(10_000):
+        if number % 400 == 7:  # 25: JSON that breaks off
+            lines.append(good(number)[:60] + "\n")
+        elif number % 700 == 9:  # 15: it begins as a line does, and goes on as none
+            lines.append(f"2026-05-07 !! {number}\n")
+        elif number % 500 == 11:  # 20: a program that died
+            trace = 'Traceback (most recent call last):\n  File "a.py", line 245, in ask\nTimeoutError: no answer\n'
+            lines.append(f"2026-05-07 10:00:00,{number % 1000:03} ERROR ask: died {number}\n{trace}")
+        else:
+            lines.append(good(number))
+    log.write_text("".join(lines), "utf-8")
+    there = arrived(log.stem, len(lines))
+    tags = {name: count(log.stem, {"term": {"tags": name}}) for name in ("_jsonparsefailure", "_grokparsefailure")}
+    whole = count(
+        log.stem, {"term": {"error.type": "TimeoutError"}}, {"match_phrase": {"error.stack_trace": "line 245"}}
+    )
+    tagged = count(log.stem, {"exists": {"field": "tags"}})
+    report("31 malformed lines", lines=len(lines), there=there, tagged=tagged, tracebacks=whole, **tags)
+    assert there == len(lines)
+    assert tags == {"_jsonparsefailure": 25, "_grokparsefailure": 15}
+    assert tagged == 40
+    assert whole == 20
+    hit = clients.search().get(f"/{LOGS}/_search", json=_of(log.stem, {"term": {"tags": "_grokparsefailure"}})).json()
+    assert hit["hits"]["hits"][0]["_source"]["event"]["original"].startswith("2026-05-07 !! ")
+
+
+def test_documents_that_the_index_refuses_are_kept_and_counted(log):
+    """Fault 31: a writer has changed a field's type. Indexed and rejected are what was sent; neither has an address."""
+    lines = [
+        good(number, order_id=f"A-{number}" if number % 10 == 3 else number, message=f"to a.b{number}@example.com")
+        for number in range(500)
+    ]
+    log.write_text("".join(lines), "utf-8")
+    rejected = arrived(log.stem, 50, index=REJECTED)
+    indexed = arrived(log.stem, 450)
+    engine = clients.search()
+    found = [
+        hit["_source"]
+        for index in (LOGS, REJECTED)
+        for hit in engine.get(f"/{index}/_search", json={**_of(log.stem), "size": 500}).json()["hits"]["hits"]
+    ]
+    addresses = sum("@example.com" in json.dumps(one) for one in found)
+    report("31 mapping conflict", sent=500, indexed=indexed, rejected=rejected, addresses=addresses)
+    assert (indexed, rejected, addresses) == (450, 50, 0)
+    reasons = {one["reason"] for one in found if "reason" in one}
+    assert all("order_id" in reason for reason in reasons) and reasons
+
+
+def test_killed_on_both_ends_nothing_is_lost_and_nothing_doubled(stack, log):
+    """Fault 32: kill -9 to the search engine and to the shipper while they carry lines."""
+    with log.open("w", encoding="utf-8") as file:
+        for number in range(KILLED):
+            file.write(good(number))
+            if number % 1000 == 999:
+                file.flush()
+            if number == KILLED // 2:
+                until(lambda: count(log.stem) > 500, "the first lines to arrive", 60)
+                since = kill(stack, "elasticsearch")
+                kill(stack, "logstash")
+    seconds = recovered(stack, "elasticsearch", since)
+    there = arrived(log.stem, KILLED, 180)
+    places = {"cardinality": {"field": "log.offset", "precision_threshold": 40_000}}
+    unique = {"size": 0, **_of(log.stem), "aggs": {"n": places}}
+    different = clients.search().get(f"/{LOGS}/_search", json=unique).json()["aggregations"]["n"]["value"]
+    report("32 killed on both ends", sent=KILLED, there=there, offsets=different, back=seconds)
+    assert there == KILLED
+
+
+def test_the_index_can_be_made_again_from_the_files(stack, log):
+    """Fault 32: the index is deleted, the shipper has forgotten what it read: from the files comes the same count."""
+    log.write_text("".join(good(number) for number in range(3000)), "utf-8")
+    before = arrived(log.stem, 3000)
+    engine = clients.search()
+    stack.host.supervisor.stop("logstash")
+    for name in engine.get(f"/_alias/{LOGS}").json():
+        engine.delete(f"/{name}")
+    setup.put_all(engine)
+    for file in stack.host.programs.data(stack.model["logstash"]).glob("imfile-state*"):
+        file.unlink()
+    stack.up(["logstash"])
+    after = arrived(log.stem, 3000)
+    report("32 index made again", before=before, after=after)
+    assert before == after == 3000
