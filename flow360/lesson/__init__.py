@@ -89,8 +89,11 @@ def start(*names: str) -> None:
     display_table(table[["service", "state", "runs", "port"]], index=False)
 
 
-def stop(*names: str) -> None:
+def stop(*names: str, alone: bool = False) -> None:
     """Stop services and what needs them; what they stored stays. `lesson.start(...)` of the same brings all back.
+
+    Args:
+        alone: stop only these, as if they had failed: what needs them goes on and has to cope.
 
     Raises:
         FlowError: no such service.
@@ -98,7 +101,7 @@ def stop(*names: str) -> None:
     wanted = resolve(names)
     if not wanted:
         raise FlowError('name a service: lesson.stop("kafka")', Exit.USAGE)
-    print(f"stopped: {', '.join(stopping.stop(_stack(), wanted)) or 'none of them was running'}")
+    print(f"stopped: {', '.join(stopping.stop(_stack(), wanted, alone)) or 'none of them was running'}")
 
 
 def kill(name: str) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 _users: dict[str, list[str]] = {}  # of a service that was stopped here: those that were stopped because they need it
 
 
-def stop(stack: Any, names: Iterable[str]) -> list[str]:
-    """Stop services and what needs them; returns all that were stopped."""
+def stop(stack: Any, names: Iterable[str], alone: bool = False) -> list[str]:
+    """Stop services and (unless `alone`) what needs them; returns all that were stopped."""
     names, stopped = list(names), []
-    stack.down(names, progress=lambda event: stopped.append(event.service))
+    stack.down(names, progress=lambda event: stopped.append(event.service), alone=alone)
     for name in names:
         needing = set(stack.model.dependants([name])) - {name}
         _users[name] = list(dict.fromkeys([*_users.get(name, []), *(one for one in stopped if one in needing)]))

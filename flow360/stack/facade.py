@@ -91,8 +91,12 @@ class Stack:
         for engine, part in self._split(order):
             engine.fetch(part, progress)
 
-    def down(self, names: Iterable[str] | None = None, progress: Progress = silent) -> None:
-        """Stop services and what depends on them; None stops all. Data stays."""
+    def down(self, names: Iterable[str] | None = None, progress: Progress = silent, *, alone: bool = False) -> None:
+        """Stop services and what depends on them; None stops all. Data stays.
+
+        Args:
+            alone: stop only the services named, as if they had failed: what depends on them goes on.
+        """
         wanted = None if names is None else list(names)
         with self._lock():
             parts = self._split(wanted)
@@ -100,7 +104,7 @@ class Stack:
                 # The host first: where docker does not answer, JupyterLab is stopped all the same.
                 parts.reverse()
             for engine, part in parts:
-                engine.down(part, progress)
+                engine.down(part, progress, alone)
             if wanted is None:
                 (self._state / "run" / "engine").unlink(missing_ok=True)  # `auto` may choose again
 

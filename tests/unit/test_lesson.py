@@ -57,7 +57,7 @@ class FakeStack:
             progress(Event(name, "running"))
             self.running.add(name)
 
-    def down(self, names, progress) -> None:
+    def down(self, names, progress, *, alone=False) -> None:
         self.calls.append(("down", list(names)))
         for name in self.model.dependants(names):
             if name in self.running and not self.model[name].job:

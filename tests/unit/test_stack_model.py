@@ -358,6 +358,19 @@ def test_a_job_is_done_again_when_it_works_on_other_services(tmp_path):
     assert not split.is_done(split.model["airflow-init"])
 
 
+def test_a_job_is_done_again_when_a_file_of_it_has_changed(tmp_path, monkeypatch):
+    ours = Programs(read_model(env={}), tmp_path)
+    (tmp_path / "run").mkdir()
+    job = ours.model["elasticsearch-setup"]
+    ours.mark_done(job)
+    assert ours.is_done(job)
+    for config in job.native.config:
+        (tmp_path / config.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / config.file).write_text("another")
+    monkeypatch.setattr("flow360.stack.native.programs.STACK", tmp_path)
+    assert not ours.is_done(job)
+
+
 def test_mappings_and_lists_are_joined_commands_and_all_else_replaced():
     below = {"a": {"b": 1, "ports": [1]}, "d": 2, "command": ["x"]}
     above = {"a": {"ports": [3, 1]}, "e": 4, "command": ["y"]}

@@ -190,8 +190,11 @@ class DockerEngine:
 
     # --- down, reset, logs
 
-    def down(self, names: Iterable[str] | None, progress: Progress) -> None:
+    def down(self, names: Iterable[str] | None, progress: Progress, alone: bool = False) -> None:
         """Stop services and what depends on them and remove the containers (None: all, and the network). Data stays.
+
+        Args:
+            alone: stop only these, as if they had failed.
 
         Raises:
             FlowError: docker does not answer, or Compose has failed. With None, a missing daemon is not an error.
@@ -200,7 +203,7 @@ class DockerEngine:
             wanted = self._ours(self.model.services)
             arguments = ["down", "--remove-orphans"]
         else:
-            wanted = self._ours(self.model.dependants(names))
+            wanted = self._ours(names if alone else self.model.dependants(names))
             arguments = ["rm", "--stop", "--force", *wanted]
         if reason := self.answers():
             if names is None and not self.compose.has_daemon():

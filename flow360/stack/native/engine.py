@@ -172,14 +172,16 @@ class NativeEngine:
 
     # --- down, reset, logs
 
-    def down(self, names: Iterable[str] | None, progress: Progress) -> None:
-        """Stop services and what depends on them (None: all, and supervisord). Data stays.
+    def down(self, names: Iterable[str] | None, progress: Progress, alone: bool = False) -> None:
+        """Stop services and what depends on them (None: all, and supervisord; `alone`: only these). Data stays.
 
         The service in which this very process runs is the last one: its end may be that of this process, and what is
         left to do then is supervisord's.
         """
         if self.supervisor.alive():
-            order = self.model.dependants(self.model.services if names is None else names)
+            names = None if names is None else list(names)
+            asked = self.model.services if names is None else names
+            order = names if names and alone else self.model.dependants(asked)
             around = self.supervisor.around()
             self._stop_all([name for name in order if name != around], progress)
             if around in order:

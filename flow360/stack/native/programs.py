@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SECRETS, settings
-from flow360.stack.model import Model, Service, interpolate
+from flow360.stack.model import STACK, Model, Service, interpolate
 from flow360.stack.native import configs, debian, jars, java, postgres, prepare
 from flow360.stack.native.supervise import Program
 
@@ -41,15 +42,15 @@ class Programs:
         return self.state / "run" / f"{service.name}.done"
 
     def is_done(self, job: Service) -> bool:
-        """Has a job been done, on the very services that it works on now?"""
+        """Has a job been done, on the very services that it works on now, and with its files as they are now?"""
         try:
-            return self.job_mark(job).read_text("utf-8") == _services_of(job)
+            return self.job_mark(job).read_text("utf-8") == _done(job)
         except OSError:
             return False
 
     def mark_done(self, job: Service) -> None:
         """Note that a job has been done."""
-        self.job_mark(job).write_text(_services_of(job), "utf-8")
+        self.job_mark(job).write_text(_done(job), "utf-8")
 
     def _values(self, service: Service) -> dict[str, object]:
         return {
@@ -155,8 +156,13 @@ class Programs:
         )
 
 
-def _services_of(job: Service) -> str:
-    return "".join(f"{name}\n" for name in sorted(job.depends_on))
+def _done(job: Service) -> str:
+    """What a job's mark says: the services that it worked on, and a digest of the files that it read."""
+    lines = sorted(job.depends_on)
+    if job.native.config:
+        files = b"".join((STACK / config.file).read_bytes() for config in job.native.config)
+        lines.append(hashlib.sha256(files).hexdigest())
+    return "".join(f"{line}\n" for line in lines)
 
 
 class _PostgresHome:
