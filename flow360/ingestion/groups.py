@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,11 +15,11 @@ from flow360.clients import reach
 from flow360.errors import FlowError
 from flow360.process import run as run_program
 from flow360.settings import settings
-from flow360.waiting import wait_for
+from flow360.waiting import patient, wait_for
 
 if TYPE_CHECKING:
     import pandas as pd
-    from kafka import KafkaAdminClient
+    from kafka import KafkaAdminClient, TopicPartition
     from matplotlib.axes import Axes
 
 T = TypeVar("T")
@@ -197,6 +197,24 @@ def ask_coordinator(question: Callable[[KafkaAdminClient], T], seconds: float = 
         return wait_for(answer, seconds, "the group's coordinator")[0]
 
 
+def commit(group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """Set the offsets that a group without members has committed.
+
+    Raises:
+        kafka.errors.KafkaError: the coordinator refused one. (The admin client returns that and raises nothing.)
+        FlowError: there was no coordinator in time, or the broker is down.
+    """
+    from kafka import OffsetAndMetadata
+
+    def ask(admin: KafkaAdminClient) -> None:
+        wanted = {part: OffsetAndMetadata(offset, "", -1) for part, offset in offsets.items()}
+        for part, error in admin.alter_group_offsets(group, wanted).items():
+            if error.errno:
+                raise error(f"{group}: the offset of {part.topic} {part.partition}")
+
+    ask_coordinator(ask)
+
+
 def members_of(group: str) -> dict[str, list[int]]:
     """Who reads which partitions, as the broker's group coordinator reports it: member -> partitions.
 
@@ -236,10 +254,10 @@ def lag_tool(group: str) -> pd.DataFrame:
         classpath = ":".join(map(str, jars.paths("kafka")))
         tool = [java.jdk().java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
         tool += ["org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"]
-        text = run_program([*tool, "--bootstrap-server", settings().kafka_bootstrap, *wanted], seconds=60)
+        text = run_program([*tool, "--bootstrap-server", settings().kafka_bootstrap, *wanted], seconds=patient(60))
     else:
         tool = ["exec", "-T", "kafka", "/opt/kafka/bin/kafka-consumer-groups.sh", "--bootstrap-server", "kafka:29092"]
-        text = run_program(stack.engine.compose.command(*tool, *wanted), seconds=60)
+        text = run_program(stack.engine.compose.command(*tool, *wanted), seconds=patient(60))
     rows = [line.split()[1:6] for line in text.splitlines() if line.startswith(f"{group} ")]
     table = pd.DataFrame(rows, columns=["topic", "partition", "current_offset", "log_end_offset", "lag"])
     numbers = table.columns[1:]

@@ -49,6 +49,28 @@ def flushed_and_never_asked():
     return send_readings
 
 
+@near_miss("keyed_producer", says="no error was raised")
+def asked_about_the_last_only():
+    def send_readings(topic, readings):
+        with producer(acks="all") as out:
+            for reading in readings:
+                last = out.send(topic, json.dumps(reading).encode(), reading["van_id"].encode())
+            last.get(timeout=20)
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="no error was raised")
+def asked_about_the_first_only():
+    def send_readings(topic, readings):
+        with producer(acks="all") as out:
+            sent = [out.send(topic, json.dumps(r).encode(), r["van_id"].encode()) for r in readings]
+            out.flush()
+            sent[0].get(timeout=20)
+
+    return send_readings
+
+
 @near_miss("keyed_producer", says="more than one partition")
 def without_a_key():
     def send_readings(topic, readings):
@@ -711,6 +733,26 @@ def any_topic_of_the_group():
 def the_numbers_seen_once():
     def lag_of(group, topic):
         return {0: 7, 1: 0, 2: 18, 3: 38, 4: 20, 5: 0}
+
+    return lag_of
+
+
+@near_miss("lag_by_hand", says="what the group has committed changed")
+def read_on_by_asking():
+    """A reader of the same group that commits by itself as it leaves: the next one finds less to read."""
+
+    def lag_of(group, topic):
+        from kafka import TopicPartition
+        from kafka.structs import OffsetAndMetadata
+
+        done = committed(group, topic)
+        found = {number: end - done.get(number, first) for number, (first, end) in ends(topic).items()}
+        reader = consumer(group_id=group, enable_auto_commit=False)
+        part = TopicPartition(topic, 0)
+        reader.assign([part])
+        reader.commit({part: OffsetAndMetadata(ends(topic)[0][1], "", -1)})
+        reader.close()
+        return found
 
     return lag_of
 

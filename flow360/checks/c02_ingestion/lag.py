@@ -7,7 +7,8 @@ from typing import Any
 
 from flow360 import clients
 from flow360.checks import liberal
-from flow360.checks.c02_ingestion.topic import SECONDS, fresh, lab_topic, lag
+from flow360.checks.c02_ingestion.topic import SECONDS, committed, fresh, lab_topic, lag
+from flow360.checks.compare import expect_untouched
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect_equal, expect_type, limited
 from flow360.errors import FlowError
@@ -22,20 +23,19 @@ def lag_by_hand(lag_of: Any) -> None:
     with lab_topic("lag", partitions=chance.randint(6, 8)) as topic, lab_topic("beside", partitions=9) as beside:
         _behind(topic, group, chance)
         _behind(beside, group, chance)  # the group reads another topic, too: that is none of this one's lag
-        found, again = ask(group, topic), ask(group, beside)
-        truth, other = lag(group, topic), lag(group, beside)
-        tool = groups.lag_tool(group)
+        truth, done = ({name: of(group, name) for name in (topic, beside)} for of in (lag, committed))
+        for name in (topic, beside):
+            _compare(ask(group, name), truth[name], set(done[name]))
+        after = {name: committed(group, name) for name in (topic, beside)}
+        expect_untouched("lag_of", "what the group has committed", done, after)
+        tool = groups.lag_tool(group)  # asked last: its JVM takes its time, and a wrong answer needs none
+    whole = {(name, partition): behind for name, lags in truth.items() for partition, behind in lags.items()}
     said = {(row.topic, int(row.partition)): int(row.lag) for row in tool.dropna().itertuples()}
-    for name, mine, whole in ((topic, found, truth), (beside, again, other)):
-        printed = {partition: number for (of, partition), number in said.items() if of == name}
-        if not printed.items() <= whole.items():
-            raise FlowError(
-                f"Kafka's tool says {printed}, the check says {whole}: a mistake in the course, please report it"
-            )
-        _compare(mine, whole, printed)
+    if not said.items() <= whole.items():
+        raise FlowError(f"Kafka's tool says {said}, the check says {whole}: a mistake in the course, please report it")
 
 
-def _compare(found: Any, truth: dict[int, int], printed: dict[int, int]) -> None:
+def _compare(found: Any, truth: dict[int, int], printed: set[int]) -> None:
     expect_type("lag_of", found, dict)
     if set(found) != set(truth):
         raise NotYet(f"lag_of: expected the partitions {sorted(truth)} as keys, found {sorted(map(str, found))}")
@@ -51,7 +51,7 @@ def _compare(found: Any, truth: dict[int, int], printed: dict[int, int]) -> None
 
 def _behind(topic: str, group: str, chance: random.Random) -> None:
     """In the middle, at the end, trimmed before and past the commit, trimmed and never committed, empty, new."""
-    from kafka import OffsetAndMetadata, TopicPartition
+    from kafka import TopicPartition
 
     parts = [TopicPartition(topic, part.partition) for part in topics.partitions_of(topic)]
     counts = [chance.randint(20, 60) for _ in parts]
@@ -61,8 +61,7 @@ def _behind(topic: str, group: str, chance: random.Random) -> None:
             for number in range(count):
                 out.send(topic, str(number).encode(), partition=part.partition)
     trimmed = {2: chance.randint(3, 9), 3: chance.randint(12, 18), 4: chance.randint(3, 15)}
-    committed = {0: chance.randint(1, 19), 1: counts[1], 2: chance.randint(10, 19), 3: chance.randint(1, 11)}
+    done = {0: chance.randint(1, 19), 1: counts[1], 2: chance.randint(10, 19), 3: chance.randint(1, 11)}
     with clients.kafka_admin() as admin:
         admin.delete_records({parts[n]: offset for n, offset in trimmed.items()})
-    done = {parts[n]: OffsetAndMetadata(offset, "", -1) for n, offset in committed.items()}
-    groups.ask_coordinator(lambda admin: admin.alter_group_offsets(group, done))
+    groups.commit(group, {parts[n]: offset for n, offset in done.items()})

@@ -28,8 +28,13 @@ def lab_topic(what: str, partitions: int = 1, **configs: Any) -> Iterator[str]:
         topics.drop_topics(name)
 
 
+def committed(group: str, topic: str) -> dict[int, int]:
+    """partition -> the offset that the group has committed; a partition without a commit is not in it."""
+    found = groups.ask_coordinator(lambda admin: admin.list_group_offsets(group))[group]
+    return {part.partition: at.offset for part, at in found.items() if part.topic == topic}
+
+
 def lag(group: str, topic: str) -> dict[int, int]:
     """partition -> records that the group has not committed; a partition without a commit counts from its beginning."""
-    found = groups.ask_coordinator(lambda admin: admin.list_group_offsets(group))[group]
-    committed = {part.partition: at.offset for part, at in found.items() if part.topic == topic}
-    return {part: end - committed.get(part, first) for part, (first, end) in topics.ends(topic).items()}
+    done = committed(group, topic)
+    return {part: end - done.get(part, first) for part, (first, end) in topics.ends(topic).items()}
