@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import nbformat
 
 from flow360 import lesson
@@ -60,6 +62,44 @@ def said_in_another_way():
     return write("first-dag", (SCHEDULE, 'CronDataIntervalTimetable("@daily", timezone="Europe/Paris")'), arrow)
 
 
+@right("first_dag")
+def a_path_and_retries_at_each_task():
+    write("given-load")
+    name = write(
+        "first-dag",
+        ('    default_args={"retries": 2, "retry_delay": timedelta(seconds=3)},', "    catchup=False,"),
+        ("    @task\n    def load_day", "    @task(retries=1)\n    def load_day"),
+        ("    @task\n    def check_day", "    @task(retries=5)\n    def check_day"),
+    )
+    return PurePosixPath(name)
+
+
+@near_miss("first_dag", says="begins at 01:00")
+def midnight_in_paris_in_winter():
+    return write("first-dag", (SCHEDULE, 'CronDataIntervalTimetable("0 23 * * *", timezone="UTC")'))
+
+
+@near_miss("first_dag", says="each day has one")
+def weekdays_only():
+    return write("first-dag", ("0 0 * * *", "0 0 * * 1-5"))
+
+
+@near_miss("first_dag", says="each day has one")
+def days_that_each_month_has():
+    return write("first-dag", ("0 0 * * *", "0 0 1-28 * *"))
+
+
+@near_miss("first_dag", says="29 March begins at 23:00")
+def always_twenty_four_hours():
+    hours = 'CronTriggerTimetable("0 0 * * *", timezone="Europe/Paris", interval=timedelta(hours=24))'
+    return write("first-dag", (SCHEDULE, hours), ("import CronDataInterval", "import CronTrigger"))
+
+
+@near_miss("first_dag", says="leave it as it was")
+def another_start():
+    return write("first-dag", ("datetime(2026, 1, 1, tzinfo=UTC)", "datetime(2026, 2, 1, tzinfo=UTC)"))
+
+
 @near_miss("first_dag", says="begins at 0")
 def midnight_in_utc():
     """01:00 in Paris, or 02:00 in summer."""
@@ -109,6 +149,34 @@ def insert_what_is_missing():
         ' where not exists (select from staging.lab_reviews where review_id = %s)", [(*row, row[0]) for row in rows])'
     )
     return write("idempotent", (DELETE, ""), (values, fresh))
+
+
+DELETED = 'warehouse.execute("delete from staging.lab_reviews where {}", {})'
+
+
+def deleting(where: str, values: str = "(start, end)") -> str:
+    return write("idempotent", (DELETE.strip(), DELETED.format(where, values)))
+
+
+@right("idempotent_load")
+def delete_by_number():
+    return deleting("review_id = any(%s)", "([row[0] for row in rows],)")
+
+
+@near_miss("idempotent_load", says="other days")
+def the_next_midnight_goes_too():
+    return deleting("written_at >= %s and written_at <= %s")
+
+
+@near_miss("idempotent_load", says="other days")
+def what_is_older_than_a_week_goes_too():
+    where = "(written_at >= %s and written_at < %s) or written_at < %s::timestamptz - interval '7 days'"
+    return deleting(where, "(start, end, start)")
+
+
+@near_miss("idempotent_load", says="rows for its")
+def days_in_utc():
+    return deleting("(written_at at time zone 'UTC')::date = %s::date", "(end,)")
 
 
 @near_miss("idempotent_load", says="rows for its")
@@ -178,6 +246,13 @@ def three_days_at_once():
     return ["2026-05-06", "2026-05-08"]
 
 
+@near_miss("repaired_days", says="also ran for 2026-05-09")
+def saturday_too():
+    for midnight in ("2026-05-05T22:00Z", "2026-05-07T22:00Z", "2026-05-08T22:00Z"):
+        loaded(midnight, midnight)
+    return ["2026-05-06", "2026-05-08"]
+
+
 @near_miss("repaired_days", says="has no run")
 def named_and_not_run():
     return ["2026-05-06", "2026-05-08"]
@@ -198,12 +273,38 @@ def a_limit_of_the_run():
     return write("branch")
 
 
+@right("quality_branch")
+def counted_the_other_way():
+    share = ('1 - found["good"] / found["lines"]', '(found["lines"] - found["good"]) / found["lines"]')
+    return write(
+        "branch",
+        share,
+        ('"publish" if bad <= params["limit"] else "hold_back"', '["publish", "hold_back"][bad > params["limit"]]'),
+    )
+
+
+@near_miss("quality_branch", says="that is the run's limit")
+def at_the_limit_is_too_much():
+    return write("branch", ("<=", "<"))
+
+
+@near_miss("quality_branch", says="that is the run's limit")
+def at_the_limit_is_too_much_counted_the_other_way():
+    share = ('1 - found["good"] / found["lines"]', '(found["lines"] - found["good"]) / found["lines"]')
+    return write("branch", share, ("<=", "<"))
+
+
+@near_miss("quality_branch", says="the run's own limit is")
+def rounded_to_a_percent():
+    return write("branch", ('1 - found["good"] / found["lines"]', 'round(1 - found["good"] / found["lines"], 2)'))
+
+
 @near_miss("quality_branch", says="expected publish, found hold_back")
 def the_wrong_way_round():
     return write("branch", ("<=", ">"))
 
 
-@near_miss("quality_branch", says="the run's own limit is 1 %")
+@near_miss("quality_branch", says="the run's own limit is")
 def a_limit_in_the_code():
     return write("branch", ('params["limit"]', "0.1"))
 
