@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import PurePosixPath
 
 import nbformat
@@ -11,7 +12,7 @@ from flow360.checks import c03_orchestration as check
 from flow360.clients import postgres
 from flow360.orchestration import pipelines
 from flow360.settings import ROOT
-from tests.answers import near_miss, right
+from tests.answers import last_hint, near_miss, right
 
 CELLS = {
     cell["id"]: cell["source"]
@@ -70,6 +71,7 @@ def a_path_and_retries_at_each_task():
         ('    default_args={"retries": 2, "retry_delay": timedelta(seconds=3)},', "    catchup=False,"),
         ("    @task\n    def load_day", "    @task(retries=1)\n    def load_day"),
         ("    @task\n    def check_day", "    @task(retries=5)\n    def check_day"),
+        ("load_day() >> check_day()", last_hint("03", "first_dag")[2]),
     )
     return PurePosixPath(name)
 
@@ -159,8 +161,8 @@ def deleting(where: str, values: str = "(start, end)") -> str:
 
 
 @right("idempotent_load")
-def delete_by_number():
-    return deleting("review_id = any(%s)", "([row[0] for row in rows],)")
+def by_the_last_hint():
+    return write("idempotent", (DELETE.strip(), last_hint("03", "idempotent_load")[0]))
 
 
 @near_miss("idempotent_load", says="other days")
@@ -229,6 +231,13 @@ def two_runs_by_hand():
     return (("2026-05-08", "2026-05-06"),)
 
 
+@right("repaired_days")
+def as_the_last_hint_says():
+    (statement,) = (code for code in last_hint("03", "repaired_days") if code.startswith("for "))
+    exec(statement, {"midnights": ["2026-05-05T22:00Z", "2026-05-07T22:00Z"], "pipelines": pipelines})
+    return [date(2026, 5, 6), date(2026, 5, 8)]
+
+
 @near_miss("repaired_days", says="the right ones")
 def counted_only():
     loaded("2026-05-05T22:00Z", "2026-05-05T22:00Z")
@@ -271,6 +280,13 @@ def without_waiting():
 @right("quality_branch", solved=True)
 def a_limit_of_the_run():
     return write("branch")
+
+
+@right("quality_branch")
+def by_the_lines_of_the_last_hint():
+    answer, arrows = last_hint("03", "quality_branch")
+    given = CELLS["branch"].partition("# BEGIN SOLUTION\n")[2].partition("        # END")[0]
+    return write("branch", (given, f"        {answer}\n"), ("choose(profile()) >> [publish, hold_back]", arrows))
 
 
 @right("quality_branch")
@@ -331,6 +347,11 @@ def history(order: str) -> str:
 @right("slow_task", solved=True)
 def the_highest_median():
     return history("percentile_cont(0.5) within group (order by extract(epoch from end_date - start_date))")
+
+
+@right("slow_task")
+def by_the_summary_of_the_last_hint():
+    return history(last_hint("03", "slow_task")[0])
 
 
 @near_miss("slow_task", says="one bad night")
