@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -51,14 +52,14 @@ def adapter_with_retry():
     return fetch_deliveries
 
 
-def by_hand(add):
+def by_hand(add, limit=100):
     """A client with its own loop; `add(found, items)` takes a page's items over."""
 
     def fetch_deliveries(session, day):
         found, cursor = [], None
         while True:
             try:
-                answer = session.get("/deliveries", params={"day": day, "limit": 50, "cursor": cursor})
+                answer = session.get("/deliveries", params={"day": day, "limit": limit, "cursor": cursor})
             except requests.Timeout:
                 continue
             if answer.status_code != 200:
@@ -79,7 +80,56 @@ def loop_by_hand_over_small_pages():
             if item not in found:
                 found.append(item)
 
-    return by_hand(add)
+    return by_hand(add, limit=80)
+
+
+@right("paged_client")
+def a_frame_that_drops_the_copies():
+    def fetch_deliveries(session, day):
+        found = pd.DataFrame(list(walk(patient(session), day)), dtype=object)
+        return found.drop_duplicates("delivery_id").to_dict("records")
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="as the service sent it")
+def units_put_right():
+    def fetch_deliveries(session, day):
+        found = {item["delivery_id"]: item for item in walk(patient(session), day)}
+        for item in found.values():
+            if item["celsius_at_door"] and item["celsius_at_door"] > 25:
+                item["celsius_at_door"] = round((item["celsius_at_door"] - 32) * 5 / 9, 1)
+        return list(found.values())
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="as the service sent it")
+def three_fields_are_enough():
+    def fetch_deliveries(session, day):
+        found = {item["delivery_id"]: item for item in walk(patient(session), day)}
+        return [{k: item[k] for k in ("delivery_id", "order_id", "status")} for item in found.values()]
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="it raised KeyError")
+def each_day_has_a_delivery():
+    def fetch_deliveries(session, day):
+        found = pd.DataFrame(list(walk(patient(session), day)), dtype=object).set_index("delivery_id", drop=False)
+        return found[~found.index.duplicated()].to_dict("records")
+
+    return fetch_deliveries
+
+
+@near_miss("paged_client", says="it raised")
+def a_slow_answer_is_an_error():
+    def fetch_deliveries(session, day):
+        rules = Retry(total=10, read=0, status_forcelist=[429, 500], backoff_factor=0.2)
+        session.mount("http://", HTTPAdapter(max_retries=rules))
+        return list({item["delivery_id"]: item for item in walk(session, day)}.values())
+
+    return fetch_deliveries
 
 
 @near_miss("paged_client", says="drop the copies")
@@ -126,7 +176,7 @@ def waiting(pause):
         found, cursor, attempt = {}, None, 0
         while True:
             try:
-                answer = session.get("/deliveries", params={"day": day, "limit": 50, "cursor": cursor})
+                answer = session.get("/deliveries", params={"day": day, "limit": 100, "cursor": cursor})
             except requests.Timeout:
                 continue
             if answer.status_code != 200:
@@ -213,6 +263,49 @@ def by_reading_id():
 @right("sensor_subscriber")
 def by_van_and_sequence():
     return subscriber(new(lambda r: (r["van_id"], r["sequence"])))
+
+
+@right("sensor_subscriber")
+def with_a_callback_for_the_topic():
+    """Every topic of the vans, a function for one of them, and the parsed readings compared as they are."""
+
+    def subscribe(client, run, readings):
+        seen = {}
+
+        def on_reading(client, userdata, message):
+            with contextlib.suppress(ValueError):
+                reading = json.loads(message.payload)
+                if reading.get("run") == run and seen.setdefault(message.payload, reading) is reading:
+                    readings.append(reading)
+
+        client.message_callback_add("primeur/vans/+/temperature", on_reading)
+        client.subscribe([("primeur/vans/#", 1)])
+
+    return subscribe
+
+
+@near_miss("sensor_subscriber", says="as the dict that its message holds")
+def three_fields_of_each():
+    once = new(lambda r: r["reading_id"])
+
+    def keep(reading, memory):
+        for name in set(reading) - {"run", "reading_id", "van_id", "value", "sequence"}:
+            del reading[name]
+        return once(reading, memory)
+
+    return subscriber(keep)
+
+
+@near_miss("sensor_subscriber", says="as the dict that its message holds")
+def values_put_into_celsius():
+    once = new(lambda r: r["reading_id"])
+
+    def keep(reading, memory):
+        if reading["value"] and reading["value"] > 25:
+            reading["value"] = round((reading["value"] - 32) * 5 / 9, 1)
+        return once(reading, memory)
+
+    return subscriber(keep)
 
 
 @near_miss("sensor_subscriber", says="are in it twice")

@@ -1,0 +1,71 @@
+"""Exercise 5: orders that nobody placed."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from flow360 import clients
+from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
+
+SIZE = 5_000
+COLUMNS = ["order_id", "customer_id", "store_id", "ordered_at", "channel", "status", "items", "total_eur"]
+
+
+@exercise
+def generated_orders(generate_orders: Any) -> None:
+    """Orders that the shop's own table takes, of customers who exist, in their store, the same for the same seed."""
+    import pandas as pd
+
+    if not callable(generate_orders):
+        raise NotYet(f"generate_orders: expected a function, found {type(generate_orders).__name__}")
+    make = limited(generate_orders, 60)
+    orders = make(SIZE, 1)
+    expect_type(f"generate_orders({SIZE}, 1)", orders, pd.DataFrame)
+    missing = sorted(set(COLUMNS) - set(orders.columns))
+    expect(not missing, f"generate_orders: the columns {', '.join(missing)} are missing")
+    expect_equal(f"rows of generate_orders({SIZE}, 1)", found=len(orders), expected=SIZE)
+    orders = orders[COLUMNS].reset_index(drop=True)
+    again, other = (make(SIZE, seed)[COLUMNS].reset_index(drop=True) for seed in (1, 2))
+    expect(orders.equals(again), "generate_orders: the same seed gave two different tables: is every draw seeded?")
+    expect(not orders.equals(other), "generate_orders: two seeds gave the same table: is the seed used at all?")
+    customers = orders["customer_id"].nunique()
+    expect(
+        customers >= SIZE / 10, f"customer_id: only {customers} customers ordered {SIZE:,} times: draw from all of them"
+    )
+    _insert_and_forget(orders)
+
+
+def _insert_and_forget(orders: Any) -> None:
+    """Put the rows into the shop's table, ask about them, and roll back: the server judges, and nothing stays."""
+    import psycopg
+
+    text = io.StringIO()
+    orders.to_csv(text, index=False, header=False)
+    with clients.postgres("source") as db:
+        try:
+            last = db.execute("select max(order_id) from orders").fetchone()[0]
+            with (
+                db.cursor() as cursor,
+                cursor.copy(f"copy orders ({', '.join(COLUMNS)}) from stdin (format csv)") as copy,
+            ):
+                copy.write(text.getvalue())
+            strangers, early = db.execute(
+                """
+                select count(*) filter (where s.city <> c.city),
+                       count(*) filter (where o.ordered_at < c.registered_on)
+                from orders o join customers c using (customer_id) join stores s using (store_id)
+                where o.order_id > %s
+                """,
+                [last],
+            ).fetchone()
+            old = len(orders) - db.execute("select count(*) from orders where order_id > %s", [last]).fetchone()[0]
+        except (psycopg.IntegrityError, psycopg.DataError) as error:
+            tells_key = isinstance(error, psycopg.errors.ForeignKeyViolation | psycopg.errors.UniqueViolation)
+            said = error.diag.message_detail if tells_key else error.diag.message_primary
+            raise NotYet(f"generate_orders: the shop's table refuses the rows: {said}") from None
+        finally:
+            db.rollback()
+    expect(not old, f"order_id: {old} numbers are not above {last:,}, the last order of the shop")
+    expect(not strangers, f"store_id: {strangers} orders are not in the store of their customer's city")
+    expect(not early, f"ordered_at: {early} orders are older than their customer's registration")
