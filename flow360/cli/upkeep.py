@@ -75,12 +75,14 @@ def mutants(
     exercise: Annotated[list[str] | None, typer.Option(help="may be given more than once; all by default")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="so many of each; all by default")] = None,
     seed: Annotated[int, typer.Option(help="which ones")] = 1,
+    record: Annotated[bool, typer.Option("--record", help="write the scores down for README's table")] = False,
 ) -> None:
     """Try a lab's checks against its solution with small mistakes made by machine."""
     from flow360.settings import ROOT
 
     wanted = [part for name in exercise or () for part in ("--exercise", name)]
     wanted += ["--sample", str(sample)] if sample else []
+    wanted += ["--record"] if record else []
     command = [sys.executable, "-m", "tests.mutants", chapter, *wanted, "--seed", str(seed)]
     # It stands with the tests, whose answers tell it how to clean up: a process of its own, in the checkout.
     raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)

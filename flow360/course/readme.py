@@ -1,12 +1,14 @@
 """What is generated in README: the chapters from the registry, the services from the stack's description, the picture
-from the arrows that programs have really drawn.
+from the arrows that programs have really drawn, the scores of the checks from what was recorded of them.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from flow360.course.registry import Course, course
+from flow360.course.scores import Score, recorded
 from flow360.errors import FlowError
 from flow360.monitoring.lineage import graph
 from flow360.stack.model import Model, Service, model
@@ -51,7 +53,29 @@ def picture() -> str:
     return f"```mermaid\n{graph.mermaid(graph.recorded())}\n```"
 
 
-TABLES = {"picture": picture, "chapters": chapter_table, "services": service_table}
+def score_table(scores: Mapping[str, Mapping[str, Score]] | None = None) -> str:
+    """How strict the checks are, as a Markdown table: a row for each lab of which something was recorded."""
+    rows = [
+        "| Lab | Mistakes | of these harmless | refused of the others | by exercise |",
+        "|---|---:|---:|---:|---|",
+    ]
+    found = recorded() if scores is None else scores
+    for chapter in course().chapters:
+        if tried := found.get(chapter.number):
+            mutants, harmless = (sum(getattr(one, of) for one in tried.values()) for of in ("mutants", "equivalent"))
+            refused = sum(one.refused for one in tried.values())
+            each = [
+                f"`{one.name}` {tried[one.name].share:.0%}" if one.name in tried else f"`{one.name}` not tried yet"
+                for one in chapter.exercises
+            ]
+            of_others = f"{refused} of {mutants - harmless}"
+            rows.append(
+                f"| [{chapter.number}]({chapter.lab}) | {mutants} | {harmless} | {of_others} | {', '.join(each)} |"
+            )
+    return "\n".join(rows)
+
+
+TABLES = {"picture": picture, "chapters": chapter_table, "scores": score_table, "services": service_table}
 
 
 def render(text: str) -> str:

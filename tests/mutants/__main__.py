@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flow360.course import scores
 from flow360.course.registry import course
 from flow360.errors import Exit
 from tests.mutants import trial
@@ -18,8 +19,11 @@ def main(
     sample: Annotated[int | None, typer.Option(min=1, help="so many of each; all by default")] = None,
     seed: Annotated[int, typer.Option(help="which ones")] = 1,
     every: Annotated[bool, typer.Option("--list", help="print the mutants and try none")] = False,
+    record: Annotated[bool, typer.Option("--record", help="write the scores down for README's table")] = False,
 ) -> None:
     """Try the mutants of a chapter's solved exercises; the exit code is 1 where a score is below the goal."""
+    if record and sample:
+        raise typer.BadParameter("a score is of all mutants: leave --sample out", param_hint="--record")
     found, poor = course().chapter(chapter), False
     for name in exercise or [one.name for one in found.exercises]:
         found.exercise(name)
@@ -30,6 +34,8 @@ def main(
         account = trial.run(found, name, sample, seed)
         print(*trial.lines(account), sep="\n", flush=True)
         poor = poor or account.score < trial.GOAL
+        if record:
+            scores.record(found.number, {name: account.summed})
     if poor:
         raise typer.Exit(int(Exit.FAILED))
 

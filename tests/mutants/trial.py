@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from flow360.course.registry import Chapter
+from flow360.course.scores import Score
 from flow360.errors import FlowError
 from flow360.settings import ROOT
 from flow360.waiting import patient
@@ -66,10 +67,14 @@ class Account:
         return len(self.tried) - len(self.equivalent) - len(self.survivors)
 
     @property
+    def summed(self) -> Score:
+        """The counts of those that were tried."""
+        return Score(len(self.tried), len(self.equivalent), self.refused)
+
+    @property
     def score(self) -> float:
         """The share of the mutants with another meaning that were refused."""
-        judged = self.refused + len(self.survivors)
-        return self.refused / judged if judged else 1.0
+        return self.summed.share
 
     def of(self, verdict: str) -> list[Tried]:
         return [one for one in self.tried if one.said.verdict == verdict]

@@ -7,6 +7,7 @@ import ast
 import pytest
 
 from flow360.course.registry import course
+from flow360.course.scores import recorded
 from tests.mutants import python, sql, texts, trial
 from tests.mutants.edits import Edit, diff, distinct
 from tests.mutants.lab import exercises
@@ -103,6 +104,16 @@ def test_each_exercise_has_mutants_in_its_answer_only(chapter) -> None:
             assert mutant.source != mutant.cell.source
             if not mutant.source.startswith("%%"):
                 ast.parse(mutant.source)
+
+
+def test_recorded_scores_are_of_the_solutions_as_they_are() -> None:
+    for number, found in recorded().items():
+        solved = exercises(course().chapter(number))
+        for name, score in found.items():
+            again = f"flow360 mutants {number} --exercise {name} --record"
+            assert score.mutants == len(solved[name].mutants()), f"{number} {name} has changed: {again}"
+            assert 0 <= score.refused <= score.mutants - score.equivalent
+            assert score.share >= trial.GOAL
 
 
 def test_what_is_listed_as_equivalent_is_a_mutant_still() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flow360.course.readme import TABLES, chapter_table, render, service_table
+from flow360.course import scores
+from flow360.course.readme import TABLES, chapter_table, render, score_table, service_table
 from flow360.course.registry import Chapter, Course, Exercise
 from flow360.errors import FlowError
 from flow360.settings import ROOT
@@ -31,6 +32,25 @@ def test_the_table_of_services_names_each_that_stays_and_what_it_really_is():
         rows = [row for row in text.splitlines() if f"`{service.name}`" in row]
         assert len(rows) == (0 if service.job else 1), service.name
         assert all(service.native.runs in row and (service.image or "host") in row for row in rows)
+
+
+def test_the_table_of_scores_says_what_was_tried_of_a_lab():
+    row = score_table({"02": {"lag_by_hand": scores.Score(20, 4, 15)}}).splitlines()[-1]
+    assert row.startswith("| [02](labs/02_ingestion.ipynb) | 20 | 4 | 15 of 16 |")
+    assert "`lag_by_hand` 94%" in row
+    assert "`safe_group` not tried yet" in row
+
+
+def test_a_score_is_recorded_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "RECORDED", tmp_path / "scores.json")
+    scores.RECORDED.write_text("{}", "utf-8")
+    scores.record("02", {"a": scores.Score(3, 1, 2)})
+    scores.record("00", {"c": scores.Score(1, 0, 1)})
+    scores.record("02", {"b": scores.Score(2, 2, 0)})
+    assert scores.recorded() == {
+        "00": {"c": scores.Score(1, 0, 1)},
+        "02": {"a": scores.Score(3, 1, 2), "b": scores.Score(2, 2, 0)},
+    }
 
 
 def test_the_readme_keeps_everything_else():
