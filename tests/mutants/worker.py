@@ -31,7 +31,7 @@ class Said:
         verdict: "correct", "not yet", "not attempted", "raised" (the answer's own cell did not get to its end), or
             "broken" (the check ended in something else than a verdict).
         message: the verdict's line.
-        value: the answer, where it is one number or text; two answers with the same value are the same answer.
+        value: the answer, where it is a number, a text or a list of these; two of the same value are the same answer.
         seconds: how long it took, the check alone.
     """
 
@@ -95,9 +95,17 @@ def _value(shell: Any, solved: Solved) -> str | None:
     given = {target for target in names if f"{target} = " in solved.check.source}
     if len(names) != 1 or given:
         return None
-    value = shell.user_ns.get(names[0])
-    plain = isinstance(value, str | numbers.Number | Decimal)
-    return repr(value.item() if hasattr(value, "item") else value) if plain else None
+    return _plain(shell.user_ns.get(names[0]))
+
+
+def _plain(value: Any) -> str | None:
+    """A number, a text, or a list of these, as text; None for anything else."""
+    if isinstance(value, list | tuple):
+        inside = [_plain(one) for one in value]
+        return None if None in inside else repr(inside)
+    if isinstance(value, str | numbers.Number | Decimal):
+        return repr(value.item() if hasattr(value, "item") else value)
+    return None
 
 
 if __name__ == "__main__":
