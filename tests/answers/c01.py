@@ -22,7 +22,7 @@ from urllib3.util import Retry
 
 from flow360 import lesson
 from flow360.checks.c01_sources import RULES, export_days
-from tests.answers import near_miss, right
+from tests.answers import last_hint, near_miss, right
 
 # --- 1 · REST ---------------------------------------------------------------------------------------------------------
 
@@ -45,9 +45,11 @@ def walk(session, day, **params):
 
 
 @right("paged_client")
-def adapter_with_retry():
+def with_the_rules_of_the_last_hint():
     def fetch_deliveries(session, day):
-        return list({item["delivery_id"]: item for item in walk(patient(session), day)}.values())
+        rules = eval(last_hint("01", "paged_client")[0], {"Retry": Retry})
+        session.mount("http://", HTTPAdapter(max_retries=rules))
+        return list({item["delivery_id"]: item for item in walk(session, day)}.values())
 
     return fetch_deliveries
 
@@ -446,6 +448,14 @@ def by_pandas_with_care():
     return str(path)
 
 
+@near_miss("typed_parquet", says="a CSV file beside")
+def one_header_put_right_by_hand():
+    path = converted("by-hand")
+    thursday = folder() / "orders_2026-05-07.csv"
+    thursday.write_bytes(thursday.read_bytes().replace(b",note", b",delivery_note", 1))
+    return path
+
+
 @near_miss("typed_parquet", says="postcode")
 def by_pandas_as_it_comes():
     path = folder() / "plain.parquet"
@@ -553,6 +563,35 @@ def nan_is_a_number_for_float():
     return profile_with(not_a_number=lambda line, f, seen, day: len(f) == 9 and f[7] == "")
 
 
+@right("quality_profile")
+def numbers_of_another_kind():
+    profile = profile_with()
+    return lambda path: {rule: {np.int64(order) for order in orders} for rule, orders in profile(path).items()}
+
+
+@near_miss("quality_profile", says='["wrong_unit"]')
+def a_total_without_a_point():
+    return profile_with(wrong_unit=lambda line, f, seen, day: len(f) == 9 and float(f[7]) > 250 and len(f[7]) > 4)
+
+
+@near_miss("quality_profile", says='["wrong_unit"]')
+def two_hundred_and_fifty_is_too_much():
+    return profile_with(wrong_unit=lambda line, f, seen, day: len(f) == 9 and float(f[7]) >= 250)
+
+
+@near_miss("quality_profile", says='["orphan"]')
+def strangers_have_the_number_that_they_have_here():
+    return profile_with(orphan=lambda line, f, seen, day: len(f) == 9 and f[2].startswith("9000"))
+
+
+@near_miss("quality_profile", says='["late"]')
+def late_by_a_day_or_more():
+    def late(line, f, seen, day):
+        return len(f) == 9 and pd.Timestamp(f[1]) <= pd.Timestamp(day, tz="Europe/Paris") - pd.Timedelta(days=1)
+
+    return profile_with(late=late)
+
+
 @near_miss("quality_profile", says="the rules of")
 def one_rule_forgotten():
     profile = profile_with()
@@ -641,6 +680,25 @@ def one_busy_customer():
 @near_miss("generated_orders", says="violates check constraint")
 def a_status_of_ones_own():
     return orders_with(lambda rows, draw: rows.assign(status="new"))
+
+
+@right("generated_orders")
+def from_a_list_of_rows():
+    def generate_orders(n, seed):
+        return pd.DataFrame(orders_with()(n, seed).to_dict("records"))
+
+    return generate_orders
+
+
+@near_miss("generated_orders", says="from before 4 May 2026")
+def a_week_of_utc_days():
+    return orders_with(lambda rows, draw: rows.assign(ordered_at=rows["ordered_at"] - pd.Timedelta(hours=2)))
+
+
+@near_miss("generated_orders", says="rows of generate_orders")
+def five_thousand_whatever_is_asked():
+    make = orders_with()
+    return lambda n, seed: make(5_000 if n != 5_000 else n + 1, seed)
 
 
 @near_miss("generated_orders", says="older than their customer")

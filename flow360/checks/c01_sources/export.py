@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from flow360 import clients
-from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
+from flow360.checks import liberal
+from flow360.checks.compare import expect_untouched, fingerprint_files
+from flow360.checks.verdict import NotYet, exercise, expect, expect_equal
 
 
 @exercise
@@ -15,8 +18,7 @@ def typed_parquet(parquet_path: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    expect_type("parquet_path", parquet_path, (str, Path))
-    path = Path(parquet_path)
+    path = liberal.path("parquet_path", parquet_path)
     if not path.is_file():
         raise NotYet(f"parquet_path: there is no file {path}")
     try:
@@ -44,6 +46,10 @@ def typed_parquet(parquet_path: Any) -> None:
     if not types.is_timestamp(kind["ordered_at"]) or kind["ordered_at"].tz is None:
         raise wrong("ordered_at", "a timestamp with a time zone")
     _compare_rows(pq.read_table(path))
+    with tempfile.TemporaryDirectory(prefix="flow360-") as again:
+        export_days(Path(again))
+        sent, left = (fingerprint_files(folder.glob("orders_*.csv")) for folder in (Path(again), path.parent))
+    expect_untouched("parquet_path", f"a CSV file beside {path.name}", sent, left)
 
 
 def _compare_rows(table: Any) -> None:

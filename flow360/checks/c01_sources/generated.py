@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from typing import Any
 
 from flow360 import clients
+from flow360.checks import liberal
+from flow360.checks.draw import PARIS, draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
 
-SIZE = 5_000
+FIRST = datetime(2026, 5, 4, tzinfo=PARIS)
 COLUMNS = ["order_id", "customer_id", "store_id", "ordered_at", "channel", "status", "items", "total_eur"]
 
 
@@ -17,21 +20,22 @@ def generated_orders(generate_orders: Any) -> None:
     """Orders that the shop's own table takes, of customers who exist, in their store, the same for the same seed."""
     import pandas as pd
 
-    if not callable(generate_orders):
-        raise NotYet(f"generate_orders: expected a function, found {type(generate_orders).__name__}")
-    make = limited(generate_orders, 60)
-    orders = make(SIZE, 1)
-    expect_type(f"generate_orders({SIZE}, 1)", orders, pd.DataFrame)
+    make = limited(liberal.function("generate_orders", generate_orders), 60, "generate_orders")
+    chance = draw()
+    size, (seed, another) = chance.randint(4_000, 6_000), chance.sample(range(10**6), 2)
+    called = f"generate_orders({size}, {seed})"
+    orders = make(size, seed)
+    expect_type(called, orders, pd.DataFrame)
     missing = sorted(set(COLUMNS) - set(orders.columns))
     expect(not missing, f"generate_orders: the columns {', '.join(missing)} are missing")
-    expect_equal(f"rows of generate_orders({SIZE}, 1)", found=len(orders), expected=SIZE)
+    expect_equal(f"rows of {called}", found=len(orders), expected=size)
     orders = orders[COLUMNS].reset_index(drop=True)
-    again, other = (make(SIZE, seed)[COLUMNS].reset_index(drop=True) for seed in (1, 2))
+    again, other = (make(size, of)[COLUMNS].reset_index(drop=True) for of in (seed, another))
     expect(orders.equals(again), "generate_orders: the same seed gave two different tables: is every draw seeded?")
     expect(not orders.equals(other), "generate_orders: two seeds gave the same table: is the seed used at all?")
     customers = orders["customer_id"].nunique()
     expect(
-        customers >= SIZE / 10, f"customer_id: only {customers} customers ordered {SIZE:,} times: draw from all of them"
+        customers >= size / 10, f"customer_id: only {customers} customers ordered {size:,} times: draw from all of them"
     )
     _insert_and_forget(orders)
 
@@ -50,14 +54,15 @@ def _insert_and_forget(orders: Any) -> None:
                 cursor.copy(f"copy orders ({', '.join(COLUMNS)}) from stdin (format csv)") as copy,
             ):
                 copy.write(text.getvalue())
-            strangers, early = db.execute(
+            strangers, early, older = db.execute(
                 """
                 select count(*) filter (where s.city <> c.city),
-                       count(*) filter (where o.ordered_at < c.registered_on)
+                       count(*) filter (where o.ordered_at < c.registered_on),
+                       count(*) filter (where o.ordered_at < %s)
                 from orders o join customers c using (customer_id) join stores s using (store_id)
                 where o.order_id > %s
                 """,
-                [last],
+                [FIRST, last],
             ).fetchone()
             old = len(orders) - db.execute("select count(*) from orders where order_id > %s", [last]).fetchone()[0]
         except (psycopg.IntegrityError, psycopg.DataError) as error:
@@ -69,3 +74,4 @@ def _insert_and_forget(orders: Any) -> None:
     expect(not old, f"order_id: {old} numbers are not above {last:,}, the last order of the shop")
     expect(not strangers, f"store_id: {strangers} orders are not in the store of their customer's city")
     expect(not early, f"ordered_at: {early} orders are older than their customer's registration")
+    expect(not older, f"ordered_at: {older} orders are from before 4 May 2026 in Paris")
