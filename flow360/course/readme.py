@@ -56,23 +56,27 @@ def picture() -> str:
 def score_table(scores: Mapping[str, Mapping[str, Score]] | None = None) -> str:
     """How strict the checks are, as a Markdown table: a row for each lab of which something was recorded."""
     rows = [
-        "| Lab | Mistakes | of these harmless | refused of the others | by exercise |",
+        "| Lab | Mistakes tried | of these harmless | refused of the others | by exercise |",
         "|---|---:|---:|---:|---|",
     ]
     found = recorded() if scores is None else scores
     for chapter in course().chapters:
         if tried := found.get(chapter.number):
-            mutants, harmless = (sum(getattr(one, of) for one in tried.values()) for of in ("mutants", "equivalent"))
-            refused = sum(one.refused for one in tried.values())
-            each = [
-                f"`{one.name}` {tried[one.name].share:.0%}" if one.name in tried else f"`{one.name}` not tried yet"
-                for one in chapter.exercises
-            ]
-            of_others = f"{refused} of {mutants - harmless}"
+            total, harmless, refused = (
+                sum(getattr(one, of) for one in tried.values()) for of in ("tried", "equivalent", "refused")
+            )
+            each = [f"`{one.name}` {_share(tried.get(one.name))}" for one in chapter.exercises]
             rows.append(
-                f"| [{chapter.number}]({chapter.lab}) | {mutants} | {harmless} | {of_others} | {', '.join(each)} |"
+                f"| [{chapter.number}]({chapter.lab}) | {total} | {harmless} | {refused} of {total - harmless} "
+                f"| {', '.join(each)} |"
             )
     return "\n".join(rows)
+
+
+def _share(score: Score | None) -> str:
+    if score is None:
+        return "not tried yet"
+    return f"{score.share:.0%}" + (f" ({score.tried} of {score.mutants})" if score.tried < score.mutants else "")
 
 
 TABLES = {"picture": picture, "chapters": chapter_table, "scores": score_table, "services": service_table}

@@ -17,19 +17,21 @@ class Score:
     """What became of the mutants of an exercise.
 
     Attributes:
-        mutants: solutions with one small mistake in each.
-        equivalent: those that mean the same as the solution.
+        mutants: solutions with one small mistake in each, all that there are.
+        tried: how many of them were tried: a sample where the check takes long.
+        equivalent: those of them that mean the same as the solution.
         refused: those of the others that the check refused.
     """
 
     mutants: int
+    tried: int
     equivalent: int
     refused: int
 
     @property
     def share(self) -> float:
         """Of those with another meaning the share that was refused, 0 to 1."""
-        others = self.mutants - self.equivalent
+        others = self.tried - self.equivalent
         return self.refused / others if others else 1.0
 
 

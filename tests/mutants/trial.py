@@ -69,7 +69,7 @@ class Account:
     @property
     def summed(self) -> Score:
         """The counts of those that were tried."""
-        return Score(len(self.tried), len(self.equivalent), self.refused)
+        return Score(self.mutants, len(self.tried), len(self.equivalent), self.refused)
 
     @property
     def score(self) -> float:

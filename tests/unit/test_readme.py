@@ -35,21 +35,23 @@ def test_the_table_of_services_names_each_that_stays_and_what_it_really_is():
 
 
 def test_the_table_of_scores_says_what_was_tried_of_a_lab():
-    row = score_table({"02": {"lag_by_hand": scores.Score(20, 4, 15)}}).splitlines()[-1]
-    assert row.startswith("| [02](labs/02_ingestion.ipynb) | 20 | 4 | 15 of 16 |")
-    assert "`lag_by_hand` 94%" in row
+    tried = {"lag_by_hand": scores.Score(20, 20, 4, 15), "dead_letters": scores.Score(90, 10, 0, 10)}
+    row = score_table({"02": tried}).splitlines()[-1]
+    assert row.startswith("| [02](labs/02_ingestion.ipynb) | 30 | 4 | 25 of 26 |")
+    assert row.endswith("`lag_by_hand` 94% |")
+    assert "`dead_letters` 100% (10 of 90)" in row
     assert "`safe_group` not tried yet" in row
 
 
 def test_a_score_is_recorded_beside_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(scores, "RECORDED", tmp_path / "scores.json")
     scores.RECORDED.write_text("{}", "utf-8")
-    scores.record("02", {"a": scores.Score(3, 1, 2)})
-    scores.record("00", {"c": scores.Score(1, 0, 1)})
-    scores.record("02", {"b": scores.Score(2, 2, 0)})
+    scores.record("02", {"a": scores.Score(3, 3, 1, 2)})
+    scores.record("00", {"c": scores.Score(1, 1, 0, 1)})
+    scores.record("02", {"b": scores.Score(9, 2, 2, 0)})
     assert scores.recorded() == {
-        "00": {"c": scores.Score(1, 0, 1)},
-        "02": {"a": scores.Score(3, 1, 2), "b": scores.Score(2, 2, 0)},
+        "00": {"c": scores.Score(1, 1, 0, 1)},
+        "02": {"a": scores.Score(3, 3, 1, 2), "b": scores.Score(9, 2, 2, 0)},
     }
 
 
