@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import re
 import time
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -48,6 +48,7 @@ def _asked(name: str, promql: str, at: float | None = None) -> pd.DataFrame:
 @exercise
 def own_metric(registry: Any) -> None:
     """A counter by channel and a gauge, pushed, with the warehouse's own numbers in Prometheus."""
+    expect(hasattr(registry, "collect"), f"registry: expected a CollectorRegistry, found {type(registry).__name__}")
     mine = {metric.name: metric for metric in registry.collect()}
     counter = mine.get(ORDERS.removesuffix("_total")) or mine.get(ORDERS)
     if counter is None:
@@ -104,6 +105,49 @@ def slow_routes(p95: Any) -> None:
                 raise NotYet(f"p95: this is {what}")
         route = next(key for key in truth if not _close({key: found.get(key)}, {key: truth[key]}))
         raise NotYet(f"p95: expected {truth[route]:.3f} s for {route} over the last minute, found {found.get(route)}")
+    if case := rehearsal.differs("p95", p95, f"histogram_quantile(0.95, {pieces})", "route", _lived(draw())):
+        raise NotYet(f"p95: right at this moment, but in a rehearsal it gives other numbers when {case.what}")
+
+
+BOUNDS = ("0.005", "0.05", "0.25", "1", "5", "+Inf")
+MINUTE = 60 // rehearsal.EVERY
+
+
+def _lived(chance: random.Random) -> list[rehearsal.Case]:
+    """Five minutes of an API of several routes, methods, answers and instances: what was before is not the last one."""
+    return [
+        _life(chance, "the minutes before the last one were slower and had more errors", busy=(3, 1)),
+        _life(chance, "the last minute is slower and has more errors than those before", busy=(1, 3)),
+        _life(chance, "the last seconds are not like the last minute", busy=(2, 2), quick=True),
+    ]
+
+
+def _life(chance: random.Random, what: str, busy: tuple[int, int], quick: bool = False) -> rehearsal.Case:
+    length = 5 * MINUTE + 1
+    series: dict[str, list[int]] = {}
+    routes = [f"/{word}-{chance.randint(1, 99)}" for word in ("a", "b", "c")]
+    for route, method, instance in itertools.product(routes, ("GET", "POST"), ("one:8000", "two:8000")):
+        labels = f'route="{route}", instance="{instance}", job="market-api"'
+        buckets = {bound: [0] * length for bound in BOUNDS}
+        answers = {status: [0] * length for status in ("200", "404", "500", "503", "599")}
+        for at in range(1, length):
+            heavy = busy[1] if at > length - MINUTE else busy[0]
+            if quick and at > length - 5:
+                heavy = 5
+            counts = {status: chance.randint(0, heavy if status > "499" else 3) for status in answers}
+            for status, count in counts.items():
+                answers[status][at] = answers[status][at - 1] + count
+            slow = [chance.choice(BOUNDS[: 2 + heavy]) for _ in range(sum(counts.values()))]
+            for number, bound in enumerate(BOUNDS):
+                new = sum(BOUNDS.index(one) <= number for one in slow)
+                buckets[bound][at] = buckets[bound][at - 1] + new
+        for bound, values in buckets.items():
+            name = f'market_api_request_seconds_bucket{{le="{bound}", {labels}}}'
+            series[name] = [one + other for one, other in zip(series.get(name, [0] * length), values, strict=True)]
+        for status, values in answers.items():
+            series[f'market_api_requests_total{{status="{status}", method="{method}", {labels}}}'] = values
+    end = (length - 1) * rehearsal.EVERY
+    return rehearsal.Case(what, series, tuple(rehearsal.Probe(at, fires=False) for at in (end - 90, end)))
 
 
 def _all(pieces: str) -> str:
@@ -205,7 +249,7 @@ def _share(chance: random.Random, total: int, parts: int, alone: bool = False) -
         shares[chance.randrange(parts)] = total
         return shares
     cuts = [0, *sorted(chance.sample(range(1, total), parts - 1)), total]
-    return [end - begin for begin, end in pairwise(cuts)]
+    return [end - begin for begin, end in itertools.pairwise(cuts)]
 
 
 def _due(over: Sequence[bool]) -> Iterator[rehearsal.Probe]:
@@ -323,6 +367,11 @@ def error_panel(panel: Any) -> None:
     if _close(found, {route: errors[route] / whole for route in truth}):
         raise NotYet("panel: divided by the answers of all routes; the question is about each route's own")
     expect(_close(found, truth), f"panel: expected {_shares(truth)}, found {_shares({k: found.get(k) for k in truth})}")
+    share = " / ".join(
+        f"sum by (route) (rate(market_api_requests_total{which}[1m]))" for which in ('{status=~"5.."}', "")
+    )
+    if case := rehearsal.differs("panel", target["expr"], share, "route", _lived(draw())):
+        raise NotYet(f"panel: right at this moment, but in a rehearsal it gives other shares when {case.what}")
 
 
 def _shares(values: dict[str, Any]) -> str:

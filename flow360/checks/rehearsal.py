@@ -1,4 +1,4 @@
-"""Rehearse an alert before it is in force: `promtool test rules` plays numbers that nobody has measured.
+"""Rehearse an alert before it is in force, or an expression: `promtool test rules` plays numbers nobody has measured.
 
     calm = Case("is not behind", {'lag{group="bills"}': [0] * 30}, (Probe(58, fires=False),))
     miss = rehearse(rules, "LabBacklog", [calm])  # None, or the first moment that goes another way
@@ -25,6 +25,7 @@ from flow360.waiting import patient
 EVERY = 2
 """Seconds from a sample to the next, and from an evaluation to the next: those of stack/prometheus/prometheus.yml."""
 STATES = {0: "not even pending", 1: "pending", 2: "firing"}
+_REFUSED = re.compile(r'expr: ".*", time: .*, err: (.*)')
 _MISSED = re.compile(r'expr: ".*# (\d+)/(\d+)", time: .*\n\s+exp: .*\n\s+got: \{\} (\S+)')
 
 
@@ -74,14 +75,59 @@ def rehearse(rules: str, alert: str, cases: Sequence[Case], interval: str = f"{E
         NotYet: promtool cannot read the rules: its own words.
         FlowError: there is no promtool, or it does not end.
     """
+    return _played(alert, rules, list(_tests(alert, cases)), cases, interval, "rules")
+
+
+def differs(name: str, expr: str, truth: str, by: str, cases: Sequence[Case]) -> Case | None:
+    """Play the cases, and return the first in which an expression gives other numbers than it should.
+
+    Args:
+        name: the learner's variable, at the beginning of a message.
+        expr: what the learner asks. truth: what gives the right numbers.
+        by: the label by which the numbers are told apart; what is not a number, as nothing by nothing, is left out.
+        cases: in this order; each probe is a moment at which both are asked.
+
+    Raises:
+        NotYet: promtool cannot carry the expression out, or it gives several numbers for one value of the label.
+    """
+    mine, right = (f"((\n{one}\n) >= 0)" for one in (expr, truth))
+    parts = (
+        f"count({right} unless on ({by}) {mine})",
+        f"count({mine} unless on ({by}) {right})",
+        f"count(abs({mine} - on ({by}) {right}) > 0.001 * {right})",
+    )
+    wrong = " + ".join(f"({part} or vector(0))" for part in parts)
+    tests = [
+        _case(
+            case,
+            [
+                {
+                    "expr": f"{wrong} # {number}/{index}",
+                    "eval_time": f"{probe.at}s",
+                    "exp_samples": [{"value": 0}],
+                }
+                for index, probe in enumerate(case.probes)
+            ],
+        )
+        for number, case in enumerate(cases)
+    ]
+    miss = _played(f"flow360-{name}", None, tests, cases, f"{EVERY}s", name)
+    return miss and miss.case
+
+
+def _played(
+    called: str, rules: str | None, tests: list[dict[str, Any]], cases: Sequence[Case], interval: str, name: str
+) -> Miss | None:
+    """Let promtool play the tests; the first probe that went another way."""
     stack, folder = open_stack(), settings().rules_dir
     # Not .yml: what is called so, Prometheus loads.
-    played, asked = folder / f"{alert}.rules", folder / f"{alert}.test"
-    tests = {"rule_files": [played.name], "evaluation_interval": interval, "tests": [*_tests(alert, cases)]}
+    played, asked = folder / f"{called}.rules", folder / f"{called}.test"
+    whole = {"rule_files": [played.name] if rules else [], "evaluation_interval": interval, "tests": tests}
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        write(played, rules)
-        write(asked, yaml.safe_dump(tests))
+        if rules:
+            write(played, rules)
+        write(asked, yaml.safe_dump(whole))
         path = stack.path_in("prometheus", asked)
         done = complete(stack.tool_command("prometheus", "promtool", "test", ["rules", path]), seconds=patient(30))
     finally:
@@ -91,9 +137,14 @@ def rehearse(rules: str, alert: str, cases: Sequence[Case], interval: str = f"{E
         return None
     if found := _MISSED.search(done.stderr):
         case = cases[int(found[1])]
-        return Miss(case, case.probes[int(found[2])], STATES[int(float(found[3]))])
+        return Miss(case, case.probes[int(found[2])], STATES.get(int(float(found[3])), ""))
+    if found := _REFUSED.search(done.stderr):
+        several = "duplicate series" in found[1] or "multiple matches" in found[1]
+        raise NotYet(
+            f"{name}: {'several numbers where one is wanted: what does by (…) keep?' if several else found[1]}"
+        )
     said = " ".join(line.strip() for line in done.stderr.splitlines() if line.strip() not in ("", "FAILED:"))
-    raise NotYet(f"rules: {said.split(f'{played.name}: ')[-1]}")
+    raise NotYet(f"{name}: {said.split(f'{played.name}: ')[-1]}")
 
 
 def _tests(alert: str, cases: Iterable[Case]) -> Iterable[dict[str, Any]]:
@@ -110,8 +161,12 @@ def _tests(alert: str, cases: Iterable[Case]) -> Iterable[dict[str, Any]]:
             }
             for index, probe in enumerate(case.probes)
         ]
-        samples = [
-            {"series": name, "values": " ".join(f"{value:g}" for value in values)}
-            for name, values in case.series.items()
-        ]
-        yield {"interval": f"{EVERY}s", "input_series": samples, "promql_expr_test": probes}
+        yield _case(case, probes)
+
+
+def _case(case: Case, probes: list[dict[str, Any]]) -> dict[str, Any]:
+    """A case in promtool's form, with what is asked of it."""
+    samples = [
+        {"series": name, "values": " ".join(f"{value:g}" for value in values)} for name, values in case.series.items()
+    ]
+    return {"interval": f"{EVERY}s", "input_series": samples, "promql_expr_test": probes}

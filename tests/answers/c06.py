@@ -71,6 +71,11 @@ def counted_one_by_one():
     return registry
 
 
+@near_miss("own_metric", says="expected a CollectorRegistry")
+def the_counts_alone():
+    return dict(orders()["channel"].value_counts())
+
+
 @near_miss("own_metric", says="nothing was pushed")
 def built_and_kept_at_home():
     return registry_of(push=False)
@@ -112,6 +117,22 @@ def rate_sum_quantile():
 @right("slow_routes")
 def with_increase():
     return f"histogram_quantile(0.95, sum(increase({BUCKETS}[1m])) by (route, le))"
+
+
+@right("slow_routes")
+def what_is_not_asked_left_out():
+    return f"histogram_quantile(0.95, sum without (instance, job) (rate({BUCKETS}[60s]))) # over a minute"
+
+
+@near_miss("slow_routes", says="p95: ")
+def over_the_last_two_minutes():
+    """Right as long as nobody came before the last one."""
+    return f"histogram_quantile(0.95, sum by (le, route) (rate({BUCKETS}[2m])))"
+
+
+@near_miss("slow_routes", says="p95: ")
+def by_the_last_two_scrapes():
+    return f"histogram_quantile(0.95, sum by (le, route) (irate({BUCKETS}[1m])))"
 
 
 @near_miss("slow_routes", says="since the service started")
@@ -273,6 +294,27 @@ def share_by_route():
 @right("error_panel")
 def share_as_a_timeseries():
     return panel(f"{ERRORS} / on (route) {ANSWERS}", legend="errors of {{ route }}", kind="timeseries")
+
+
+@right("error_panel")
+def what_was_not_right():
+    good = ERRORS.replace("=~", "!~")
+    return panel(f"1 - {good} / {ANSWERS}", kind="stat")
+
+
+@near_miss("error_panel", says="panel: ")
+def the_one_error_that_there_is():
+    return panel(f"{ERRORS} / {ANSWERS}".replace('=~"5.."', '="500"'))
+
+
+@near_miss("error_panel", says="panel: ")
+def whatever_is_not_well():
+    return panel(f"{ERRORS} / {ANSWERS}".replace("5..", "[45].."))
+
+
+@near_miss("error_panel", says="panel: ")
+def shares_of_five_minutes():
+    return panel(f"{ERRORS} / {ANSWERS}".replace("[1m]", "[5m]"))
 
 
 @near_miss("error_panel", says="unit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 from types import SimpleNamespace
@@ -26,13 +27,12 @@ CASES = [
 @pytest.fixture
 def promtool(monkeypatch, tmp_path):
     """What promtool is asked, with an answer to be filled in."""
-    seen = SimpleNamespace(code=1, said="", asked={})
+    seen = SimpleNamespace(code=1, said="", asked={}, called="LabBacklog", rules=["the rules"])
 
     def complete(command, *, seconds):
-        asked = tmp_path / "LabBacklog.test"
-        assert command == ["promtool", "test", "rules", str(asked)]
-        seen.asked = yaml.safe_load(asked.read_text("utf-8"))
-        assert (tmp_path / seen.asked["rule_files"][0]).read_text("utf-8") == "the rules"
+        assert command == ["promtool", "test", "rules", str(tmp_path / f"{seen.called}.test")]
+        seen.asked = yaml.safe_load((tmp_path / f"{seen.called}.test").read_text("utf-8"))
+        assert [(tmp_path / name).read_text("utf-8") for name in seen.asked["rule_files"]] == seen.rules
         return subprocess.CompletedProcess(command, seen.code, "", seen.said)
 
     stack = SimpleNamespace(
@@ -69,6 +69,42 @@ def test_rules_that_promtool_cannot_read_are_refused_in_its_words(promtool):
     promtool.said = '  FAILED:\n/somewhere/LabBacklog.rules: not a valid duration string: "4x"\n'
     with pytest.raises(NotYet, match='^rules: not a valid duration string: "4x"$'):
         rehearsal.rehearse("the rules", "LabBacklog", CASES)
+
+
+def test_an_expression_is_held_against_another_one(promtool):
+    promtool.called, promtool.rules = "flow360-rate", []
+    promtool.said = (
+        'expr: "(count(((\\nmine\\n) >= 0)) or vector(0)) # 1/1", time: 2s,\n exp: {} 0E+00\n got: {} 7E+00\n'
+    )
+    assert rehearsal.differs("rate", "mine", "right", "route", CASES) is CASES[1]
+    asked = promtool.asked["tests"][1]["promql_expr_test"][1]
+    assert asked["exp_samples"] == [{"value": 0}]
+    assert asked["expr"].count("\nmine\n") == 3  # on a line of its own: a comment at its end takes nothing with it
+    promtool.code = 0
+    assert rehearsal.differs("rate", "mine", "right", "route", CASES) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("multiple matches for labels: many-to-one matching", "several numbers where one is wanted"),
+        ("found duplicate series for the match group", "several numbers where one is wanted"),
+        ('5:1: parse error: unexpected "}"', "5:1: parse error"),
+    ],
+)
+def test_an_expression_that_promtool_refuses(promtool, said: str, means: str):
+    promtool.called, promtool.rules = "flow360-rate", []
+    promtool.said = f'    expr: "count(mine) # 0/0", time: 2s, err: {said}\n'
+    with pytest.raises(NotYet, match=f"^rate: {means}"):
+        rehearsal.differs("rate", "mine", "right", "route", CASES)
+
+
+def test_each_life_of_the_api_only_ever_counts_up():
+    for case in c06_metrics._lived(random.Random(3)):
+        for name, values in case.series.items():
+            assert all(one <= other for one, other in itertools.pairwise(values)), name
+        assert len({len(values) for values in case.series.values()}) == 1
+        assert max(probe.at for probe in case.probes) == rehearsal.EVERY * (len(values) - 1)
 
 
 def test_the_drawn_backlogs_lie_on_both_sides_of_each_boundary():
