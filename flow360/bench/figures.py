@@ -3,7 +3,7 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import data, notebooks, overheads, sql, starts, vans
+from flow360.bench import data, logs, notebooks, overheads, sql, starts, vans
 from flow360.bench.measure import Figure
 
 FIGURES = (
@@ -64,6 +64,8 @@ FIGURES = (
         False,
         overheads.attach_over_private,
     ),
+    Figure("log-lines", "log lines shipped", "_bulk by one client", "lines/s", 0.7, True, logs.shipped_over_bulk),
+    Figure("log-delay", "a line found, 100/s, p95", "the refresh interval", "s", 2, False, logs.found_over_refresh),
     Figure("airflow-task", "Airflow, a task", "import airflow.sdk", "s", None, False, overheads.task_over_import),
     Figure("goto", "goto 05a, snapshot", "by the solved labs", "s", 0.1, False, overheads.goto_over_solutions),
     Figure(
