@@ -26,6 +26,7 @@ COLUMNS = 48  # Kibana's grid
 ROW = 0.2  # inches that one row of it is high here
 BARS = 60  # of a picture of some time, at most
 STEPS = (1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 10800, 43200, 86400)  # seconds that a bar may stand for
+NESTED = "within"  # how an aggregation is called in another one
 Saved = Mapping[str, Any]
 
 
@@ -108,7 +109,7 @@ def buckets(visualization: str, minutes: float = 15) -> pd.DataFrame:
     levels = [one for one in _state(saved)["aggs"] if one["schema"] != "metric"]
     inner: dict[str, Any] = {}
     for level in reversed(levels):
-        inner = {"aggs": {"key": {**_aggregation(level, minutes), **inner}}}
+        inner = {"aggs": {NESTED: {**_aggregation(level, minutes), **inner}}}
     body = {"query": _query(saved, minutes), "size": 0, **inner}
     found = clients.search().get(f"/{_index(saved)}/_search", json=body).json().get("aggregations", {})
     names = [level["params"]["field"] for level in levels]
@@ -116,10 +117,10 @@ def buckets(visualization: str, minutes: float = 15) -> pd.DataFrame:
 
 
 def _flat(found: Mapping[str, Any], deep: int) -> list[list[Any]]:
-    if not deep or "key" not in found:
+    if NESTED not in found:
         return []
     out = []
-    for bucket in found["key"]["buckets"]:
+    for bucket in found[NESTED]["buckets"]:
         if deep == 1:
             out.append([bucket["key"], bucket["doc_count"]])
         else:

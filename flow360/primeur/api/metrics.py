@@ -48,13 +48,14 @@ class Measure:
                 status = str(message["status"])
             await send(message)
 
-        route, start = self._route(scope), time.perf_counter()
+        (route, order), start = self._route(scope), time.perf_counter()
+        about = {"method": scope["method"], "path": scope["path"], **({"order_id": order} if order else {})}
         BUSY.inc()
         with writing.traced(writing.trace_of(dict(scope["headers"]).get(TRACE, b"").decode("ascii", "replace"))):
             try:
                 await self.app(scope, receive, watch)
             except Exception:
-                LOG.exception("the request failed", extra=_about(scope))
+                LOG.exception("the request failed", extra=about)
                 raise
             finally:
                 seconds = time.perf_counter() - start
@@ -63,20 +64,20 @@ class Measure:
                 REQUESTS.labels(scope["method"], route, status).inc()
                 level = logging.ERROR if status >= "500" else logging.INFO
                 more = {"status": int(status), "milliseconds": round(seconds * 1000, 1)}
-                LOG.log(level, "%s %s %s", scope["method"], scope["path"], status, extra=_about(scope) | more)
+                LOG.log(level, "%s %s %s", scope["method"], scope["path"], status, extra=about | more)
 
-    def _route(self, scope: Any) -> str:
-        """The route's pattern, /orders/{order_id}: a label with the id itself would be a new series for each order."""
+    def _route(self, scope: Any) -> tuple[str, int | None]:
+        """The route's pattern, /orders/{order_id}, and the order that the path names.
+
+        The pattern, because a label with the id itself would be a new series for each order; the order also where the
+        answer is a fault that never reaches the route: that is the one that somebody will look for.
+        """
         for route in self.routes:
-            if route.matches(scope)[0] is not Match.NONE:
-                return getattr(route, "path", "other")
-        return "other"
-
-
-def _about(scope: Any) -> dict[str, Any]:
-    """The request in a log line: method, path, and the order that the path names."""
-    order = scope.get("path_params", {}).get("order_id")
-    return {"method": scope["method"], "path": scope["path"], **({"order_id": int(order)} if order else {})}
+            match, found = route.matches(scope)
+            if match is not Match.NONE:
+                order = str(found.get("path_params", {}).get("order_id", ""))
+                return getattr(route, "path", "other"), int(order) if order.isdecimal() else None
+        return "other", None
 
 
 def metrics() -> Response:
