@@ -80,10 +80,17 @@ class Stack:
         asked = names if asked is None else asked
         if self.engine is not self.host:
             return names
-        left = [n for n in names if self.model[n].native.runs == "compose only" and n not in asked]
-        for name in left:
-            progress(Event(name, "stopped", f"compose only: {self.model[name].native.why}"))
+        left = {name: why for name in names if name not in asked and (why := self._left_out(name))}
+        for name, why in left.items():
+            progress(Event(name, "stopped", f"compose only: {why}"))
         return [name for name in names if name not in left]
+
+    def _left_out(self, name: str) -> str | None:
+        """Why the native engine cannot run a service here: for itself, or for one that it needs."""
+        for other in self.model.closure([name]):
+            if why := self.host.left_out(other):
+                return why if other == name else f"it needs {other}: {why}"
+        return None
 
     def fetch(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Bring the programs and images of services without starting them, as far as this engine can run them."""

@@ -12,9 +12,13 @@ import pytest
 import requests
 
 from flow360.clients.search import Denied, Refused, _said
+from flow360.course.services import resolve
 from flow360.errors import ServiceError
 from flow360.monitoring.logs import grammar, setup, writing
 from flow360.settings import ROOT
+from flow360.stack.facade import Stack, silent
+from flow360.stack.model import model
+from flow360.stack.native import debian
 
 SHIPPERS = ROOT / "stack" / "logstash"
 
@@ -135,3 +139,17 @@ def test_each_refusal_of_the_search_engine_is_one_line(status, body, kind, line)
     assert type(said) is kind
     assert len(said.message.splitlines()) == 1
     assert line in said.message
+
+
+def test_without_apt_what_comes_as_debian_packages_is_compose_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(debian.shutil, "which", lambda _: None)
+    monkeypatch.setattr(debian, "root_of", lambda name: tmp_path / name)
+    events, stack = [], Stack("native", model(), tmp_path)
+    assert stack._possible(resolve(["logs"]), events.append, ["logs"]) == ["elasticsearch", "elasticsearch-setup"]
+    assert {event.service for event in events} == {"logstash", "kibana"}
+    runs = {row.name: row.runs for row in stack.status(ask=False)}
+    assert runs["logstash"] == runs["mosquitto"] == "compose only"
+    assert runs["elasticsearch"] == "stand-in"
+    with pytest.raises(ServiceError, match="logstash runs with --engine docker only: it comes as Debian packages"):
+        stack.host.up(["logstash"], silent)
+    assert stack._left_out("market-sensors").startswith("it needs mosquitto: ")

@@ -31,6 +31,13 @@ def present(name: str, packages: Sequence[str], relocate: str = "") -> bool:
     return note.exists() and note.read_text("utf-8").split() == [*packages, *relocate.split()]
 
 
+def why_not(name: str, packages: Sequence[str], relocate: str = "") -> str | None:
+    """Say why these packages cannot be had on this system; None where they are here already, or can be."""
+    if not packages or present(name, packages, relocate) or (shutil.which("apt-get") and shutil.which("dpkg")):
+        return None
+    return "it comes as Debian packages, and this system has no apt"
+
+
 def fetch(name: str, packages: Sequence[str], relocate: str = "") -> None:
     """Download packages with apt, as an ordinary user, and unpack them; apt checks the archive's signatures.
 
@@ -47,8 +54,8 @@ def fetch(name: str, packages: Sequence[str], relocate: str = "") -> None:
 
 
 def _fetch(name: str, packages: Sequence[str], relocate: str) -> None:
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise FlowError(f"{name} comes as Debian packages, and this system has no apt: run it with --engine docker")
+    if why := why_not(name, packages, relocate):
+        raise FlowError(f"{name}: {why}: run it with --engine docker")
     root = root_of(name)
     work = root.with_name(f".{name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)

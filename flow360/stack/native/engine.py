@@ -53,9 +53,8 @@ class NativeEngine:
         """
         order = self.model.closure(names)
         for name in order:
-            native = self.model[name].native
-            if native.runs == "compose only":
-                raise ServiceError(f"{name} runs with --engine docker only: {native.why}")
+            if why := self.left_out(name):
+                raise ServiceError(f"{name} runs with --engine docker only: {why}")
         self._folders()
         self.fetch(order, progress)
         self.supervisor.ensure([self.programs.kept(self.model[name]) for name in order if not self.model[name].job])
@@ -74,6 +73,13 @@ class NativeEngine:
         first = next((error for error in errors if not isinstance(error, _Skipped)), None)
         if first:
             raise first
+
+    def left_out(self, name: str) -> str | None:
+        """Say why this engine cannot run a service here; None where it can."""
+        service = self.model[name]
+        if service.native.runs == "compose only":
+            return service.native.why
+        return debian.why_not(service.name, service.native.debian, service.native.relocate)
 
     def fetch(self, names: Iterable[str], progress: Progress) -> None:
         """Bring the programs that are not Python: jars and Debian packages."""
@@ -295,7 +301,7 @@ class NativeEngine:
             service.name,
             service.layer,
             state,
-            native.runs,
+            "compose only" if self.left_out(service.name) else native.runs,
             native.what,
             service.port,
             round(pss, 1),
