@@ -57,12 +57,15 @@ def main(
     host: Annotated[str, typer.Option(help="Where the HTTP endpoint listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Its port; 0 takes a free one and prints it.")] = 0,
     guarantee: Annotated[str, typer.Option(help="exactly_once_v2 or at_least_once.")] = "exactly_once_v2",
+    commit_every: Annotated[float | None, typer.Option(help="Seconds between commits; Kafka Streams' own.")] = None,
     heap: Annotated[str, typer.Option(help="-Xmx of the JVM.")] = "128m",
     with_parent: Annotated[bool, typer.Option(help="End when standard input does.")] = False,
 ) -> None:
     """Run a topology until SIGTERM."""
     try:
-        raise typer.Exit(_run(source, application, state, bootstrap, host, port, guarantee, heap, with_parent))
+        raise typer.Exit(
+            _run(source, application, state, bootstrap, host, port, guarantee, commit_every, heap, with_parent)
+        )
     except FlowError as error:
         print(error.message, file=sys.stderr, flush=True)
         raise typer.Exit(error.code) from None
@@ -76,6 +79,7 @@ def _run(
     host: str,
     port: int,
     guarantee: str,
+    commit_every: float | None,
     heap: str,
     with_parent: bool,
 ) -> int:
@@ -97,7 +101,9 @@ def _run(
         signal.signal(number, lambda received, _: reasons.put(signal.Signals(received).name))
     if with_parent:
         Thread(target=_until_parent_ends, args=(reasons,), daemon=True).start()
-    app = Application(load(source), application, bootstrap or settings().kafka_bootstrap, state, guarantee)
+    app = Application(
+        load(source), application, bootstrap or settings().kafka_bootstrap, state, guarantee, commit_every
+    )
     endpoint = Endpoint(app, host, port)
     print(f"queries: http://{host}:{endpoint.port}", flush=True)
     Thread(target=lambda: (app.ended.wait(), reasons.put("")), daemon=True).start()

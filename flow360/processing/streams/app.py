@@ -24,9 +24,12 @@ LOOK = 2.0
 """Seconds between two looks at how many records Kafka Streams has taken and written."""
 
 
-def configuration(application: str, bootstrap: str, state: Path, guarantee: str) -> dict[str, str]:
+def configuration(
+    application: str, bootstrap: str, state: Path, guarantee: str, commit_every: float | None = None
+) -> dict[str, str]:
     """The settings of a live topology that differ from Kafka Streams' own, each with its reason."""
-    return {
+    rare = {} if commit_every is None else {"commit.interval.ms": str(int(commit_every * 1000))}
+    return rare | {
         "application.id": application,
         "bootstrap.servers": bootstrap,
         "state.dir": str(state),
@@ -50,6 +53,7 @@ class Application:
         topology: a function that takes a StreamsBuilder.
         application: its id: the consumer group, the prefix of its own topics, the folder of its state.
         state: where RocksDB keeps the state stores.
+        commit_every: seconds between two commits; Kafka Streams' own if nothing is said.
 
     Raises:
         FlowError: the broker is down, or this is not a topology.
@@ -62,6 +66,7 @@ class Application:
         bootstrap: str,
         state: Path,
         guarantee: str = "exactly_once_v2",
+        commit_every: float | None = None,
     ) -> None:
         from java.util import Properties
         from org.apache.kafka.streams import KafkaStreams
@@ -75,7 +80,7 @@ class Application:
         self.stores = driver.stores(self.topology)
         state.mkdir(parents=True, exist_ok=True)
         properties = Properties()
-        for name, value in configuration(application, bootstrap, state, guarantee).items():
+        for name, value in configuration(application, bootstrap, state, guarantee, commit_every).items():
             properties.put(name, value)
         sources, sinks = driver.sources(self.topology), driver.sinks(self.topology)
         self.topics = sources + sinks

@@ -60,12 +60,14 @@ class Live:
 
     # --- its life
 
-    def start(self, seconds: float = DEADLINE, wait: bool = True) -> Live:
+    def start(self, seconds: float = DEADLINE, wait: bool = True, commit_every: float | None = None) -> Live:
         """Start the process and wait until it is RUNNING. Nothing happens when it lives already.
 
         Args:
             seconds: how long it may take.
             wait: False returns at once, whatever becomes of it.
+            commit_every: seconds between two commits, less than the ten after which Kafka ends a transaction: time
+                enough to look between the work and its commit. Kafka Streams' own if nothing is said.
 
         Raises:
             FlowError: Kafka is down, or the process ended or was not RUNNING in time; with the end of its log.
@@ -86,6 +88,7 @@ class Live:
         ]
         command += ["--bootstrap", settings().kafka_bootstrap, "--state", str(self.state_folder)]
         command += ["--guarantee", self.guarantee, "--with-parent"]
+        command += [] if commit_every is None else ["--commit-every", str(commit_every)]
         with self.log_file.open("ab") as log:
             # A session of its own: the notebook's Ctrl-C is not meant for it, and killpg reaches all of it.
             self._process = subprocess.Popen(
