@@ -123,16 +123,20 @@ def expect_kinds(name: str, found: Asked, expected: Asked, *, exact: bool = Fals
         raise NotYet(f"{name}: there is a column that was not asked for: {more[0]}")
 
 
-def free(*relations: str) -> None:
+def free(*relations: str, busy: bool = False) -> None:
     """End sessions of the learner's that were left open and keep a lock on one of these relations.
 
     A notebook keeps a connection as long as it keeps the error of its cell, or a variable that nobody looks at.
+
+    Args:
+        busy: also those that work, or wait for a lock: a function that was given up may have left them behind.
     """
     with clients.postgres(autocommit=True) as db:
         db.execute(
             """select pg_terminate_backend(pid, 5000) from pg_stat_activity
-               where pid <> pg_backend_pid() and usename = current_user and state like 'idle in transaction%%'
+               where pid <> pg_backend_pid() and usename = current_user
+               and (%(busy)s or state like 'idle in transaction%%')
                and pid in (select pid from pg_locks where relation = any(
-                   select to_regclass(name) from unnest(%s::text[]) as name))""",
-            [list(relations)],
+                   select to_regclass(name) from unnest(%(names)s::text[]) as name))""",
+            {"busy": busy, "names": list(relations)},
         )

@@ -666,3 +666,21 @@ def a_slip_with_open_sessions():
 @near_miss("write_skew", says="at SERIALIZABLE expected one van")
 def always_the_same_level():
     return lambda level: evening("REPEATABLE_READ")
+
+
+@near_miss("write_skew", says="no answer within")
+def each_waits_for_the_other():
+    """Both send the same van home, and the first one commits when the second is done."""
+
+    def both_leave(level):
+        people = [clients.postgres(), clients.postgres()]
+        for db in people:
+            db.isolation_level = IsolationLevel[level]
+            db.execute("select count(*) from lab.vans where on_duty").fetchone()
+        for db in people:
+            db.execute("update lab.vans set on_duty = false where van_id = 'VAN-01'")
+        for db in people:
+            db.commit()
+        return ["committed", "committed"]
+
+    return both_leave

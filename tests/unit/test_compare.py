@@ -13,6 +13,7 @@ import pytest
 from flow360.checks import draw, liberal
 from flow360.checks.compare import expect_rows, expect_untouched, fingerprint_files
 from flow360.checks.draw import PARIS
+from flow360.checks.scene import Asked, expect_kinds
 from flow360.checks.verdict import NotYet
 
 ROWS = [{"id": 1, "eur": Decimal("1.10")}, {"id": 2, "eur": Decimal("2.00")}, {"id": 2, "eur": Decimal("2.00")}]
@@ -116,3 +117,29 @@ def test_the_same_seed_draws_the_same(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_both_clock_changes() -> None:
     assert [f"{day:%m-%d}" for day in draw.clock_changes(2026)] == ["03-29", "10-25"]
+
+
+WANTED = Asked([], {"eur": "numeric", "day": "date", "count": "a whole number"})
+
+
+def test_a_wider_number_and_another_order_do() -> None:
+    expect_kinds("t", Asked([], {"count": "numeric", "day": "date", "eur": "numeric"}), WANTED, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        ({"eur": "a floating-point number"}, "column eur is a floating-point number, expected numeric"),
+        ({"day": "a timestamp with its zone"}, "column day is a timestamp with its zone, expected date"),
+        ({"count": "a floating-point number"}, "column count is"),
+        ({"more": "text"}, "a column that was not asked for: more"),
+    ],
+)
+def test_columns_of_another_kind(kinds: dict[str, str], says: str) -> None:
+    with pytest.raises(NotYet, match=f"^t: .*{says}"):
+        expect_kinds("t", Asked([], WANTED.kinds | kinds), WANTED, exact=True)
+
+
+def test_a_column_that_is_not_there() -> None:
+    with pytest.raises(NotYet, match="no column day"):
+        expect_kinds("t", Asked([], {"eur": "numeric"}), WANTED)

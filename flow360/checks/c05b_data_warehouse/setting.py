@@ -74,7 +74,7 @@ def prepare() -> None:
 
 def prepare_vans(on_duty: tuple[str, ...] = ("VAN-01", "VAN-02")) -> None:
     """Two vans, and which of them are on duty. Sessions that an attempt has left open are ended."""
-    scene.free("lab.vans")
+    scene.free("lab.vans", busy=True)
     with clients.postgres() as db:
         db.execute("drop table if exists lab.vans cascade")
         db.execute("create table lab.vans (van_id text primary key, on_duty boolean not null)")

@@ -15,7 +15,7 @@ from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expec
 
 LEVELS = ("REPEATABLE_READ", "SERIALIZABLE")
 BOTH = ("VAN-01", "VAN-02")
-SECONDS = 8
+SECONDS = 5
 # A sequence counts on when its transaction is rolled back. Whoever has read a table in this transaction holds a lock on
 # it, the weakest one, until the end; an UPDATE alone takes another.
 WATCH = """
