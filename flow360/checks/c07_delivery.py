@@ -182,6 +182,10 @@ def version_matrix(matrix_workflow: Any) -> None:
     for place, one in (("the job", job), ("setup-python", setup)):
         expect("if" not in one, f"matrix_workflow: {place} has if: {one.get('if')}: it may be left out in a run")
     expect(not job.get("continue-on-error"), "matrix_workflow: with continue-on-error a red run counts as green")
+    expect(
+        any(str(step.get("uses", "")).startswith("actions/checkout@") for step in steps),
+        "matrix_workflow: no step fetches the code (actions/checkout): there is nothing to test on the runner",
+    )
     after = [str(step.get("run", "")) for step in steps[places[0] + 1 :]]
     expect(
         any("test" in run for run in after),

@@ -21,7 +21,8 @@ def reset(exercise: str) -> None:
     """What the exercise begins with, and none of the files of the answer before; the staging views are built once."""
     delivered()
     check.prepare_sources()
-    dbt.forget("lab_refunds.yml", "tests/lab_orders_are_fit.sql")
+    models = ("lab_stg_payments.sql", "lab_fct_product_days.sql", "lab_fct_van_hours.sql")
+    dbt.forget(*models, "lab_refunds.yml", "tests/lab_orders_are_fit.sql")
     if prepare := BEGINS.get(exercise):
         prepare()
     if not ready:

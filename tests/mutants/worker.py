@@ -51,9 +51,13 @@ def main(number: str, name: str) -> None:
     os.chdir((ROOT / chapter.solution).parent)
     shell = _shell()
     _run(shell, solved.start.source)
+    known = set(shell.user_ns)
     answer_to.write("ready\n")
     for line in sys.stdin:
         answers.reset(number, name)
+        # A name that the mutant before has given would hide that this one does not.
+        for left in set(shell.user_ns) - known:
+            del shell.user_ns[left]
         answer_to.write(json.dumps(asdict(_try(shell, solved, json.loads(line)))) + "\n")
         answers.reset(number, "")
 
