@@ -22,14 +22,13 @@ def backfill_deliveries():
     @task
     def load_day(dag_run=None) -> int:
         from include.connections import connect
-        from include.deliveries import TABLE, punctuality
-        from include.interval import create, interval_of, replace_day
+        from include.deliveries import TABLE, load
+        from include.interval import create, interval_of
 
         start, end = interval_of(dag_run, "day", "Europe/Paris")
         with connect("shop") as shop, connect("warehouse") as warehouse:
             create(warehouse, TABLE)
-            rows = punctuality(shop, start, end)
-            return replace_day(warehouse, "staging.punctuality", start.to_date_string(), rows)
+            return load(shop, warehouse, start, end)
 
     load_day()
 

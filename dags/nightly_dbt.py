@@ -15,7 +15,11 @@ day_delivered, marts = Asset("warehouse.lake"), Asset("warehouse.marts")
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args={
+        "retries": 4,
+        "retry_delay": timedelta(seconds=5),
+        "retry_exponential_backoff": 2.0,  # as in nightly_lake
+    },
     tags=["primeur"],
     doc_md=__doc__,
 )

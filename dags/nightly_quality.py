@@ -22,15 +22,15 @@ def nightly_quality():
     @task
     def profile(dag_run=None) -> dict:
         from include.connections import connect
-        from include.interval import create, day_of, replace_day
-        from include.quality import TABLES, judge_day
+        from include.interval import create, day_of
+        from include.quality import TABLES, judge_day, set_aside
 
         day = day_of(dag_run)
         with connect("shop") as shop, connect("warehouse") as db:
             create(db, TABLES)
             judged = judge_day(shop, day)
             # The bad lines are kept, whatever becomes of the good ones.
-            replace_day(db, "staging.file_quarantine", day, judged.bad)
+            set_aside(db, day, judged.bad)
         return {"day": day, "share": judged.share, "good": len(judged.good), "defects": judged.defects}
 
     @task.branch
@@ -40,20 +40,19 @@ def nightly_quality():
     @task
     def publish(found: dict) -> int:
         from include.connections import connect
-        from include.interval import replace_day
-        from include.quality import judge_day
+        from include.quality import judge_day, let_in
 
         with connect("shop") as shop, connect("warehouse") as db:
-            return replace_day(db, "staging.file_orders", found["day"], judge_day(shop, found["day"]).good)
+            return let_in(db, found["day"], judge_day(shop, found["day"]).good)
 
     @task
     def hold_back(found: dict) -> int:
         from include.connections import connect
-        from include.interval import replace_day
+        from include.quality import let_in
 
         # An earlier run may have let the day through, with another limit.
         with connect("warehouse") as db:
-            return replace_day(db, "staging.file_orders", found["day"], [])
+            return let_in(db, found["day"], [])
 
     found = profile()
     gate(found) >> [publish(found), hold_back(found)]

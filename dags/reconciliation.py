@@ -15,7 +15,12 @@ marts = Asset("warehouse.marts")
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5), "execution_timeout": timedelta(minutes=10)},
+    default_args={
+        "retries": 4,
+        "retry_delay": timedelta(seconds=5),
+        "retry_exponential_backoff": 2.0,  # as in nightly_lake
+        "execution_timeout": timedelta(minutes=10),
+    },
     tags=["primeur"],
     doc_md=__doc__,
 )

@@ -11,6 +11,7 @@ PARTS = {
     "day": {"market-day"},
     "vans": {"market-sensors", "vans-bridge", "cold-chain", "alarms-sink"},
     "night": {"night", "clean", "feed", "dbt"},
+    "pipelines": {"hourly_ingestion", "backfill_deliveries", "nightly_quality"},
 }
 """The programs of the picture, by the bundle in which they work."""
 
@@ -18,5 +19,19 @@ PARTS = {
 def at_rest(part: str, since: datetime) -> set[Arrow]:
     """The arrows of the picture whose programs are of this part, and that have moved nothing since then."""
     wanted = {arrow for arrow in graph.recorded() if arrow.program in PARTS[part]}
-    events = [one for one in journal.read().events if datetime.fromisoformat(one["eventTime"]) >= since]
-    return wanted - graph.moved(events)
+    return wanted - graph.moved(_events(since))
+
+
+def rows_within(program: str, since: datetime) -> int:
+    """What a program has written since then whose way begins and ends in one place, and so is not in the picture."""
+    outputs = [
+        dataset
+        for event in _events(since)
+        if event["job"]["name"] == program and event["eventType"] == "COMPLETE"
+        for dataset in event["outputs"]
+    ]
+    return sum(one["outputFacets"]["outputStatistics"]["rowCount"] for one in outputs)
+
+
+def _events(since: datetime) -> list[dict]:
+    return [one for one in journal.read().events if datetime.fromisoformat(one["eventTime"]) >= since]

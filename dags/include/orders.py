@@ -82,6 +82,14 @@ def refresh_store_sales(db: psycopg.Connection, start: datetime, end: datetime) 
     Returns:
         The rows of these days: one for each store that sold something.
     """
+    into = lineage.warehouse("staging.store_sales")
+    with lineage.run("store_sales", lineage.warehouse("staging.shop_orders"), to=into) as job:
+        rows = _refresh_store_sales(db, start, end)
+        job.wrote(into, rows)
+    return rows
+
+
+def _refresh_store_sales(db: psycopg.Connection, start: datetime, end: datetime) -> int:
     days = """select generate_series(
         (%(start)s::timestamptz at time zone 'Europe/Paris')::date,
         ((%(end)s::timestamptz - interval '1 microsecond') at time zone 'Europe/Paris')::date, '1 day')::date"""

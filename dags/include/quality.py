@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from flow360.monitoring import lineage
 from flow360.primeur.contract import contract
 from flow360.primeur.intake import records
 from flow360.primeur.snapshot import FILES
+from include.interval import replace_day
 
 COLUMNS = ("order_id", "ordered_at", "customer_id", "store_id", "total_eur")
 """What of a good row is published."""
@@ -90,3 +92,21 @@ def judge_day(shop: psycopg.Connection, day: str) -> Judged:
         for table, key in (("customers", "customer_id"), ("stores", "store_id"))
     ]
     return judge(FILES / f"orders_{day}.csv", *known)
+
+
+def set_aside(db: psycopg.Connection, day: str, bad: Sequence[Mapping[str, Any]]) -> int:
+    """Keep the bad rows of a day's file, in place of those that were kept of it; how many. The caller commits."""
+    return _replace(db, "staging.file_quarantine", day, bad)
+
+
+def let_in(db: psycopg.Connection, day: str, good: Sequence[Mapping[str, Any]]) -> int:
+    """Publish the good rows of a day's file in place of what was published of it; how many. The caller commits."""
+    return _replace(db, "staging.file_orders", day, good)
+
+
+def _replace(db: psycopg.Connection, table: str, day: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    # The shop is only asked who exists: nothing of it is carried.
+    with lineage.run("nightly_quality", lineage.DEPOT, to=lineage.warehouse(table)) as job:
+        count = replace_day(db, table, day, rows)
+        job.wrote(lineage.warehouse(table), count)
+    return count

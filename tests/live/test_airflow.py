@@ -22,7 +22,7 @@ from flow360.storage.reconcile import reconcile
 from flow360.trace import orders as order_way
 from flow360.trace import vans as van_way
 from flow360.trace.way import NONE, THERE
-from tests.lineage import at_rest
+from tests.lineage import at_rest, rows_within
 from tests.live.listeners import listeners
 
 NIGHT = ("market-api", "kafka", "namenode", "datanode", "hive-metastore", "spark-worker", "spark-connect")
@@ -98,6 +98,7 @@ def test_a_file_that_cannot_be_read_is_told_in_a_line(airflow, name, text, why):
 @pytest.mark.timeout(400)
 def test_the_pipelines_bring_what_the_shop_has_and_may_be_repeated(airflow):
     """Orders of an hour, the report that follows, a day of deliveries, and a file on each side of the gate; twice."""
+    begun = datetime.now(UTC)
     pipelines.forget(*PIPELINES)
     clients.airflow().patch("/dags/store_sales", json={"is_paused": False})
     runs = {
@@ -134,6 +135,8 @@ def test_the_pipelines_bring_what_the_shop_has_and_may_be_repeated(airflow):
                  where status <> 'cancelled' group by store_id) o using (store_id)
                where s.orders is distinct from o.orders or s.euros is distinct from o.euros"""
     assert lesson.sql(sales).iat[0, 0] == 0
+    assert not at_rest("pipelines", begun), "README's picture shows an arrow that carried nothing"
+    assert rows_within("store_sales", begun) > 0
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import pendulum
 import pytest
 import yaml
 
@@ -87,6 +88,10 @@ dags = {dag.dag_id: {
     "file": dag.fileloc.rpartition("/")[2], "catchup": dag.catchup, "doc": dag.doc_md, "tags": sorted(dag.tags),
     "start": dag.start_date.isoformat(), "max_active_runs": dag.max_active_runs,
     "retries": {task.task_id: task.retries for task in dag.tasks},
+    "patience": min(
+        sum(task.retry_delay.total_seconds() * (task.retry_exponential_backoff or 1) ** n for n in range(task.retries))
+        for task in dag.tasks
+    ),
 } for dag in bag.dags.values()}
 print("READ", json.dumps({"dags": dags, "errors": bag.import_errors}))
 """
@@ -130,6 +135,11 @@ def test_a_dag_can_be_run_by_a_learner_and_repeated_by_airflow(bag, name):
     assert dag["catchup"] is False, "unpaused, it would run for every interval since its start"
     assert dag["max_active_runs"] <= 4
     assert all(retries >= 2 for retries in dag["retries"].values())
+
+
+@pytest.mark.parametrize("name", ["nightly_lake", "nightly_dbt", "reconciliation"])
+def test_a_night_outlasts_a_minute_without_one_of_its_services(bag, name):
+    assert bag["dags"][name]["patience"] > 60
 
 
 def test_nothing_heavy_is_imported_when_a_file_is_read():
@@ -229,6 +239,58 @@ def test_a_file_that_has_not_come_is_awaited_and_not_an_empty_day(monkeypatch, t
 
     with pytest.raises(FileNotFoundError, match="orders_2026-05-11.csv has not come"):
         judge(tmp_path / "orders_2026-05-11.csv", set(), set())
+
+
+class Database:
+    """A connection, to the shop or the warehouse, that gives the rows it was made with and counts what it is given."""
+
+    def __init__(self, *rows: dict) -> None:
+        self.rows, self.given, self.rowcount = rows, [], len(rows)
+
+    def execute(self, text, parameters=()):
+        return self
+
+    def executemany(self, text, rows):
+        self.given += rows
+
+    def fetchall(self):
+        return list(self.rows)
+
+    def cursor(self, **_):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_what_a_pipeline_carries_is_written_down_with_its_rows(include, monkeypatch, tmp_path):
+    from include import deliveries, orders, quality
+
+    from flow360.monitoring.lineage import graph, journal
+
+    monkeypatch.setattr(settings(), "flow360_lineage", tmp_path)
+    warehouse, begin = Database(), pendulum.datetime(2026, 5, 7, tz=PARIS)
+    assert deliveries.load(Database({"store_id": 1}, {"store_id": 2}), warehouse, begin, begin.add(days=1)) == 2
+    assert quality.set_aside(warehouse, "2026-05-07", [{"line": 3}]) == 1
+    assert quality.let_in(warehouse, "2026-05-07", [{"order_id": n} for n in range(4)]) == 4
+    assert quality.let_in(warehouse, "2026-05-08", []) == 0
+    assert orders.refresh_store_sales(Database({}, {}, {}), begin, begin.add(hours=1)) == 3
+    assert len(warehouse.given) == 7
+    found = {edge.arrow: edge.rows for edge in graph.edges(journal.read().events)}
+    staging = "postgres-dwh: staging"
+    assert found == {
+        graph.Arrow("postgres-source: shop", "backfill_deliveries", staging): 2,
+        graph.Arrow("file: data/seed/files", "nightly_quality", staging): 5,
+    }, "one within a place is no arrow"
+    (sales,) = (
+        one
+        for one in journal.read().events
+        if one["job"]["name"] == "store_sales" and one["outputs"][0]["outputFacets"]
+    )
+    assert sales["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 3
 
 
 PARIS = "Europe/Paris"

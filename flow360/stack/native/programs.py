@@ -65,6 +65,7 @@ class Programs:
             "tmp": self.tmp(service),
             "root": ROOT,
             "dbt": settings().dbt_dir,
+            "lineage": settings().lineage_dir,
             "python": sys.executable,
             "bin": Path(sys.executable).parent,
             "debian": debian.root_of(service.name),
