@@ -16,7 +16,7 @@ day_delivered, marts = Asset("warehouse.lake"), Asset("warehouse.marts")
     catchup=False,
     max_active_runs=1,
     default_args={
-        "retries": 4,
+        "retries": 5,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": 2.0,  # as in nightly_lake
     },

@@ -16,8 +16,8 @@ day_delivered = Asset("warehouse.lake")
     catchup=False,
     max_active_runs=1,  # two nights that are announced at the same moment would start one run of nightly_dbt, not two
     default_args={
-        # 5, 10, 20, 40 seconds at least: a lake, a warehouse or a broker that is away for a minute costs no night.
-        "retries": 4,
+        # 5, 10, 20, 40, 80 seconds at least: a lake, a warehouse or a broker that is away for a minute costs no night.
+        "retries": 5,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": 2.0,
         "execution_timeout": timedelta(minutes=30),

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
+import psycopg
 import pytest
 
 from flow360 import clients
 from flow360.ingestion import night, readings
 from flow360.ingestion.topics import drop_topics, fresh_topic, identity
+from flow360.primeur.schema import WAREHOUSE
 from flow360.primeur.snapshot import FILES
-from flow360.processing import clean
+from flow360.processing import clean, feed
 from flow360.processing.streams import topics
 from flow360.settings import settings
 from flow360.storage import clean_zone, raw
-from flow360.storage.ledger import Ledger
+from flow360.storage.ledger import OUTCOMES, Ledger
 from flow360.storage.raw import Manifest
-from tests.faults.support import kill, recovered, report, until
+from flow360.waiting import patient
+from tests.environment import FULL, left_to_full
+from tests.faults.support import child, kill, recovered, report, until
 
 SERVICES = (
     "postgres-source",
+    "postgres-dwh",
     "primeur-load",
     "market-api",
     "datanode",
@@ -44,12 +50,17 @@ def taken(started) -> Iterator[list[Manifest]]:
         landed = [night.take_shop(shop, lake, DAY, "test"), night.take_api(clients.api(), lake, DAY, "test")]
     yield landed
     started(*SERVICES)
+    forget(DAY)
+
+
+def forget(day: date) -> None:
+    """Let the lake know nothing of a day."""
     lake, spark = clients.lake(), clients.spark()
     for source in raw.SOURCES:
-        lake.rm(f"{raw.ZONE}/{source}/day={DAY}", recursive=True, missing_ok=True)
+        lake.rm(f"{raw.ZONE}/{source}/day={day}", recursive=True, missing_ok=True)
     for name in clean.shapes():
-        spark.sql(f"alter table clean.{name} drop if exists partition (business_day='{DAY}')")
-        lake.rm(clean_zone.partition(name, DAY), recursive=True, missing_ok=True)
+        spark.sql(f"alter table clean.{name} drop if exists partition (business_day='{day}')")
+        lake.rm(clean_zone.partition(name, day), recursive=True, missing_ok=True)
 
 
 def counts(ledger: Ledger, file: str) -> dict[str, int]:
@@ -104,8 +115,85 @@ def test_a_spoilt_file_costs_its_own_rows_and_nothing_of_the_night(taken):
     report("spoilt files", delivered=ledger.count(), clean=ledger.count(outcome="clean"), quarantined=kept)
 
 
-@pytest.mark.timeout(600)
-def test_a_night_whose_spark_is_killed_is_repeated_to_the_same_account(stack, taken):
+DYING = """
+import os, signal, sys
+from datetime import date
+
+from flow360 import clients
+from flow360.clients.webhdfs import Lake
+from flow360.ingestion import night
+from flow360.processing import clean, feed
+from flow360.storage import raw
+
+task, after, day = sys.argv[1], int(sys.argv[2]), date.fromisoformat(sys.argv[3])
+lake = clients.lake()
+
+
+def mortal(owner, name):
+    work, steps = getattr(owner, name), []
+
+    def step(*args, **named):
+        steps.append(work(*args, **named))
+        if len(steps) == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return steps[-1]
+
+    setattr(owner, name, step)
+
+
+if task == "clean":
+    mortal(Lake, "mv")
+    clean.clean_day(clients.spark(), lake, [raw.latest(lake, one, day) for one in raw.SOURCES])
+elif task == "deliver":
+    mortal(feed, "copy_table")
+    with clients.postgres() as db:
+        feed.from_lake(db, clients.spark(), day)
+else:
+    mortal(Lake, "write")
+    if task == "take_shop":
+        with clients.postgres("source") as shop:
+            night.take_shop(shop, lake, day, "killed")
+    elif task == "take_api":
+        night.take_api(clients.api(), lake, day, "killed")
+    else:
+        night.take_files(lake, day, "killed")
+"""
+STEPS = {"take_shop": 5, "take_api": 2, "take_files": 1, "clean": 5, "deliver": 5}
+"""The tasks of a night, and after how many files or tables each is killed."""
+KILLED = tuple(STEPS) if FULL else ("take_shop", "deliver")
+
+
+def dies(task: str) -> None:
+    """Let a task work in a process that kills itself in the middle."""
+    with child(DYING, task, str(STEPS[task]), f"{DAY}") as process:
+        assert process.wait(patient(180)) == -signal.SIGKILL, f"{task} came to its end, or to another one"
+
+
+@pytest.fixture
+def warehouse() -> Iterator[psycopg.Connection]:
+    """The warehouse; afterwards it holds the days that it held."""
+    with clients.postgres(autocommit=True) as db:
+        there = db.execute("select to_regclass('lake.orders_by_day')").fetchone()[0]
+        days = [day for (day,) in db.execute("select distinct _day from lake.stores_by_day")] if there else []
+        yield db
+        if not there:
+            db.execute("drop schema if exists lake cascade")
+        for name in WAREHOUSE if there else ():
+            db.execute(f"delete from lake.{name}_by_day where _day <> all(%s)", [days])
+
+
+def delivered(db: psycopg.Connection, day: date = DAY) -> dict[str, str]:
+    """A mark of what the warehouse holds of a day, table by table; nothing where it holds nothing."""
+    if db.execute("select to_regclass('lake.orders_by_day')").fetchone()[0] is None:
+        return {}
+    mark = "select md5(string_agg(t::text, E'\\n' order by t::text)) from lake.{}_by_day t where _day = %s"
+    found = {name: db.execute(mark.format(name), [day]).fetchone()[0] for name in WAREHOUSE}
+    return {name: value for name, value in found.items() if value}
+
+
+@pytest.mark.timeout(900)
+def test_a_night_killed_in_its_tasks_and_repeated_comes_to_the_same_account(stack, taken, warehouse):
+    """Spark is killed under the clean zone in the making, then each task in the middle of its own work."""
     lake = clients.lake()
     landed = [*taken, night.take_files(lake, DAY, "test")]
     ended = []
@@ -125,12 +213,61 @@ def test_a_night_whose_spark_is_killed_is_repeated_to_the_same_account(stack, ta
     assert isinstance(ended[0], Exception), "the kill came too late to be one"
     seconds = recovered(stack, "spark-connect", moment)
     first = clean.clean_day(clients.spark(), lake, landed)
-    again = clean.clean_day(clients.spark(), lake, landed)
+    before = delivered(warehouse)
+    for task in KILLED:
+        dies(task)
+    assert [len(raw.runs(lake, source, DAY)) for source in raw.SOURCES] == [1, 1, 1], "a run that was killed is none"
+    assert delivered(warehouse) == before
+    with clients.postgres("source") as shop:
+        repeated = [night.take_shop(shop, lake, DAY, "killed"), night.take_api(clients.api(), lake, DAY, "killed")]
+    repeated.append(night.take_files(lake, DAY, "killed"))
+    assert [one.files for one in repeated] == [one.files for one in landed]
+    again = clean.clean_day(clients.spark(), lake, repeated)
     assert set(first.entries) == set(again.entries)
     assert not lake.exists(aside)
     assert first.gaps(landed) == []
     assert first.count(source="shop", outcome="clean") == sum(one.rows for one in landed[0].files)
-    report("spark killed", delivered=first.count(), back=seconds, difference=0)
+    for table in ("reviews", "weather"):  # of a file of many days each night has its own
+        mine = {one: first.count(table=table, source="files", outcome=one) for one in OUTCOMES}
+        assert mine["clean"] == 0 < min(mine["doubled"], mine["other_day"])
+    marks = []
+    for _ in range(2):
+        with clients.postgres() as db:
+            rows = feed.from_lake(db, clients.spark(), DAY)
+        marks.append(delivered(warehouse))
+    assert rows == {name: first.count(table=name, outcome="clean") for name in WAREHOUSE}
+    assert marks[0] == marks[1]
+    assert len(marks[0]) == len(WAREHOUSE)
+    report("a night killed", tasks=len(KILLED) + 1, delivered=first.count(), rows=sum(rows.values()), back=seconds)
+
+
+MONTH = [date(2026, 4, 20) + timedelta(days=n) for n in range(31)]
+"""Two weeks before the shop's first order, its week, and the days after it."""
+
+
+@left_to_full("31 nights, and 31 again: 20 minutes")
+@pytest.mark.timeout(3600)
+def test_a_month_brought_by_the_nights_own_code_and_again_is_the_same(taken, warehouse):
+    lake, seen = clients.lake(), []
+    try:
+        for turn in ("first", "again"):
+            found = {}
+            for day in MONTH:
+                with clients.postgres("source") as shop:
+                    landed = [night.take_shop(shop, lake, day, turn), night.take_api(clients.api(), lake, day, turn)]
+                landed.append(night.take_files(lake, day, turn))
+                ledger = clean.clean_day(clients.spark(), lake, landed)
+                assert [gap for gap in ledger.gaps(landed) if "has not come" not in gap] == []
+                with clients.postgres() as db:
+                    rows = feed.from_lake(db, clients.spark(), day)
+                assert rows == {name: ledger.count(table=name, outcome="clean") for name in WAREHOUSE}
+                found[day] = set(ledger.entries), delivered(warehouse, day)
+            seen.append(found)
+    finally:
+        for day in MONTH:
+            forget(day)
+    assert seen[0] == seen[1]
+    report("a month and again", nights=2 * len(MONTH), files=sum(len(one) for one, _ in seen[0].values()), difference=0)
 
 
 @pytest.mark.timeout(600)

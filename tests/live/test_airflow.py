@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import stat
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import cache
@@ -22,6 +23,8 @@ from flow360.storage.reconcile import reconcile
 from flow360.trace import orders as order_way
 from flow360.trace import vans as van_way
 from flow360.trace.way import NONE, THERE
+from tests.environment import left_to_full
+from tests.faults.support import kill, ready, recovered, report, until
 from tests.lineage import at_rest, rows_within
 from tests.live.listeners import listeners
 
@@ -209,6 +212,28 @@ def delivered(schema: str) -> dict[str, str]:
     """A mark of the content of each table that the lake delivered, or the feed that stands in for it."""
     mark = "select md5(coalesce(string_agg(t::text, E'\\n' order by t::text), '')) from {}.{} t"
     return {table: lesson.sql(mark.format(schema, table)).iat[0, 0] for table in WAREHOUSE}
+
+
+@left_to_full("a minute without each of three services, and a night for each")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["namenode", "kafka", "postgres-dwh"])
+def test_a_night_catches_up_after_a_minute_without_one_of_its_services(stack, night, name):
+    """The service goes when the night begins, and is started again a minute later; nobody touches the night."""
+    run = first_night()
+    before = delivered("lake")
+    awake("nightly_lake")
+    pipelines.repeat("nightly_lake", run)
+    kill(stack, name)
+    stack.host.supervisor.stop(name)
+    gone = time.monotonic()
+    until(lambda: time.monotonic() - gone > 60, "a minute", 70, pause=1)
+    stack.host.supervisor.start(name)
+    back = recovered(stack, name, gone)
+    for part in PARTS:
+        until(lambda part=part: ready(stack, part), f"{part} to be back", 90)
+    assert pipelines.finish("nightly_lake", run, 400) == "success"
+    assert delivered("lake") == before
+    report(f"{name} away for a minute of a night", back=back, night=time.monotonic() - gone, lost=0, doubled=0)
 
 
 @pytest.mark.timeout(900)
