@@ -3,7 +3,7 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import data, logs, notebooks, overheads, sql, starts, vans
+from flow360.bench import data, logs, notebooks, overheads, secrets, sql, starts, vans
 from flow360.bench.measure import Figure
 
 FIGURES = (
@@ -67,6 +67,24 @@ FIGURES = (
     Figure("log-lines", "log lines shipped", "_bulk by one client", "lines/s", 0.7, True, logs.shipped_over_bulk),
     Figure("log-delay", "a line found, 100/s, p95", "the refresh interval", "s", 2, False, logs.found_over_refresh),
     Figure("airflow-task", "Airflow, a task", "import airflow.sdk", "s", None, False, overheads.task_over_import),
+    Figure(
+        "vault-read",
+        "a task's password, out of Vault",
+        "out of its environment",
+        "ms",
+        None,
+        False,
+        secrets.vault_over_environment,
+    ),
+    Figure(
+        "vault-lease",
+        "a borrowed user answered, p95",
+        "a user who stays",
+        "ms",
+        None,
+        False,
+        secrets.borrowed_over_kept,
+    ),
     Figure("goto", "goto 05a, snapshot", "by the solved labs", "s", 0.1, False, overheads.goto_over_solutions),
     Figure(
         "notebooks",

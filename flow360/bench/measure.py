@@ -97,3 +97,8 @@ def timer() -> Iterator[list[float]]:
     start = time.perf_counter()
     yield took
     took.append(time.perf_counter() - start)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Give the value that so many percent of them do not exceed."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

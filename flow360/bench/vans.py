@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from flow360 import clients
-from flow360.bench.measure import Round
+from flow360.bench.measure import Round, percentile
 from flow360.bench.sandbox import engine_of_its_own
 from flow360.errors import FlowError
 from flow360.stack.facade import silent
@@ -42,14 +41,11 @@ def _alarm_over_floor(vans: int, rate: float) -> Iterator[Round]:
             start = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=next(days))
             alarms, floor = _readings(vans, rate, start), _kafka_alone(rate)
             for what, found in (("reading to alarm", alarms), ("Kafka alone", floor)):
-                print(f"{vans} vans, {rate:g}/s, {what}: p50 {_p(found, 50):.4f} s, p95 {_p(found, 95):.4f} s")
-            return _p(alarms, 95), _p(floor, 95)
+                middle, most = percentile(found, 50), percentile(found, 95)
+                print(f"{vans} vans, {rate:g}/s, {what}: p50 {middle:.4f} s, p95 {most:.4f} s")
+            return percentile(alarms, 95), percentile(floor, 95)
 
         yield one
-
-
-def _p(seconds: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1]
 
 
 def _at_the_pace(rate: float, seconds: float) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
@@ -66,7 +67,12 @@ def vault_as(url: str, token: str) -> hvac.Client:
 
     from flow360.clients import direct
 
-    return hvac.Client(url=url, token=token, timeout=SECONDS, session=direct.Session(), adapter=_adapter())
+    client = hvac.Client(url=url, token=token, timeout=SECONDS, session=direct.Session(), adapter=_adapter())
+    # hvac 3 will answer with what is left of a deleted version, and hvac 2 warns of it at each call: it is `Missing`.
+    kv = client.secrets.kv.v2
+    kv.read_secret = partial(kv.read_secret, raise_on_deleted_version=True)
+    kv.read_secret_version = partial(kv.read_secret_version, raise_on_deleted_version=True)
+    return client
 
 
 def _adapter() -> type:
@@ -106,7 +112,8 @@ def said_of(error: Any, method: str, url: str, expired: Callable[[], bool]) -> F
     import hvac.exceptions as theirs
 
     path = re.sub(r"^(https?://[^/]+)?/?(v1/)?", "", url)
-    words = " ".join(" ".join(map(str, error.errors or [error.text or error])).split())[:200]
+    said = error.errors if error.errors is not None else [error.text or error]  # of an empty path it says []
+    words = " ".join(" ".join(map(str, said)).split())[:200]
     if isinstance(error, theirs.VaultDown) or "sealed" in words:
         return Sealed("vault is sealed: it keeps everything and gives nothing: unseal it with `flow360 up vault`")
     if isinstance(error, theirs.Forbidden):
@@ -115,6 +122,6 @@ def said_of(error: Any, method: str, url: str, expired: Callable[[], bool]) -> F
         return Denied(f"vault: {method} {path}: the policies of this token do not allow it")
     if isinstance(error, theirs.InvalidPath):
         return Missing(f"vault: {path}: there is nothing here{f' ({words})' if words and words != 'None' else ''}")
-    if "authentication failed" in words:  # a warehouse that was made before there was a Vault, or for another .env
+    if "password authentication failed" in words:  # a warehouse made before there was a Vault, or for another .env
         words = "the warehouse does not let vault in: flow360 reset postgres-databases, then flow360 up secrets"
-    return ServiceError(f"vault: {method} {path}: {words}")
+    return ServiceError(f"vault: {method} {path}: {words or type(error).__name__}")

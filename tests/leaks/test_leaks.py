@@ -8,39 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from detect_secrets import SecretsCollection
-from detect_secrets.settings import default_settings
 from dotenv import dotenv_values
 
+from flow360.delivery import leaks
+from flow360.delivery.leaks import DIGESTS, scan
 from flow360.settings import SECRETS, settings
 from tests.environment import BUILD, ROOT
 from tests.faults.support import report
 
 SERVICES = ("postgres-dwh", "jupyterlab")
-
-# What looks like a secret and is none: (kind, value) with the reason.
-INNOCENT = {
-    ("Hex High Entropy String", r"[0-9a-f]{16}"): "half a SHA-256 of a generated file or a golden table",
-    ("Hex High Entropy String", r"[0-9a-f]{20}"): "an ETag of market-api",
-    ("Basic Auth Credentials", "PASSWORD_REMOVED"): "what postgres-exporter writes in a password's place",
-    ("Secret Keyword", r"flow360\.orchestration\.secrets\.VaultConnections"): "a class of ours, in vaulted.yaml",
-    ("Base64 High Entropy String", r"v-approle-[a-z]+-\w{20}-\d{10}"): "a user that Vault made, without its password",
-    ("Secret Keyword", "scram-sha-256"): "the name of a method in postgresql.conf",
-}
-DIGESTS = (".lock", ".gz", ".parquet", ".png")  # pinned hashes, and what is not text
-
-
-def scan(paths: list[Path]) -> list[str]:
-    """`file:line: kind` of everything that looks like a secret."""
-    found = SecretsCollection()
-    with default_settings():
-        for path in paths:
-            found.scan_file(str(path))
-    return [
-        f"{name}:{secret.line_number}: {secret.type}"
-        for name, secret in found
-        if not any(secret.type == kind and re.fullmatch(value, secret.secret_value or "") for kind, value in INNOCENT)
-    ]
 
 
 def tree() -> list[Path]:
@@ -72,12 +48,12 @@ def env_files() -> list[Path]:
     return sorted(BUILD.glob("lane*/test.env"))
 
 
-def own_secrets() -> dict[str, bytes]:
+def own_secrets() -> dict[str, str]:
     """The generated passwords of the tests' stacks and, if there is one, of the learner's."""
     found = {}
     for path in (*env_files(), ROOT / ".env"):
         values = dotenv_values(path) if path.exists() else {}
-        found |= {f"{name} of {path}": values[name].encode() for name in SECRETS if values.get(name)}
+        found |= {f"{name} of {path}": values[name] for name in SECRETS if values.get(name)}
     return found
 
 
@@ -85,7 +61,7 @@ def holding(paths: list[Path]) -> list[str]:
     """`file: name` of each generated password that stands in one of the files."""
     ours = own_secrets()
     assert ours
-    return [f"{path}: {name}" for path in paths for name, value in ours.items() if value in path.read_bytes()]
+    return leaks.holding(paths, ours)
 
 
 def text_of(path: Path, folder: Path) -> Path:
@@ -168,3 +144,22 @@ def test_a_planted_secret_is_found(tmp_path):
     report("11 planted leaks", planted=len(found), found=sum(found.values()))
     assert all(found.values()), found
     assert len(found) == 10
+
+
+def test_the_hook_stops_a_commit_that_holds_a_secret(tmp_path, capsys, monkeypatch):
+    """By its look, or by its value; what is said names the place and never the secret."""
+    own, word = "plain-words-of-ours", "q8Zr2L" + "mN4vXw"
+    monkeypatch.setattr(leaks, "env_values", lambda: {"JUPYTER_TOKEN": own, "FLOW360_ENGINE": "native"})
+    files = {"clean.py": "x = 'native'", "looks.py": f"PASSWORD = '{word}'", "value.txt": f"see {own}"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n")
+    said = {}
+    for name in (*files, "gone.py"):
+        code = leaks.main([str(tmp_path / name)])
+        said[name] = (code, capsys.readouterr().out.strip().removeprefix(f"{tmp_path}/"))
+    assert said == {
+        "clean.py": (0, ""),
+        "looks.py": (1, "looks.py:1: Secret Keyword"),
+        "value.txt": (1, "value.txt: JUPYTER_TOKEN"),
+        "gone.py": (0, ""),
+    }

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import psutil
 import psycopg
@@ -19,6 +20,7 @@ import requests
 
 from flow360 import clients
 from flow360.clients.secrets import Denied, Expired, Missing, Sealed
+from flow360.delivery import vaults
 from flow360.errors import FlowError
 from flow360.settings import ROOT, VAULTED, env_values, in_force, settings
 from flow360.stack.model import read_model
@@ -151,6 +153,22 @@ def test_the_key_that_is_gone_is_said_and_nothing_is_made_again_in_its_place(sta
         stack.down(["vault"])
     stack.up(["vault"])
     assert word() == "crème"
+
+
+def test_the_audit_log_is_read_from_a_moment_on_and_names_who_had_a_value(vault):
+    word()
+    began = datetime.now(UTC)
+    assert word() == "crème"
+    airflow = clients.vault_at(settings().vault_url, "airflow", settings().vault_airflow_secret)
+    with pytest.raises(Denied):
+        airflow.secrets.kv.v2.read_secret(KV)
+    log = vaults.audit(began)
+    asked = log[log["path"] == f"secret/data/{KV}"]
+    assert list(asked["who"]) == ["notebook", "airflow"]
+    assert list(asked["error"] != "") == [False, True]
+    hashed = vault.sys.calculate_hash("file", "crème")["data"]["hash"]
+    had = [vaults.who(one) for one in vaults.records(began) if hashed in str(one.get("response"))]
+    assert had == ["notebook"]
 
 
 # --- Airflow's side ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Mutants of what is neither Python nor SQL, line by line: YAML, JSON, PromQL, a Dockerfile, a cron line."""
+"""Mutants of what is neither Python nor SQL: YAML, JSON, PromQL, a Dockerfile, a cron line, a policy of Vault."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PROMQL = {
     "unless": "and",
 }
 DURATION = re.compile(r"(?<![\w.])(\d+)(ms|s|m|h|d)\b")
+PATH = re.compile(r'^\s*path\s+"(?P<path>[^"]+)"\s*\{\s*capabilities\s*=\s*\[(?P<may>[^\]]*)\]\s*\}[^\n]*\n?', re.M)
+CAPABILITIES = ("create", "read", "update", "delete", "list")
 NUMBER = re.compile(r"(?<![\w.:@-])\d+(\.\d+)?(?![\w.:])")
 
 
@@ -29,6 +31,8 @@ def find(text: str) -> Iterator[Edit]:
     """The changes of a text that is neither Python nor SQL, by what it looks like; none for a plain text."""
     if is_cron(text):
         return cron(text)
+    if PATH.search(text):
+        return policy(text)
     if re.search(r"^FROM \S+", text, re.M):
         return dockerfile(text)
     if text.count("\n") > 2 and re.search(r"^\s*[\w\"-]+:", text, re.M):
@@ -85,6 +89,22 @@ def promql(text: str) -> Iterator[Edit]:
     for found in re.finditer(r'\w+\s*(=~|!~|!=|=)\s*"[^"]*"\s*,?\s*', text):
         yield Edit(found.start(), found.end(), "", "filter")
     yield from _numbers(text)
+
+
+def policy(text: str) -> Iterator[Edit]:
+    """Each rule gone; its path wider, narrower, the values' for the names'; each capability gone, and another one."""
+    for rule in PATH.finditer(text):
+        path, (begin, end) = rule["path"], rule.span("path")
+        yield Edit(rule.start(), rule.end(), "", "dropped line")
+        others = {path.rstrip("*"), path.replace("/*", "*"), path.replace("*", "+"), path.rstrip("*") + "*"}
+        others |= {path.replace("/data/", "/metadata/"), path.replace("/metadata/", "/data/")}
+        yield from (Edit(begin, end, other, "path") for other in sorted(others - {path}))
+        may = re.findall(r"\w+", rule["may"])
+        if may == ["deny"]:  # as none would do
+            continue
+        kept = [[one for one in may if one != gone] for gone in may]
+        for new in (*kept, *([*may, more] for more in CAPABILITIES if more not in may)):
+            yield Edit(*rule.span("may"), ", ".join(f'"{one}"' for one in new), "capability")
 
 
 def dockerfile(text: str) -> Iterator[Edit]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import flow360.stack
-from flow360.bench import data, measure, overheads, sandbox, sql, vans
+from flow360.bench import data, measure, overheads, sandbox, secrets, sql, vans
 from flow360.clients import port_of
 from flow360.errors import FlowError
 from flow360.settings import settings
@@ -22,6 +22,8 @@ from flow360.settings import settings
         sql.dbt_over_psql,
         overheads.attach_over_private,
         overheads.task_over_import,
+        secrets.vault_over_environment,
+        secrets.borrowed_over_kept,
         vans.alarm_of_twelve_vans,
     ],
 )
@@ -36,7 +38,7 @@ def test_bench_starts_its_services_on_an_engine_of_its_own(monkeypatch, prepare)
     def own():
         yield SimpleNamespace(up=up)
 
-    for module in (data, sql, overheads, vans):
+    for module in (data, overheads, secrets, sql, vans):
         monkeypatch.setattr(module, "engine_of_its_own", own)
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: pytest.fail("the learner's own stack"))
     with pytest.raises(Started), prepare():

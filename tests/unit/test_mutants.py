@@ -84,6 +84,9 @@ def test_texts() -> None:
     assert 'avg(rate(a{b="c"}[5m]))' in mutated('sum(rate(a{b="c"}[5m]))', texts.promql('sum(rate(a{b="c"}[5m]))'))
     dockerfile = "FROM a\nCOPY b c\nRUN d\n"
     assert {"FROM a RUN d", "FROM a RUN d COPY b c"} <= mutated(dockerfile, texts.dockerfile(dockerfile))
+    rule = 'path "a/data/b/*" { capabilities = ["read"] }'
+    wider = {rule.replace("b/*", "b*"), rule.replace("b/*", "b/+"), rule.replace('"read"', '"read", "list"')}
+    assert wider | {"", rule.replace("data", "metadata")} <= mutated(rule, texts.policy(rule))
 
 
 def test_each_change_is_tried_once() -> None:

@@ -29,6 +29,7 @@ from flow360.settings import SPLIT, VAULTED, is_split, overlays
             ServiceError,
             "postgres-databases",
         ),
+        (theirs.InternalServerError(errors=["cipher: message authentication failed"]), False, ServiceError, "cipher"),
         (theirs.InvalidRequest(errors=["two", "words"]), False, ServiceError, "get secret/data/a: two words"),
     ],
 )
