@@ -405,7 +405,7 @@ def each_hour_by_itself_as_a_decimal():
     def features() -> dict[str, Any]:
         F = functions()
         hour = F.hour(F.from_utc_timestamp("promised_from", "Europe/Paris"))
-        return {"rain": F.col("rain"), "items": F.col("items"), **{f"at_{n}": hour == n for n in range(10, 20)}}
+        return {"wet": F.col("rain") > 2, "items": F.col("items"), **{f"at_{n}": hour == n for n in range(10, 20)}}
 
     predict = predicting(features, column=lambda probability: probability[1].cast("decimal(9,8)"))
     return predict, worth(predict)
