@@ -175,7 +175,7 @@ def the_hot_customer_apart():
 
 
 @right("cured_join")
-def by_chance_and_cached():
+def by_chance():
     F = functions()
     guests, loyalty = sides()
     salt = F.when(F.col("customer_id") == GUEST, F.floor(F.rand(7) * 32).cast("int")).otherwise(0)
@@ -390,7 +390,8 @@ def worth(predict: Callable[..., Any]) -> float:
     F = functions()
     tables = [check.read(name) for name in ("deliveries", "orders", "weather")]
     late = (F.col("delivered_at") > F.col("promised_to")).cast("double").alias("late")
-    judged = predict(*tables, FIRST).join(tables[0].select("delivery_id", late), "delivery_id")
+    said = predict(*tables, FIRST).withColumn("probability", F.col("probability").cast("double"))
+    judged = said.join(tables[0].select("delivery_id", late), "delivery_id")
     return BinaryClassificationEvaluator(labelCol="late", rawPredictionCol="probability").evaluate(judged)
 
 
@@ -574,7 +575,7 @@ def over_the_table_itself():
     return str(check.lake() / "orders")
 
 
-@near_miss("right_files", says="are missing, such as")
+@near_miss("right_files", says="day expected")
 def a_hundred_orders_in_another_day():
     F = functions()
     lost = F.col("order_id") % 400 == 0

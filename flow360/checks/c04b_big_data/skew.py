@@ -22,7 +22,9 @@ from flow360.checks.c04b_big_data.tables import (
 from flow360.checks.compare import Row
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect
+from flow360.errors import FlowError
 from flow360.processing.spark import Work, configured, rest, watch
+from flow360.waiting import patient, rounds
 
 MOST_BROADCAST = 100
 """Rows that a broadcast may carry: single customers, not the table."""
@@ -87,9 +89,7 @@ def _more(chance: random.Random) -> dict[str, list[Row]]:
 
 def _expect_no_broadcast(spark: Any, work: Work) -> None:
     """Raise NotYet when more rows were sent to every executor than single customers have."""
-    for execution in rest(spark, "sql?details=false&planDescription=false&length=100000"):
-        if not set(execution["successJobIds"]) & set(work.jobs):
-            continue
+    for execution in _ended(spark, work):
         plan = rest(spark, f"sql/{execution['id']}?details=true&planDescription=false")
         for node in plan["nodes"]:
             if node["nodeName"].startswith("BroadcastExchange"):
@@ -101,6 +101,24 @@ def _expect_no_broadcast(spark: Any, work: Work) -> None:
                 )
 
 
+def _ended(spark: Any, work: Work) -> list[dict[str, Any]]:
+    """The SQL executions of the block, once Spark has counted up what each step of them did.
+
+    Raises:
+        FlowError: some are shown as running long after their jobs have ended.
+    """
+    ours = set(work.jobs)
+    for _ in rounds(patient(20), every=0.1):
+        found = [
+            one
+            for one in rest(spark, "sql?details=false&planDescription=false&length=100000")
+            if ours & {*one["successJobIds"], *one["runningJobIds"], *one["failedJobIds"]}
+        ]
+        if all(one["status"] != "RUNNING" for one in found):
+            return found
+    raise FlowError("Spark still counts what the query did, 20 s after its end: see `flow360 logs spark-connect`")
+
+
 def _expect_spread(spark: Any, work: Work, least: int) -> None:
     """Raise NotYet when a task that reads from a shuffle has more than twice the rows of the median one."""
     stages = work.stages[work.stages["shuffle_read"] > least]
@@ -109,7 +127,8 @@ def _expect_spread(spark: Any, work: Work, least: int) -> None:
             "cured: no join by shuffle was seen while it was computed: who brought its rows together, and when?"
         )
     for stage in stages["stage"]:
-        tasks = [task["taskMetrics"] for task in rest(spark, f"stages/{stage}/0/taskList?length=100000")]
+        tasks = rest(spark, f"stages/{stage}/0/taskList?length=100000")
+        tasks = [task["taskMetrics"] for task in tasks if task["status"] == "SUCCESS"]
         scans = [task for task in tasks if task["inputMetrics"]["recordsRead"]]
         read = [task["shuffleReadMetrics"]["recordsRead"] for task in tasks]
         # Beside tasks that read files, as below a union, one that reads nothing may be of either kind.
