@@ -16,7 +16,8 @@ from flow360.stack.native import jars
 HERE = Path(__file__).parent
 
 if __name__ == "__main__":
-    path = os.pathsep.join(map(str, jars.paths("opensearch")))
+    plugin = jars.unpacked("opensearch-security").glob("*.jar")
+    path = os.pathsep.join(map(str, [*jars.paths("opensearch"), *sorted(plugin)]))
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(HERE / "flow360.jar", "w") as jar:
         source = HERE / "java" / "flow360" / "Search.java"
         subprocess.run(["javac", "--release", "17", "-nowarn", "-cp", path, "-d", folder, source], check=True)
