@@ -34,7 +34,7 @@ def generate(
     from flow360.monitoring.logs import grammar
     from flow360.settings import ROOT
 
-    readme = ROOT / "README.md"
+    readme, parser = ROOT / "README.md", ROOT / grammar.CONF
     text = readme.read_text("utf-8")
     wanted = render(text)
     if check:
@@ -43,11 +43,12 @@ def generate(
             problems.append(
                 f"README.md: a table of it is not what course.toml and stack/layers say: {generator.COMMAND}"
             )
-        if not grammar.CONF.exists() or grammar.CONF.read_text("utf-8") != grammar.logstash():
-            problems.append(f"{grammar.CONF.name} is not what stack/logs/lines.yaml says: {generator.COMMAND}")
+        if not parser.exists() or parser.read_text("utf-8") != grammar.logstash():
+            problems.append(f"{grammar.CONF} is not what stack/logs/lines.yaml says: {generator.COMMAND}")
     else:
         readme.write_text(wanted, "utf-8")
-        grammar.CONF.write_text(grammar.logstash(), "utf-8")
+        parser.parent.mkdir(parents=True, exist_ok=True)
+        parser.write_text(grammar.logstash(), "utf-8")
         said, problems = generator.write(ROOT, force)
         for line in said:
             print(line)

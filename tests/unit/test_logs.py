@@ -24,7 +24,7 @@ SHIPPERS = ROOT / "stack" / "logstash"
 
 
 def test_logstash_has_the_filter_that_the_grammar_makes():
-    assert grammar.CONF.read_text("utf-8") == grammar.logstash()
+    assert (ROOT / grammar.CONF).read_text("utf-8") == grammar.logstash()
 
 
 def test_both_shippers_know_the_same_start_of_a_line():

@@ -54,7 +54,7 @@ def test_it_is_made_with_ports_and_passwords_for_its_owner_only(env):
     assert {name: int(found[name]) for name in PORTS} == PORTS
     assert len({found[name] for name in SECRETS}) == len(SECRETS)
     for name in SECRETS:
-        length = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43}.get(name, 24)
+        length = {"AIRFLOW_JWT_SECRET": 64, "AIRFLOW_FERNET_KEY": 43, "KIBANA_ENCRYPTION_SECRET": 32}.get(name, 24)
         assert re.fullmatch(rf"[A-Za-z0-9]{{{length}}}", found[name])
     assert settings().postgres_dwh_password == found["POSTGRES_DWH_PASSWORD"]
     assert settings().kafka_bootstrap == "127.0.0.1:19092"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from flow360.settings import ROOT
-
-LINES = ROOT / "stack" / "logs" / "lines.yaml"
-CONF = ROOT / "stack" / "logstash" / "pipeline" / "20-filter.conf"
+LINES = Path(__file__).parents[3] / "stack" / "logs" / "lines.yaml"
+CONF = Path("stack", "logstash", "pipeline", "20-filter.conf")
+"""Where the filter stands in a checkout."""
 PARSED = "event.original"
 """The line as it came; each step reads it from there."""
 
