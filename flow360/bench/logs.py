@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
 from flow360.bench.measure import Round, timer
 from flow360.bench.sandbox import engine_of_its_own
-from flow360.clients.search import Search
 from flow360.monitoring.logs import LOGS
 from flow360.stack.facade import silent
 from flow360.stack.native.engine import NativeEngine
 from flow360.waiting import wait_for
+
+if TYPE_CHECKING:
+    import requests
 
 LINES = 50_000
 BATCH = 1_000
@@ -102,7 +104,7 @@ def _document(service: str, number: int, line: str) -> dict[str, Any]:
     }
 
 
-def _bulk(engine: Search, documents: list[dict[str, Any]]) -> None:
+def _bulk(engine: requests.Session, documents: list[dict[str, Any]]) -> None:
     headers = {"Content-Type": "application/x-ndjson"}
     for first in range(0, len(documents), BATCH):
         body = "".join(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import requests
-
-from flow360.clients import direct, reach
+from flow360.clients import reach
 from flow360.errors import Exit, FlowError, ServiceError
 from flow360.settings import settings
+
+if TYPE_CHECKING:
+    import requests
 
 SECONDS = 30
 SERVICE = "elasticsearch"
@@ -27,38 +29,43 @@ class Refused(FlowError):
         self.body = body
 
 
-class Search(direct.Session):
-    """A requests session whose paths begin at the search engine, signed in as one user.
+@cache
+def _kind() -> type:
+    """The class of the sessions, made when the first one is needed: requests takes its time."""
+    import requests
 
-    An answer of 400 and above is an error of one line, but for HEAD, whose 404 is its answer.
-    """
+    from flow360.clients import direct
 
-    def __init__(self, base: str, user: str, password: str) -> None:
-        super().__init__()
-        self.base, self.auth = base, (user, password)
+    class Search(direct.Session):
+        """A requests session whose paths begin at the search engine, signed in as one user.
 
-    def request(self, method: str, url: str, **kw: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request; `url` is a path such as `/primeur-logs/_search`.
-
-        Raises:
-            ServiceError: the engine is down, or (Denied) lets this user not do it.
-            Refused: it says no; the line has its reason.
+        An answer of 400 and above is an error of one line, but for HEAD, whose 404 is its answer.
         """
-        kw.setdefault("timeout", SECONDS)
-        path = url
-        try:
-            answer = super().request(method, self.base + url if url.startswith("/") else url, **kw)
-        except requests.Timeout:
-            raise ServiceError(f"{SERVICE} did not answer {method} {path} within {kw['timeout']:g} s") from None
-        except requests.ConnectionError as error:
-            raise reach.is_down(SERVICE, error) from None
-        if answer.status_code >= 400 and method.upper() != "HEAD":
-            raise _said(answer, method.upper(), path, self.auth[0])
-        return answer
+
+        def __init__(self, base: str, user: str, password: str) -> None:
+            super().__init__()
+            self.base, self.auth = base, (user, password)
+
+        def request(self, method: str, url: str, **kw: Any) -> requests.Response:  # type: ignore[override]
+            kw.setdefault("timeout", SECONDS)
+            try:
+                answer = super().request(method, self.base + url if url.startswith("/") else url, **kw)
+            except requests.Timeout:
+                raise ServiceError(f"{SERVICE} did not answer {method} {url} within {kw['timeout']:g} s") from None
+            except requests.ConnectionError as error:
+                raise reach.is_down(SERVICE, error) from None
+            if answer.status_code >= 400 and method.upper() != "HEAD":
+                raise _said(answer, method.upper(), url, self.auth[0])
+            return answer
+
+    return Search
 
 
-def search(base: str | None = None) -> Search:
+def search(base: str | None = None) -> requests.Session:
     """The search engine, as its user `elastic`: `search().get("/primeur-logs/_search", json={"query": …}).json()`.
+
+    A requests session: paths are joined to the engine's address, each request has a time-out, and what the engine
+    refuses (400 and above) is an error of one line; only HEAD answers with its 404.
 
     Args:
         base: its address, where it is not the published one (inside the containers' network).
@@ -70,9 +77,9 @@ def search(base: str | None = None) -> Search:
     return search_as("elastic", settings().elastic_password, base)
 
 
-def search_as(user: str, password: str, base: str | None = None) -> Search:
+def search_as(user: str, password: str, base: str | None = None) -> requests.Session:
     """The search engine as another user, such as `shipper`, who may only write."""
-    return Search(base or settings().elasticsearch_url, user, password)
+    return _kind()(base or settings().elasticsearch_url, user, password)
 
 
 def _said(answer: requests.Response, method: str, path: str, user: str) -> FlowError:

@@ -8,15 +8,18 @@ more plugin: there an index is rolled over by whoever asks for it (`POST /primeu
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flow360.clients.search import Search, search
+from flow360.clients.search import search
 from flow360.errors import FlowError
 from flow360.monitoring.logs import LOGS, REJECTED, SHIPPER
 from flow360.monitoring.logs.grammar import pipeline, rejected
 from flow360.settings import ROOT, settings
+
+if TYPE_CHECKING:
+    import requests
 
 TEMPLATES = ROOT / "stack" / "logs" / "templates"
 LIFECYCLE = {
@@ -34,7 +37,7 @@ MAY = {
 """What `shipper` may do in Elasticsearch; for OpenSearch it stands in stack/elasticsearch/security/roles.yml."""
 
 
-def put_all(engine: Search) -> None:
+def put_all(engine: requests.Session) -> None:
     """Put pipeline, templates and the first index where they are not yet, as the files have them.
 
     Raises:
