@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flow360 import files
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
 
@@ -39,7 +40,7 @@ def write(name: str, text: str) -> Path:
     if not path.is_relative_to(lab_dir().resolve()) or path.suffix not in (".sql", ".yml"):
         raise FlowError(f"{name!r}: expected NAME.sql, NAME.yml or tests/NAME.sql", Exit.USAGE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.strip("\n") + "\n", "utf-8")
+    files.write(path, text.strip("\n") + "\n")
     return path
 
 
@@ -56,8 +57,8 @@ def laid_out(copy: Path, lab: Path, select: str | Sequence[str] | None) -> dict[
         copy: the folder that dbt reads. lab: the learner's.
         select: what is to be built, as dbt takes it.
     """
-    files = {path.relative_to(lab): path.read_text("utf-8") for path in sorted(lab.rglob("*.*")) if path.is_file()}
-    wanted = {name: files[name] for name in _wanted(files, select)}
+    mine = {path.relative_to(lab): path.read_text("utf-8") for path in sorted(lab.rglob("*.*")) if path.is_file()}
+    wanted = {name: mine[name] for name in _wanted(mine, select)}
     for path in copy.rglob("*.*"):
         if path.is_file() and path.relative_to(copy) not in wanted:
             path.unlink()
@@ -74,24 +75,24 @@ def laid_out(copy: Path, lab: Path, select: str | Sequence[str] | None) -> dict[
     }
 
 
-def _wanted(files: dict[Path, str], select: str | Sequence[str] | None) -> Iterator[Path]:
+def _wanted(mine: dict[Path, str], select: str | Sequence[str] | None) -> Iterator[Path]:
     """The files of the names that are asked for, and of those that they refer to; all, where no file has such a name.
 
     A .yml that belongs to no model of its name, such as one of sources, belongs to all.
     """
-    stems = {name.stem for name in files if name.suffix == ".sql"}
+    stems = {name.stem for name in mine if name.suffix == ".sql"}
     asked = [select] if isinstance(select, str) else list(select or ())
     names = {word for one in asked for word in re.findall(r"\w+", one)} & stems
-    shared = [name for name in files if name.suffix == ".yml" and name.stem not in stems]
+    shared = [name for name in mine if name.suffix == ".yml" and name.stem not in stems]
     if not names:
-        yield from files
+        yield from mine
         return
     seen: set[Path] = set(shared)
-    left = [*shared, *(name for name in files if name.stem in names)]
+    left = [*shared, *(name for name in mine if name.stem in names)]
     while left:
         name = left.pop()
         seen.add(name)
-        met = set(re.findall(r"ref\(\s*['\"](\w+)|\bmodel:\s*(\w+)", files[name]))
+        met = set(re.findall(r"ref\(\s*['\"](\w+)|\bmodel:\s*(\w+)", mine[name]))
         others = {word for pair in met for word in pair if word} & stems
-        left += [name for name in files if name.stem in others and name not in seen]
+        left += [name for name in mine if name.stem in others and name not in seen]
     yield from sorted(seen)
