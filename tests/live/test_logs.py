@@ -14,6 +14,8 @@ from flow360 import clients
 from flow360.clients.search import Denied, Refused
 from flow360.monitoring.logs import LOGS, boards, grammar
 from flow360.settings import settings
+from flow360.trace import orders
+from flow360.trace.way import Thing
 from tests.faults.support import report, until
 from tests.live.listeners import watched
 
@@ -127,6 +129,7 @@ def test_a_request_is_found_by_its_trace_and_its_order():
     assert line["service"]["name"] == "market-api"
     assert line["url"]["path"] == f"/orders/{order}"
     assert line["milliseconds"] > 0
+    assert any("market-api" in place.where for place in orders.logs(Thing("order", order)))
 
 
 def test_the_saved_objects_are_drawn_from_kibanas_file():
