@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import random
 import re
@@ -63,14 +62,9 @@ def own_metric(registry: Any) -> None:
     prom = clients.prometheus()
     job = '{job="lab06"}'
     orders, top = truth.set_index("channel")["orders"].to_dict(), float(truth["top"].max())
-
-    def there() -> tuple[dict[str, float], float | None]:
-        return _values(prom.query(ORDERS + job), "channel"), prom.value(GAUGE + job)
-
-    with contextlib.suppress(FlowError):  # a push just now needs a scrape to be seen; what is there then is judged
-        wait_for(lambda: there() == (orders, top), 8)
+    prom.await_scrape("pushgateway")  # from now on it knows what was pushed just now
     expect(not prom.query(f"push_time_seconds{job}").empty, 'registry: nothing was pushed under the job "lab06"')
-    found, largest = there()
+    found, largest = _values(prom.query(ORDERS + job), "channel"), prom.value(GAUGE + job)
     why = "orders of lake.orders by channel, in Prometheus: was it pushed after the counting?"
     expect_equal(ORDERS, found={channel: int(value) for channel, value in found.items()}, expected=orders, why=why)
     expect_equal(GAUGE, found=largest, expected=top, why="the largest total_eur of the week")
