@@ -20,7 +20,7 @@ from tests.faults.support import kill, recovered, report, until
 
 SERVICES = ("logstash",)
 BEGIN = datetime(2026, 5, 7, 8, tzinfo=UTC)
-KILLED = 60_000 if FULL else 20_000
+KILLED = 60_000 if FULL else 6_000
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_killed_on_both_ends_nothing_is_lost_and_nothing_doubled(stack, log):
     with log.open("w", encoding="utf-8") as file:
         for number in range(KILLED):
             file.write(good(number))
-            if number % 1000 == 999:
+            if number % 500 == 499:
                 file.flush()
             if number == KILLED // 2:
                 until(lambda: count(log.stem) > 500, "the first lines to arrive", 60)
