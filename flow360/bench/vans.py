@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+
+import psutil
 
 from flow360 import clients
 from flow360.bench.measure import Round, percentile
 from flow360.bench.sandbox import engine_of_its_own
 from flow360.errors import FlowError
 from flow360.stack.facade import silent
+from flow360.stack.native.engine import NativeEngine
 from flow360.waiting import wait_for
 
 SECONDS = 30
@@ -39,13 +43,32 @@ def _alarm_over_floor(vans: int, rate: float) -> Iterator[Round]:
 
         def one() -> tuple[float, float]:
             start = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=next(days))
-            alarms, floor = _readings(vans, rate, start), _kafka_alone(rate)
+            worked, begun = _worked(engine), time.monotonic()
+            alarms = _readings(vans, rate, start)
+            seconds, since = time.monotonic() - begun, _worked(engine)
+            floor = _kafka_alone(rate)
             for what, found in (("reading to alarm", alarms), ("Kafka alone", floor)):
                 middle, most = percentile(found, 50), percentile(found, 95)
                 print(f"{vans} vans, {rate:g}/s, {what}: p50 {middle:.4f} s, p95 {most:.4f} s")
+            cores = {name: (since[name] - before) / seconds for name, before in worked.items()}
+            busiest = ", ".join(f"{name} {cores[name]:.2f}" for name in sorted(cores, key=cores.get, reverse=True)[:5])
+            print(f"{vans} vans, {rate:g}/s, cores at work of {os.cpu_count()}, the busiest first: {busiest}")
             return percentile(alarms, 95), percentile(floor, 95)
 
         yield one
+
+
+def _worked(engine: NativeEngine) -> dict[str, float]:
+    """CPU-seconds of each service so far, children that have ended among them, and of this program, which publishes."""
+    own = os.times()
+    found = {"the bench itself": own.user + own.system}
+    for name, pid in engine.pids().items():
+        parent = psutil.Process(pid)
+        found[name] = sum(parent.cpu_times()[:4])
+        for child in parent.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # a connection's process of PostgreSQL may end at any moment
+                found[name] += sum(child.cpu_times()[:4])
+    return found
 
 
 def _at_the_pace(rate: float, seconds: float) -> Iterator[int]:
