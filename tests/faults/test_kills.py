@@ -14,7 +14,7 @@ from tests.live.listeners import watched
 ROUNDS = 30 if FULL else 3
 GROUPS = (
     ("kafka", "spark-connect", "namenode"),
-    ("zookeeper", "spark-master", "spark-worker", "datanode", "hive-metastore", "hive-server"),
+    ("zookeeper", "spark-master", "spark-worker", "datanode", "hive-metastore", "hive-server", "elasticsearch"),
 )
 
 SERVICES = ("kafka", "spark-connect", "spark-worker", "hive-server")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import random
 import sys
 from functools import cache
@@ -66,9 +66,10 @@ def _shares(day: int) -> tuple[float, float]:
 
 @cache
 def _quality() -> ModuleType:
-    """What the DAG's task imports as `include.quality`, which only Airflow has on its path."""
-    name = "flow360_lab_include_quality"
-    spec = importlib.util.spec_from_file_location(name, pipelines.DAGS / "include" / "quality.py")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """What the DAG's task imports as `include.quality`: with Airflow's path, which has the folder of the DAGs."""
+    before = sys.path[:]
+    sys.path.insert(0, str(pipelines.DAGS))
+    try:
+        return importlib.import_module("include.quality")
+    finally:
+        sys.path[:] = before
