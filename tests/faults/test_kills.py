@@ -17,7 +17,7 @@ GROUPS = (
     ("zookeeper", "spark-master", "spark-worker", "datanode", "hive-metastore", "hive-server", "elasticsearch"),
 )
 
-SERVICES = ("kafka", "spark-connect", "spark-worker", "hive-server")
+SERVICES = ("kafka", "spark-connect", "spark-worker", "hive-server", "elasticsearch")
 
 
 def test_every_java_service_is_among_those_that_are_killed(stack):
