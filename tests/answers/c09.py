@@ -360,11 +360,6 @@ def only_dropped():
     return lender(revocation=(DROP,))
 
 
-@near_miss("short_lease", says="an open session of the user still gets answers")
-def what_vault_does_by_itself():
-    return lender(revocation=())
-
-
 @near_miss("short_lease", says="still among PostgreSQL's roles")
 def only_shut_out():
     return lender(revocation=(END, 'alter role "{{name}}" nologin'))
