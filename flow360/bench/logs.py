@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow360 import clients
-from flow360.bench.measure import Round, timer
+from flow360.bench.measure import Round, percentile, timer
 from flow360.bench.sandbox import engine_of_its_own
 from flow360.monitoring.logs import LOGS
 from flow360.stack.facade import silent
@@ -63,7 +62,7 @@ def found_over_refresh() -> Iterator[Round]:
         def one() -> tuple[float, float]:
             name = f"delay-{next(numbers)}"
             delays = _delays(_log(engine, name), name)
-            p50, p95 = (statistics.quantiles(delays, n=100)[percent - 1] for percent in (50, 95))
+            p50, p95 = percentile(delays, 50), percentile(delays, 95)
             print(f"{RATE} lines/s, refreshed every {REFRESH:g} s: p50 {p50:.2f} s, p95 {p95:.2f} s")
             return p95, REFRESH
 

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 ALARMS, DEAD = "vans.alarms", "vans.alarms.dead"
 NAME = "alarms-sink"
-LOG = logging.getLogger(NAME)
 """The service, its group, and its one member: known by name, it comes back after a kill without waiting."""
+LOG = logging.getLogger(NAME)
 IDLE_SECONDS = 1.0
 """So often the open alarms are counted while no new one comes."""
 TABLE = "ops.alarms"

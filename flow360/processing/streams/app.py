@@ -16,8 +16,8 @@ from flow360.ingestion.topics import make_topics
 from flow360.monitoring import lineage
 from flow360.processing.streams import api, driver, jvm
 
-# A window's changelog, too, must keep what lies in the past (see FOREVER in flow360/ingestion/topics.py).
 LOG = logging.getLogger("kafka-streams")
+# A window's changelog, too, must keep what lies in the past (see FOREVER in flow360/ingestion/topics.py).
 TEN_YEARS_MS = str(10 * 365 * 86_400_000)
 CONSUMED, PRODUCED = "records-consumed-total", "records-produced-total"
 LOOK = 2.0
