@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+from flow360.ingestion.topics import iso
 from flow360.processing import streams
-from flow360.processing.streams.topics import iso
 from flow360.settings import settings
 from tests.answers import last_hint, near_miss, right
 

@@ -10,7 +10,7 @@ from flow360.checks import liberal
 from flow360.checks.c04a_stream_processing.driven import Sent, Topology, drive, fields_of, some_vans
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal
-from flow360.processing.streams.topics import millis
+from flow360.ingestion.topics import millis
 
 BEGIN = millis("2026-05-07T10:00:00Z")
 

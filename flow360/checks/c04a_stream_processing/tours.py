@@ -9,7 +9,7 @@ from flow360.checks.c04a_stream_processing.driven import Sent, Topology, drive, 
 from flow360.checks.compare import expect_rows
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect_equal
-from flow360.processing.streams.topics import millis
+from flow360.ingestion.topics import millis
 
 BEGIN = millis("2026-05-07T06:00:00Z")
 MINUTE = 60_000

@@ -21,9 +21,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import jpype
 
+from flow360.ingestion.topics import iso
 from flow360.neighbours import is_foreign
 from flow360.processing.streams import api
-from flow360.processing.streams.topics import iso
 
 if TYPE_CHECKING:
     from flow360.processing.streams.app import Application

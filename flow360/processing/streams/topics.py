@@ -9,7 +9,7 @@ from typing import Any
 
 from flow360 import clients
 from flow360.errors import FlowError
-from flow360.ingestion.topics import NoSuchTopic, iso, millis, read_all  # noqa: F401 - `publish` is given moments by it
+from flow360.ingestion.topics import NoSuchTopic, iso, millis, read_all  # noqa: F401 - the lessons reach moments and records by one name
 
 
 @dataclass(frozen=True)
