@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flow360.clients import prometheus
 from flow360.errors import Exit, FlowError
+from flow360.monitoring.grid import Grid, empty
 from flow360.settings import ROOT
 
 if TYPE_CHECKING:
@@ -59,23 +60,14 @@ def draw(dashboard: str | Mapping[str, Any], minutes: float = 5, width: float = 
     Raises:
         FlowError: Prometheus is down or refuses an expression, or a panel cannot be drawn; the line names the panel.
     """
-    import matplotlib.pyplot as plt
-
     board = read(dashboard) if isinstance(dashboard, str) else dashboard
     panels = board.get("panels") or [board]
     places = [panel.get("gridPos") or {"x": 0, "y": 8 * n, "w": COLUMNS, "h": 8} for n, panel in enumerate(panels)]
-    rows = max(place["y"] + place["h"] for place in places)
-    tall = rows * ROW
-    figure = plt.figure(figsize=(width, tall))
+    grid = Grid(max(place["y"] + place["h"] for place in places), COLUMNS, ROW, width)
     for panel, place in zip(panels, places, strict=True):
-        left, right = (width * x / COLUMNS for x in (place["x"], place["x"] + place["w"]))
-        top, bottom = (tall - ROW * y for y in (place["y"], place["y"] + place["h"]))
-        before = 1.4 if panel.get("type") == "bargauge" else 0.65  # inches for what stands at the axis
-        box = (left + before, bottom + 0.35, right - left - before - 0.15, top - bottom - 0.65)
-        axes = figure.add_axes((box[0] / width, box[1] / tall, box[2] / width, box[3] / tall))
-        draw_panel(axes, panel, minutes)
-    plt.close(figure)  # shown once, as the cell's value
-    return figure
+        before = 1.4 if panel.get("type") == "bargauge" else 0.65
+        draw_panel(grid.axes(place, before, 0.65), panel, minutes)
+    return grid.figure
 
 
 def draw_panel(axes: Axes, panel: Panel, minutes: float) -> None:
@@ -106,7 +98,7 @@ def _timeseries(axes: Axes, panel: Panel, minutes: float, unit: str) -> None:
     for step in panel.get("fieldConfig", {}).get("defaults", {}).get("thresholds", {}).get("steps", ())[1:]:
         axes.axhline(step["value"] * factor, color=step.get("color", "red"), linewidth=1, linestyle="--")
     if not drawn:
-        axes.text(0.5, 0.5, "no data", ha="center", transform=axes.transAxes, color="0.5")
+        empty(axes, "no data")
     axes.set_ylabel(behind.strip())
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError
+from flow360.monitoring.grid import Grid, empty
 from flow360.settings import ROOT
 
 if TYPE_CHECKING:
@@ -53,27 +54,20 @@ def draw(dashboard: str, minutes: float = 15, width: float = 13) -> Figure:
     Raises:
         FlowError: the search engine is down, or a panel is of a kind that is not drawn here.
     """
-    import matplotlib.pyplot as plt
-
     board = read("dashboard", dashboard)
     panels = json.loads(board["attributes"]["panelsJSON"])
     ids = {one["name"].partition(":")[2]: one["id"] for one in board["references"]}
-    tall = ROW * max(panel["gridData"]["y"] + panel["gridData"]["h"] for panel in panels)
-    figure = plt.figure(figsize=(width, tall))
+    grid = Grid(max(panel["gridData"]["y"] + panel["gridData"]["h"] for panel in panels), COLUMNS, ROW, width)
     for panel in panels:
-        place, saved = panel["gridData"], read(panel["type"], ids[panel["panelRefName"]])
-        left, right = (width * x / COLUMNS for x in (place["x"], place["x"] + place["w"]))
-        top, bottom = (tall - ROW * y for y in (place["y"], place["y"] + place["h"]))
+        saved = read(panel["type"], ids[panel["panelRefName"]])
         before = 1.5 if saved["type"] == "visualization" and _state(saved)["type"] == "horizontal_bar" else 0.65
-        box = (left + before, bottom + 0.35, right - left - before - 0.15, top - bottom - 0.7)
-        axes = figure.add_axes((box[0] / width, box[1] / tall, box[2] / width, box[3] / tall))
+        axes = grid.axes(panel["gridData"], before, 0.7)
         axes.set_title(saved["attributes"]["title"], loc="left", fontsize=10, fontweight="bold")
         if saved["type"] == "search":
             _table(axes, rows(saved["id"], minutes, size=8))
         else:
             _picture(axes, saved, minutes)
-    plt.close(figure)  # shown once, as the cell's value
-    return figure
+    return grid.figure
 
 
 def rows(search: str, minutes: float = 15, size: int = 100) -> pd.DataFrame:
@@ -168,7 +162,7 @@ def _picture(axes: Axes, saved: Saved, minutes: float) -> None:
     kind, found = _state(saved)["type"], buckets(saved["id"], minutes)
     axes.tick_params(labelsize=8)
     if found.empty:
-        axes.text(0.5, 0.5, "no lines", ha="center", transform=axes.transAxes, color="0.5")
+        empty(axes, "no lines")
         return
     if kind == "histogram":
         _bars_in_time(axes, found, minutes)
@@ -203,7 +197,7 @@ def _bars_in_time(axes: Axes, found: pd.DataFrame, minutes: float) -> None:
 def _table(axes: Axes, found: pd.DataFrame) -> None:
     axes.set_axis_off()
     if found.empty:
-        axes.text(0.5, 0.5, "no lines", ha="center", transform=axes.transAxes, color="0.5")
+        empty(axes, "no lines")
         return
     short = found.fillna("").astype(str).map(lambda text: text if len(text) <= 46 else text[:45] + "…")
     table = axes.table(short.values.tolist(), colLabels=list(short), loc="upper left", cellLoc="left")
