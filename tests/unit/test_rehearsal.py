@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from flow360.checks import c06_metrics, rehearsal
+from flow360.checks import rehearsal
+from flow360.checks.c06_metrics import backlog, routes
 from flow360.checks.verdict import NotYet
 from flow360.errors import FlowError
 from flow360.settings import ROOT, settings
@@ -100,7 +101,7 @@ def test_an_expression_that_promtool_refuses(promtool, said: str, means: str):
 
 
 def test_each_life_of_the_api_only_ever_counts_up():
-    for case in c06_metrics._lived(random.Random(3)):
+    for case in routes._lived(random.Random(3)):
         for name, values in case.series.items():
             assert all(one <= other for one, other in itertools.pairwise(values)), name
         assert len({len(values) for values in case.series.values()}) == 1
@@ -111,8 +112,8 @@ def test_the_drawn_backlogs_lie_on_both_sides_of_each_boundary():
     """Totals of each sample, what is due when, and no partition alone over the limit where all are meant."""
     for seed in range(20):
         due = []
-        for case in c06_metrics._rehearsed(random.Random(seed)):
-            mine = [v for name, v in case.series.items() if "_lag{" in name and f'"{c06_metrics.GROUP}"' in name]
+        for case in backlog._rehearsed(random.Random(seed)):
+            mine = [v for name, v in case.series.items() if "_lag{" in name and f'"{backlog.GROUP}"' in name]
             totals = [sum(parts) for parts in zip(*mine, strict=True)]
             over = [total > 500 for total in totals]
             assert all(probe.fires == over[probe.at // 2] for probe in case.probes)

@@ -1,0 +1,49 @@
+"""Exercise 5: which service is saturated."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from flow360.checks.c06_metrics.asking import asked
+from flow360.checks.verdict import NotYet, exercise, expect, expect_type
+from flow360.monitoring.incidents import LONGEST, SERVICES, Incident
+
+QUEUES = {
+    "market-api": "sum(market_api_requests_in_progress)",
+    "postgres-dwh": 'sum(pg_stat_activity_count{state="active"})',
+    "kafka": "sum(kafka_consumergroup_lag)",
+}
+
+
+@exercise
+def saturated_service(incident: Any, saturated: Any, evidence: Any) -> None:
+    """Which service has a queue that grew, and the PromQL that shows it."""
+    expect_type("incident", incident, Incident)
+    expect_type("saturated", saturated, str)
+    expect_type("evidence", evidence, str)
+    expect(saturated in SERVICES, f"saturated: expected one of {', '.join(SERVICES)}, found {saturated!r}")
+    at = min(incident.ended or time.time(), incident.began + LONGEST - 10)  # it ends by itself, and then nothing waits
+    # What waits in each service, before and now: the truth is measured, too, and not only remembered.
+    grown = {
+        name: _one("the queue", promql, at) - _one("the queue", promql, incident.began)
+        for name, promql in QUEUES.items()
+    }
+    if saturated != incident.answer:
+        raise NotYet(
+            f"saturated: the queue of {saturated} grew by {max(0, grown[saturated]):,.0f}; look at the other two"
+        )
+    if rate := re.search(r"\b(i?rate|increase|i?delta|deriv)\s*\(", evidence):
+        raise NotYet(f"evidence: {rate[1]}() says how busy a service is: how much waits there?")
+    before, now = _one("evidence", evidence, incident.began), _one("evidence", evidence, at)
+    expect(
+        now >= 5 and now >= 3 * before,
+        f"evidence: {before:,.3g} before and {now:,.3g} in the incident: that is not a queue",
+    )
+
+
+def _one(name: str, promql: str, at: float) -> float:
+    rows = asked(name, promql, at)
+    expect(len(rows) <= 1, f"{name}: expected one number, found {len(rows)} series: sum() them")
+    return 0.0 if rows.empty else float(rows["value"].iat[0])
