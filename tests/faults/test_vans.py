@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psutil
 import pytest
@@ -30,6 +31,7 @@ SENT = 20_000 if FULL else 4_000
 KILLS = 10 if FULL else 3
 VANS = [f"VAN-{number}" for number in range(1000, 1020)]
 PERIOD, WARM = 15, 10  # minutes from one warm spell of a van to its next, and the length of each
+BEFORE = [f"VAN-{number}" for number in range(3000, 3020)]  # so many that each partition has one
 
 
 @contextmanager
@@ -61,6 +63,24 @@ def at_mqtt(name: str, **options) -> Iterator:
         client.loop_stop()
 
 
+def send(thermometers: Any, run: str, number: int, van: str, minute: int, at: datetime, value: float) -> None:
+    """Publish a reading as a thermometer does: the van's one of this minute, measured and sent at `at`, in °C."""
+    moment = topics.iso(topics.millis(at))
+    body = {"run": run, "reading_id": number, "van_id": van, "sequence": minute + 1, "measured_at": moment}
+    body |= {"sent_at": moment, "value": value, "unit": "C"}
+    thermometers.publish(f"primeur/vans/{van}/temperature", json.dumps(body), qos=1)
+
+
+def overtake(thermometers: Any) -> None:
+    """Wait until what was on its way, at MQTT's broker or in Kafka, has arrived: what is sent now has, on each way."""
+    run, nine = f"before-{time.time_ns()}", datetime(2026, 5, 7, 9, tzinfo=UTC)
+    with no_alarms_of(*BEFORE):
+        for minute in range(WARM):
+            for number, van in enumerate(BEFORE, len(BEFORE) * minute + 1):
+                send(thermometers, run, number, van, minute, nine + timedelta(minutes=minute), 9.0)
+        until(lambda: len(recorded(*BEFORE)) == len(BEFORE), "what was on its way before", 60)
+
+
 # --- it works ---------------------------------------------------------------------------------------------------------
 
 
@@ -77,7 +97,9 @@ def test_the_evening_of_van_03_reaches_the_warehouse_and_the_pager(started):
     def paged() -> bool:
         return clients.prometheus().notified("ColdChainLost")["summary"].str.startswith("VAN-03 ").any()
 
-    with no_alarms_of("VAN-03"), at_mqtt("fault-evening", on_message=hear) as van:
+    with at_mqtt("fault-overtake") as van:
+        overtake(van)
+    with at_mqtt("fault-evening", on_message=hear) as van, no_alarms_of("VAN-03"):
         van.subscribe("primeur/vans/VAN-03/temperature", qos=1)
         no_value = json.dumps({"run": "odd", "van_id": "VAN-03", "measured_at": "2026-05-07T09:00:00Z"})
         for odd in ("no reading", no_value):  # one that the bridge sets aside, one that the alarm does
@@ -176,11 +198,8 @@ def test_bridge_and_both_brokers_killed_while_readings_pass(stack, started):
     def publish() -> None:
         for number in range(SENT):
             minute, van = number // len(VANS), VANS[number % len(VANS)]
-            at = topics.iso(topics.millis(start + timedelta(minutes=minute)))
             value = 9.0 if minute % PERIOD < WARM else 4.0
-            body = {"run": run, "reading_id": number + 1, "van_id": van, "sequence": minute + 1, "measured_at": at}
-            body |= {"sent_at": at, "value": value, "unit": "C"}
-            thermometers.publish(f"primeur/vans/{van}/temperature", json.dumps(body), qos=1)
+            send(thermometers, run, number + 1, van, minute, start + timedelta(minutes=minute), value)
             while number - len(ear.heard) > SENT // 8:  # so that it is still going on when the kills come
                 time.sleep(0.01)
 
