@@ -1,5 +1,7 @@
 """A plugin of pytest: time limits follow the machine's measured speed, and a lesson's cell has a limit of its own.
 
+The attempt of a test that failed and is run again says so in the report (`UNSTEADY`), where it would pass for a test.
+
 The suite loads it (`-p tests.limits`), because a run of lessons alone reads no conftest.py.
 """
 
@@ -9,6 +11,10 @@ import pytest
 
 from flow360.course.run import cell_seconds
 from flow360.waiting import patient
+
+UNSTEADY = "unsteady"
+"""The property of a case in pytest's report that is not a test but an attempt to be repeated: what it said."""
+_said: dict[str, str] = {}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,3 +30,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if cell := getattr(item, "cell", None):
         item.config.option.nbval_cell_timeout = patient(cell_seconds(cell))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.outcome == "rerun":
+        crash = getattr(report.longrepr, "reprcrash", None)
+        _said.setdefault(report.nodeid, crash.message if crash else report.longreprtext)
+    if report.when == "teardown" and report.nodeid in _said:
+        report.user_properties.append((UNSTEADY, _said.pop(report.nodeid)))

@@ -9,6 +9,8 @@
 
 Three lanes, each with a stack of its own, take bundles (tests/bundles.py) out of one queue, also on two cores: most
 tests wait more than they compute. Services that the next bundle needs are kept alive for it, the others are stopped.
+In the short depth a test over live services that failed is run once more (three of a bundle at most): it may have met
+a chance, and then the report names it as unsteady, with what it said; in the full depth it has failed.
 Each line begins with its lane. Executed notebooks, logs and reports are kept under build/test/. At the end nothing is
 left running; what a run leaves that was cut off, the next one ends first.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -41,10 +44,12 @@ from flow360.waiting import PATIENCE
 from tests import bundles
 from tests.bundles import Bundle
 from tests.environment import BUILD, DEPTH, LANES, LEFT, ROOT, folder_of, make_lane, slowness
+from tests.limits import UNSTEADY
 
 BIN = Path(sys.executable).parent
 LONGEST = 1500  # seconds for one bundle on an idle machine; each test in it has a limit of its own
 SHOWN = 12  # lines of a failure's message that the report repeats
+AGAIN = ("--reruns", "1", "--max-suite-reruns", "3")  # more failures of one bundle are no chance
 # One after another, when the queue is done: they look at what all have left, and at the stacks' end.
 AFTER = (
     Bundle("leaks", ("-rA", "--show-capture=stdout", "tests/leaks")),
@@ -63,6 +68,7 @@ class Result:
     patience: float = 1.0
     passed: int = 0
     failures: list[str] = field(default_factory=list)
+    unsteady: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     slowest: list[tuple[float, str]] = field(default_factory=list)
@@ -82,14 +88,17 @@ class Result:
 
     def count(self, report: Path) -> int:
         """Count the tests in pytest's own report; how many there are."""
-        cases = list(ElementTree.parse(report).getroot().iter("testcase"))
-        for case in cases:
+        tests, attempts = 0, {}
+        for case in ElementTree.parse(report).getroot().iter("testcase"):
             name = f"{case.get('classname')}.{case.get('name')}"
             self.slowest.append((float(case.get("time") or 0), name))
             wrong = next((found for kind in ("failure", "error") if (found := case.find(kind)) is not None), None)
-            if wrong is not None:
-                lines = (wrong.get("message") or wrong.text or "").strip().splitlines()
-                self.failures.append("\n    ".join([name, *lines[:SHOWN]]))
+            said = [one.get("value") for one in case.iter("property") if one.get("name") == UNSTEADY]
+            tests += not said
+            if said:
+                attempts[name] = _short(name, said[0])
+            elif wrong is not None:
+                self.failures.append(_short(name, wrong.get("message") or wrong.text or ""))
             elif (skip := case.find("skipped")) is not None:
                 # Of a file that is skipped as a whole, the reason stands in the text.
                 whole = skip.get("message") == "collection skipped"
@@ -100,7 +109,16 @@ class Result:
                     self.skipped.append(f"{name}: {reason}")
             else:
                 self.passed += 1
-        return len(cases)
+                self.unsteady += [attempts[name]] if name in attempts else []
+        return tests
+
+
+def _short(name: str, text: str) -> str:
+    """A test's name, and the first and last lines of what it says: a cell's error stands below its code."""
+    lines = re.sub(r"#x1B\[[\d;]*m", "", text).strip().splitlines()  # colours, as they are written into XML
+    if len(lines) > SHOWN:
+        lines = [*lines[: SHOWN // 2], "…", *lines[-SHOWN // 2 :]]
+    return "\n    ".join([name, *lines])
 
 
 class Programs:
@@ -182,18 +200,19 @@ class Lane:
         own = {PATIENCE: f"{result.patience:.2f}"}
         if bundle.chapter:
             own["FLOW360_TEST_CHAPTER"] = bundle.chapter
-        argv = [sys.executable, "-m", "pytest", *options, *bundle.arguments]
+        again = AGAIN if bundle.services and os.environ[DEPTH] != "full" else ()
+        argv = [sys.executable, "-m", "pytest", *options, *again, *bundle.arguments]
         status = self._program(result, argv, own, LONGEST * result.patience)
         if status is None:
             return
         if not report.exists():
             result.fail(f"pytest wrote no report (exit status {status})")
             return
-        cases = result.count(report)
+        tests = result.count(report)
         # 5 is "no test ran": right where a whole file was skipped, with the reason in the report.
         ran_none = status == 5 and (result.skipped or result.left)
-        if not (status in (0, 1) or ran_none) or not cases:
-            result.fail(f"pytest exit status {status}, {cases} tests")
+        if not (status in (0, 1) or ran_none) or not tests:
+            result.fail(f"pytest exit status {status}, {tests} tests")
 
     def _program(self, result: Result, argv: list[str | Path], own: dict[str, str], limit: float) -> int | None:
         """A program's exit status, its lines shown as they come; None when it was ended at its time limit."""
@@ -369,12 +388,16 @@ def _report(results: list[Result], seconds: float, memory_gb: float) -> int:
     (BUILD / bundles.TIMES.name).write_text(json.dumps(times, indent=1, sort_keys=True) + "\n", "utf-8")
     passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
     worked = sum(one.seconds for one in results)
+    unsteady = [line for result in results for line in result.unsteady]
+    for line in unsteady:
+        print(f"\nunsteady, failed and then passed: {line}")
     # Last, because a log that was cut off keeps its end.
     for failure in (failure for result in results for failure in result.failures):
         print(f"\nfailed: {failure}")
     print(f"\nin {seconds / 60:.1f} minutes ({worked:.0f} lane-seconds), {memory_gb:.1f} GB of memory at most")
     print(f"reports and executed notebooks: {BUILD}")
-    print(f"{passed} passed, {failed} failed, {len(skipped)} skipped, {left.total()} left to --full")
+    again = f" ({len(unsteady)} of them when run again)" if unsteady else ""
+    print(f"{passed} passed{again}, {failed} failed, {len(skipped)} skipped, {left.total()} left to --full")
     return 1 if failed or not passed else 0
 
 

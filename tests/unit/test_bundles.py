@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -14,7 +16,7 @@ from flow360.waiting import PATIENCE, patient
 from tests import bundles
 from tests.bundles import ALONE, Bundle, choose, drawn, services_of
 from tests.environment import LEFT, ROOT, ports
-from tests.suite import Result
+from tests.suite import AGAIN, Result
 
 KAFKA = frozenset({"zookeeper", "kafka"})
 
@@ -91,6 +93,32 @@ def test_a_report_s_tests_are_counted_each_by_what_it_came_to(tmp_path: Path):
     assert (found.passed, found.failed, found.left) == (1, 2, [f"{LEFT}longer"])
     assert found.skipped == ["a.not here: needs root", ".b: no docker"]
     assert max(found.slowest) == (2.5, "a.good")
+
+
+BY_CHANCE = """
+from pathlib import Path
+def fails_at_first(name):
+    mark = Path(__file__).with_name(name)
+    there = mark.exists()
+    mark.touch()
+    assert there, f"{name}: nobody was there"
+"""
+
+
+def test_what_fails_by_chance_is_unsteady_and_what_fails_again_has_failed(tmp_path: Path):
+    file = tmp_path / "test_it.py"
+    tests = [f"def test_{name}(): fails_at_first('{name}')" for name in ("one", "two", "four")]
+    file.write_text("\n".join([BY_CHANCE, tests[0], "def test_always(): assert False", *tests[1:]]))
+    cell = nbformat.v4.new_code_cell("from test_it import fails_at_first\nfails_at_first('cell')")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "it.ipynb")
+    report = tmp_path / "report.xml"
+    plugins = ["-c", ROOT / "pyproject.toml", "-p", "tests.limits", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    argv = [sys.executable, "-m", "pytest", "-q", *plugins, *AGAIN, "--nbval-lax", "--nbval-current-env", tmp_path]
+    subprocess.run(argv, cwd=ROOT, timeout=patient(120), stdout=subprocess.DEVNULL, check=False)
+    found = Result(bundle("it"), 1)
+    assert found.count(report) == 5
+    assert (found.passed, found.failed) == (2, 3), "one fails always, and after three nothing is run again"
+    assert len(found.unsteady) == 2 and all("nobody was there" in line for line in found.unsteady)
 
 
 def test_two_lanes_get_blocks_of_ports_that_do_not_meet():
