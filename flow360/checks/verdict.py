@@ -28,6 +28,7 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+from flow360.checks import card
 from flow360.clients import reach
 from flow360.course import progress
 from flow360.course.registry import Chapter, Exercise, course
@@ -35,15 +36,13 @@ from flow360.errors import FlowError, ServiceError
 from flow360.settings import ROOT
 from flow360.waiting import patient
 
-_YELLOW, _GREEN, _GREY, _OFF = "\x1b[33m", "\x1b[32m", "\x1b[90m", "\x1b[0m"
 _LONGEST = 400
 
 
 class Verdict(Exception):
-    """A verdict that a notebook shows as one line, with no traceback; elsewhere an ordinary exception."""
+    """A verdict: a card where somebody sits (flow360/checks/card.py), elsewhere an exception of one line."""
 
-    label = ""
-    colour = ""
+    kind: card.Kind
 
     def __init__(self, message: str) -> None:
         line = " ".join(str(message).split())
@@ -51,19 +50,19 @@ class Verdict(Exception):
         super().__init__(self.message)
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{self.colour}{self.label}:{_OFF} {self.message}"]
+        return [card.line(self.kind, self.message)]
 
 
 class NotAttempted(Verdict):
     """The answer still is (or holds) the `...` of the lab as shipped."""
 
-    label, colour = "Not attempted", _GREY
+    kind = card.NOT_ATTEMPTED
 
 
 class NotYet(Verdict):
     """The answer is not right; the message says of which variable what was expected and what was found."""
 
-    label, colour = "Not yet", _YELLOW
+    kind = card.NOT_YET
 
 
 # --- Holes ----------------------------------------------------------------------------------------
@@ -218,20 +217,26 @@ class Check:
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         try:
             self._verdict(*args, **kwargs)
-        except NotYet:
-            self._record(passed=False)
+        except Verdict as verdict:
+            if isinstance(verdict, NotYet):
+                self._record(passed=False)
+            card.show(verdict.kind, verdict.message, **self._about())
+            if card.somebody_sits_there():
+                return
             raise
         note = self._record(passed=True)
-        print(f"{_GREEN}Correct:{_OFF} {self.title}.{self._count()}")
-        if note:
-            print(note)
+        said = [f"{self.title}.{self._count()}", *([note] if note else [])]
+        card.show(card.CORRECT, "\n".join(said), link=self._next(), **self._about())
 
     def hint(self) -> None:
-        """Print the next hint; after the last one it begins again."""
+        """Show the next hint; after the last one it begins again."""
         hints = self.exercise.hints
         number = self._hints_given % len(hints)
         self._hints_given += 1
-        print(f"Hint {number + 1} of {len(hints)}: {hints[number]}")
+        card.show(card.HINT, hints[number], label=f"Hint {number + 1} of {len(hints)}", **self._about())
+
+    def _about(self) -> dict[str, str]:
+        return {"chapter": self.chapter.stem, "exercise": self.name}
 
     def _verdict(self, *args: Any, **kwargs: Any) -> None:
         call = f"check.{self.name}({', '.join(self.__signature__.parameters)})"
@@ -254,12 +259,22 @@ class Check:
     def _record(self, *, passed: bool) -> str | None:
         return progress.record(self.chapter.stem, self.name, passed)
 
-    def _count(self) -> str:
+    def _passed(self) -> int | None:
         try:
-            done = progress.passed_in(self.chapter.stem)
+            return progress.passed_in(self.chapter.stem)
         except FlowError:
-            return ""
-        return f" {done} of {len(self.chapter.exercises)} in this lab."
+            return None
+
+    def _count(self) -> str:
+        done = self._passed()
+        return "" if done is None else f" {done} of {len(self.chapter.exercises)} in this lab."
+
+    def _next(self) -> tuple[str, str] | None:
+        """Where to go when the lab is done: the title and the notebook of the next lesson."""
+        if self._passed() != len(self.chapter.exercises):
+            return None
+        following = course().after(self.chapter)
+        return following and (f"The lab is done. Next: {following.title}", f"../{following.lesson}")
 
 
 def exercise(function: Callable[..., None]) -> Check:

@@ -113,6 +113,12 @@ class Course:
         tip = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(stems)
         raise FlowError(f"there is no chapter {name!r}: {tip}", Exit.USAGE)
 
+    def after(self, chapter: Chapter) -> Chapter | None:
+        """The next chapter that is written; None after the last one."""
+        stems = [one.stem for one in self.chapters]
+        later = self.chapters[stems.index(chapter.stem) + 1 :] if chapter.stem in stems else ()
+        return next((one for one in later if one.written), None)
+
 
 def course(path: Path | None = None) -> Course:
     """Read the course from `course.toml` (or the file at `path`) and the files of exercises, once a process.

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from flow360.checks import verdict
+from flow360.checks import card, verdict
 from flow360.checks.verdict import (
     Check,
     NotAttempted,
@@ -24,7 +24,7 @@ from flow360.checks.verdict import (
 )
 from flow360.clients import reach
 from flow360.course import progress
-from flow360.course.registry import Chapter, Exercise
+from flow360.course.registry import Chapter, Exercise, course
 from flow360.errors import FlowError, ServiceError
 from flow360.settings import settings
 
@@ -249,11 +249,8 @@ def test_hints_come_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
     check = make(lambda fetch_all: None)
     for _ in range(3):
         check.hint()
-    assert capsys.readouterr().out.splitlines() == [
-        "Hint 1 of 2: first hint",
-        "Hint 2 of 2: second hint",
-        "Hint 1 of 2: first hint",
-    ]
+    said = [card.line(card.HINT, f"{hint} hint", f"Hint {n} of 2") for n, hint in ((1, "first"), (2, "second"))]
+    assert capsys.readouterr().out.splitlines() == [*said, said[0]]
 
 
 def test_exercise_finds_its_entry() -> None:
@@ -314,7 +311,7 @@ CELLS = [
     """
 from flow360 import clients
 from flow360.checks.verdict import Check
-from flow360.course.registry import Chapter, Exercise
+from flow360.course.registry import Chapter, Exercise, course
 clients.reach.answers = lambda service: True
 entry = Exercise("one", "One", ("h",))
 def run(fetch_all):
@@ -353,4 +350,40 @@ def test_a_notebook_shows_one_line(tmp_path: Path) -> None:
     assert errors[6].evalue == "fetch_all: expected 1, found another"
     assert errors[8].evalue == ("fetch_all: it raised KeyError: 'next', in line 3 of its cell: `return page['next']`")
     assert "line 3 of the function" in errors[4].evalue
-    assert "Correct:" in notebook.cells[10].outputs[0].text
+    cards = {n: o.data for n, c in enumerate(notebook.cells) for o in c.outputs if o.output_type == "display_data"}
+    said = {n: data[card.MIME]["verdict"] for n, data in cards.items()}
+    assert said == {2: "not attempted", 4: "not attempted", 6: "not yet", 8: "not yet", 10: "correct"}
+    about = {"chapter": "01_sources", "exercise": "one", "message": "fetch_all: expected 1, found another"}
+    assert cards[6][card.MIME] == about | {"verdict": "not yet"}
+    assert "return page[" in cards[8]["text/html"] and "<code>" in cards[8]["text/html"]
+
+
+def test_where_somebody_sits_a_wrong_answer_is_a_card_and_not_an_error(tmp_path: Path) -> None:
+    """As JupyterLab runs a cell: it says that it can be asked for input."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS[:3]])
+    client = NotebookClient(notebook, timeout=60, kernel_name="python3")
+    with client.setup_kernel(cwd=str(tmp_path)):
+        client.kc.allow_stdin = True
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+    (output,) = notebook.cells[2].outputs
+    assert (output.output_type, output.data[card.MIME]["verdict"]) == ("display_data", "not attempted")
+
+
+def test_after_the_last_exercise_the_next_lesson_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    make(lambda fetch_all: None)(print)
+    assert "The lab is done. Next: " in (out := capsys.readouterr().out)
+    assert f"../{course().after(course().chapter('01')).lesson}" in out
+    assert course().after(course().chapters[-1]) is None
+
+
+def test_a_card_s_label_is_read_by_day_and_by_night() -> None:
+    """White letters on its colour have a contrast of 4.5 at least (WCAG 2.2, 1.4.3)."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    for kind in (card.NOT_ATTEMPTED, card.NOT_YET, card.CORRECT, card.HINT):
+        assert 1.05 / (light(kind.colour) + 0.05) >= 4.5, kind.label
