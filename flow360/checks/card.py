@@ -69,9 +69,13 @@ def show(kind: Kind, message: str, *, label: str = "", link: tuple[str, str] | N
     )
 
 
-def somebody_sits_there() -> bool:
-    """Say whether the running cell came from a front end that can be asked for input."""
+def cell() -> dict[str, Any] | None:
+    """Find what the front end said of the cell that runs; None outside a notebook."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython and ipython.get_ipython()
-    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    return bool(parent.get("content", {}).get("allow_stdin"))
+    return shell.get_parent().get("content", {}) if hasattr(shell, "get_parent") else None
+
+
+def somebody_sits_there() -> bool:
+    """Say whether the running cell came from a front end that can be asked for input."""
+    return bool((cell() or {}).get("allow_stdin"))

@@ -33,6 +33,7 @@ from flow360.clients import reach
 from flow360.course import progress
 from flow360.course.registry import Chapter, Exercise, course
 from flow360.errors import FlowError, ServiceError
+from flow360.lesson.showing import show_code
 from flow360.settings import ROOT
 from flow360.waiting import patient
 
@@ -220,7 +221,8 @@ class Check:
         except Verdict as verdict:
             if isinstance(verdict, NotYet):
                 self._record(passed=False)
-            card.show(verdict.kind, verdict.message, **self._about())
+            if card.cell() is not None:
+                card.show(verdict.kind, verdict.message, **self._about())
             if card.somebody_sits_there():
                 return
             raise
@@ -233,7 +235,28 @@ class Check:
         hints = self.exercise.hints
         number = self._hints_given % len(hints)
         self._hints_given += 1
+        progress.record_help(self.chapter.stem, self.name, f"hint {number + 1}")
         card.show(card.HINT, hints[number], label=f"Hint {number + 1} of {len(hints)}", **self._about())
+
+    def solution(self) -> None:
+        """Show how the solved lab answers it, once the exercise has been tried.
+
+        Raises:
+            FlowError: this folder has no solutions.
+        """
+        from flow360.course.labs import solution_of  # nbformat takes longer to load than a check to answer
+        from flow360.course.notebooks import read
+
+        file = ROOT / self.chapter.solution
+        if not progress.attempts(self.chapter.stem, self.name):
+            tip = f"First try it yourself: answer, and run the check once. `check.{self.name}.hint()` helps."
+            card.show(card.HINT, tip, label="Solution", **self._about())
+            return
+        if not file.exists():
+            raise FlowError(f"{self.chapter.solution} is not in this folder: ask who gave you the course")
+        progress.record_help(self.chapter.stem, self.name, "solution")
+        card.show(card.HINT, "One way; yours may be another, the check decides.", label="Solution", **self._about())
+        show_code("\n\n".join(solution_of(read(file), self.name)))
 
     def _about(self) -> dict[str, str]:
         return {"chapter": self.chapter.stem, "exercise": self.name}

@@ -182,6 +182,26 @@ def build(solution: nbformat.NotebookNode, source: str = "solutions/") -> nbform
     return lab
 
 
+def solution_of(solution: nbformat.NotebookNode, exercise: str) -> list[str]:
+    """The code of a solved lab that answers an exercise, cell by cell, without the markers.
+
+    These are the cells between the check before and the exercise's own that hold a marker.
+
+    Raises:
+        FlowError: no cell checks this exercise.
+    """
+    cells: list[str] = []
+    for cell in solution.cells:
+        if "check" in _tags(cell):
+            if re.search(rf"\bcheck\.{exercise}\(", cell.source):
+                return cells
+            cells = []
+        elif cell.cell_type == "code" and "SOLUTION" in cell.source:
+            lines = [re.sub(rf"\s*{_LINE}\s*$", "", line) for line in cell.source.splitlines()]
+            cells.append("\n".join(line for line in lines if line.strip() not in (_BEGIN, _END)))
+    raise FlowError(f"the solved lab has no check of {exercise}")
+
+
 def digest(lab: nbformat.NotebookNode) -> str:
     """Hash what a person could edit: types, tags and sources of the cells, not outputs."""
     cells = [[cell.get("id", ""), cell.cell_type, _tags(cell), cell.source] for cell in lab.cells]

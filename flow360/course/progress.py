@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ VERSION = 1
 
 def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
     """The record: `{"01_sources/paged_client": {chapter, exercise, attempts, first_passed}}`; empty without a file.
+
+    An entry has `help`, too, when a hint or the solution was shown.
 
     Raises:
         FlowError: the file is not a progress record (the next `record` keeps it aside and begins a new one).
@@ -40,7 +43,7 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: Any) -> bool:
-    texts = (entry["chapter"], entry["exercise"], entry["first_passed"] or "")
+    texts = (entry["chapter"], entry["exercise"], entry["first_passed"] or "", entry.get("help", ""))
     return all(isinstance(text, str) for text in texts) and isinstance(entry["attempts"], int)
 
 
@@ -51,10 +54,35 @@ def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) 
         chapter: the stem, e.g. "01_sources".
         exercise: its name.
         passed: whether the check said "correct".
+        path: another file than the learner's own.
 
     Returns:
         None, or one line that tells the learner what was wrong with the file; a verdict never fails because of it.
     """
+
+    def count(entry: dict[str, Any]) -> None:
+        entry["attempts"] += 1
+        if passed and entry["first_passed"] is None:
+            entry["first_passed"] = datetime.now(UTC).isoformat(timespec="seconds")
+
+    return _change(chapter, exercise, count, path)
+
+
+def record_help(chapter: str, exercise: str, help: str, path: Path | None = None) -> str | None:
+    """Keep how far the help went: `hint 2`, `solution`; a smaller one than before changes nothing.
+
+    Returns:
+        As `record`.
+    """
+
+    def keep(entry: dict[str, Any]) -> None:
+        entry["help"] = max(entry.get("help", ""), help)  # "hint 1" < "hint 2" < "solution"
+
+    return _change(chapter, exercise, keep, path)
+
+
+def _change(chapter: str, exercise: str, change: Callable[[dict[str, Any]], None], path: Path | None) -> str | None:
+    """Change an exercise's entry; the file is replaced whole."""
     path = path or settings().progress_file
     note = None
     try:
@@ -66,13 +94,8 @@ def record(chapter: str, exercise: str, passed: bool, path: Path | None = None) 
                 path.replace(aside)
                 entries = {}
                 note = f"{path.name} could not be read: it is kept as {aside.name}, and a new one begins."
-            entry = entries.setdefault(
-                f"{chapter}/{exercise}",
-                {"chapter": chapter, "exercise": exercise, "attempts": 0, "first_passed": None},
-            )
-            entry["attempts"] += 1
-            if passed and entry["first_passed"] is None:
-                entry["first_passed"] = datetime.now(UTC).isoformat(timespec="seconds")
+            fresh = {"chapter": chapter, "exercise": exercise, "attempts": 0, "first_passed": None}
+            change(entries.setdefault(f"{chapter}/{exercise}", fresh))
             write(path, json.dumps({"version": VERSION, "exercises": entries}, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         return (
@@ -93,8 +116,13 @@ def passed_in(chapter: str, path: Path | None = None) -> int:
     return sum(1 for e in load(path).values() if e["chapter"] == chapter and e["first_passed"])
 
 
+def attempts(chapter: str, exercise: str, path: Path | None = None) -> int:
+    """How often an exercise was tried."""
+    return load(path).get(f"{chapter}/{exercise}", {}).get("attempts", 0)
+
+
 def progress_rows(registry: Course | None = None, path: Path | None = None) -> list[dict[str, Any]]:
-    """One row for each exercise of the course, in order: chapter, title, exercise, attempts, first_passed (or None)."""
+    """One row for each exercise, in order: chapter, title, exercise, attempts, first_passed (or None), help."""
     entries = load(path)
     rows = []
     for chapter in (registry or course()).chapters:
@@ -107,6 +135,7 @@ def progress_rows(registry: Course | None = None, path: Path | None = None) -> l
                     "title": exercise.title,
                     "attempts": entry.get("attempts", 0),
                     "first_passed": entry.get("first_passed"),
+                    "help": entry.get("help", ""),
                 }
             )
     return rows
@@ -118,7 +147,7 @@ def progress_table(registry: Course | None = None, path: Path | None = None) -> 
 
     rows = progress_rows(registry, path)
     table = Table(title="Your progress")
-    for name in ("Chapter", "Exercise", "State", "Attempts", "First passed (UTC)"):
+    for name in ("Chapter", "Exercise", "State", "Attempts", "Help", "First passed (UTC)"):
         table.add_column(name, justify="right" if name == "Attempts" else "left")
     shown = None
     for row in rows:
@@ -130,6 +159,7 @@ def progress_table(registry: Course | None = None, path: Path | None = None) -> 
             row["title"],
             state,
             str(row["attempts"] or ""),
+            row["help"],
             (row["first_passed"] or "")[:16].replace("T", " "),
         )
         shown = row["chapter"]

@@ -65,10 +65,15 @@ def show(what: Any, region: str | None = None) -> None:
     place = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else None
     caption = f"`{place}`, lines {first}-{first + len(lines) - 1}\n\n" if place else ""
     code = textwrap.dedent("\n".join(lines)).strip("\n")
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", code)), default=0))
     language = "dockerfile" if path.name.startswith("Dockerfile") else _LANGUAGE.get(path.suffix, "")
     if not isinstance(what, str | Path):
         language = "python"
+    show_code(code, language, caption)
+
+
+def show_code(code: str, language: str = "python", caption: str = "") -> None:
+    """Show a piece of code, with a line of Markdown above it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", code)), default=0))
     display_bundle({"text/markdown": f"{caption}{fence}{language}\n{code}\n{fence}", "text/plain": code})
 
 

@@ -24,9 +24,11 @@ from flow360.checks.verdict import (
 )
 from flow360.clients import reach
 from flow360.course import progress
+from flow360.course.labs import solution_of
+from flow360.course.notebooks import read
 from flow360.course.registry import Chapter, Exercise, course
 from flow360.errors import FlowError, ServiceError
-from flow360.settings import settings
+from flow360.settings import ROOT, settings
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +253,29 @@ def test_hints_come_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
         check.hint()
     said = [card.line(card.HINT, f"{hint} hint", f"Hint {n} of 2") for n, hint in ((1, "first"), (2, "second"))]
     assert capsys.readouterr().out.splitlines() == [*said, said[0]]
+
+
+def test_the_solution_is_shown_after_an_honest_try(capsys: pytest.CaptureFixture[str]) -> None:
+    check = make(lambda fetch_all: expect(fetch_all is not print, "no"))
+    check.hint()
+    check.hint()
+    check.solution()
+    assert "First try it yourself" in (out := capsys.readouterr().out) and "def " not in out
+    assert progress.load()["01_sources/paged_client"]["help"] == "hint 2"
+    with pytest.raises(NotYet):
+        check(print)
+    check.solution()
+    assert "def fetch_deliveries" in (out := capsys.readouterr().out) and "SOLUTION" not in out
+    check.hint()
+    assert progress.load()["01_sources/paged_client"]["help"] == "solution"
+
+
+@pytest.mark.parametrize("chapter", [one for one in course().chapters if one.written], ids=lambda one: one.number)
+def test_each_exercise_has_a_solution_that_can_be_shown(chapter: Chapter) -> None:
+    solved = read(ROOT / chapter.solution)
+    shown = {one.name: "\n\n".join(solution_of(solved, one.name)) for one in chapter.exercises}
+    assert all(text and "SOLUTION" not in text for text in shown.values())
+    assert len(set(shown.values())) == len(shown)
 
 
 def test_exercise_finds_its_entry() -> None:
