@@ -66,18 +66,30 @@ def _deaf_to_hangup() -> Iterator[None]:
 
 
 @command()
-def status(engine: Engine = None, as_json: Json = False) -> None:
+def status(
+    names: Names = None,
+    every: Annotated[bool, typer.Option("--all", help="also what is stopped")] = False,
+    engine: Engine = None,
+    as_json: Json = False,
+) -> None:
     """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
+    from flow360.course.services import resolve
     from flow360.stack import open_stack
     from flow360.stack.console import console, links, show, status_table
 
     rows = open_stack(engine).status()
+    if names:
+        rows = [row for row in rows if row.name in resolve(names)]
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
         return
-    show(status_table(rows))
-    for line in links(rows):
+    shown = [row for row in rows if names or every or row.state != "stopped"]
+    if shown:
+        show(status_table(shown))
+    for line in links(shown):
         console.print(line, soft_wrap=True)
+    if len(rows) > len(shown):
+        console.print(f"{len(rows) - len(shown)} stopped: `flow360 status --all` lists them too")
 
 
 @command()

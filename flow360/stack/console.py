@@ -89,15 +89,15 @@ def show(table: Table, narrowest: int = 80) -> None:
 def status_table(rows: list[ServiceStatus]) -> Table:
     """The table of `flow360 status`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("layer", "service", "state", "runs", "what"):
-        table.add_column(name, no_wrap=name != "what")
+    for name in ("layer", "service", "state", "runs"):
+        table.add_column(name, no_wrap=name != "runs")
     table.add_column("port", justify="right")
     table.add_column("PSS MB", justify="right", no_wrap=True)
     for row in rows:
         colour = COLOURS.get(row.state, "")
         state = f"[{colour}]{row.state}[/]" if colour else row.state
         pss = f"{row.pss_mb:.0f}" if row.pss_mb else ""
-        table.add_row(str(row.layer or ""), row.name, state, row.runs, row.what, str(row.port or ""), pss)
+        table.add_row(str(row.layer or ""), row.name, state, f"{row.runs}: {row.what}", str(row.port or ""), pss)
     return table
 
 

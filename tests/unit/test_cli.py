@@ -184,7 +184,7 @@ def test_bench_refuses_a_folder_before_it_measures(tmp_path):
     assert "name another place" in line
 
 
-@pytest.mark.parametrize("words", [("labs",), ("status",), ("progress",)])
+@pytest.mark.parametrize("words", [("labs",), ("status", "--all"), ("progress",)])
 def test_a_table_in_a_narrow_terminal_leaves_no_column_out(monkeypatch, words):
     from flow360.stack import console
 
@@ -256,10 +256,18 @@ def test_status_as_json_has_a_row_for_each_service():
 
 
 def test_status_for_people_fits_a_terminal():
-    result = flow360_("status", env={"COLUMNS": "80"})
+    result = flow360_("status", "--all", env={"COLUMNS": "80"})
     assert result.exit_code == 0
     for name in model().services:
-        assert re.search(rf"\b{name} +stopped\b", result.stdout), name
+        assert re.search(rf"\b{name} +stopped +(real|stand-in|compose only):", result.stdout), name
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_status_is_about_what_runs_or_what_was_asked_for():
+    assert flow360_("status").stdout == f"{len(model().services)} stopped: `flow360 status --all` lists them too\n"
+    asked = flow360_("status", "kafka").stdout
+    assert "kafka" in asked and "postgres-dwh" not in asked
+    assert [row["name"] for row in json.loads(flow360_("status", "--json", "kafka").stdout)] == ["kafka"]
 
 
 def test_doctor_as_json_and_its_exit_code(monkeypatch):
