@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 from flow360.course.registry import course
@@ -24,9 +25,13 @@ def resolve(names: Iterable[str]) -> list[str]:
         elif profile := model().profile(name.lower()):
             found += profile
         else:
-            raise FlowError(
-                f"{name!r} is not a service ({', '.join(model().services)}), "
-                f"nor a profile, nor a chapter ({', '.join(c.stem for c in course().chapters)})",
-                Exit.USAGE,
-            )
+            raise FlowError(f"{name!r} is not a service, a profile or a chapter: {_near(name)}", Exit.USAGE)
     return list(dict.fromkeys(found))
+
+
+def _near(name: str) -> str:
+    """What may have been meant, or where the names stand."""
+    profiles = {profile for service in model().services.values() for profile in service.profiles}
+    chapters = [known for chapter in course().chapters for known in (chapter.number, chapter.stem)]
+    near = difflib.get_close_matches(name.lower(), [*model().services, *sorted(profiles), *chapters], n=3, cutoff=0.6)
+    return f"did you mean {', '.join(near)}?" if near else "`flow360 status --all` lists the services"

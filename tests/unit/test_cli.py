@@ -465,3 +465,12 @@ def test_a_followed_log_leaves_with_its_program_s_code(monkeypatch, tmp_path, co
     result = CliRunner().invoke(app, ["logs", "-f", "kafka"])
     assert result.exit_code == code
     assert result.stderr == ("flow360: docker is not installed: take another --engine\n" if code == Exit.DOCKER else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "tip"),
+    [("kafkaa", "did you mean kafka,"), ("minimall", "mean minimal?"), ("04", "mean 04"), ("zzz", "status --all")],
+)
+def test_a_name_that_nothing_has_gets_one_line_with_what_may_have_been_meant(name, tip):
+    line = one_line(flow360_("up", name), Exit.USAGE)
+    assert tip in line and len(line) < 160
