@@ -84,3 +84,11 @@ def progress(as_json: Json = False) -> None:
         print_json(progress_rows())
     else:
         show(progress_table())
+
+
+@command("next")
+def next_() -> None:
+    """Where to go on: the first exercise that is not passed yet."""
+    from flow360.course.progress import next_line
+
+    print(next_line())

@@ -199,3 +199,19 @@ def lab_table(registry: Course | None = None, path: Path | None = None) -> Table
     for row in lab_rows(registry, path):
         table.add_row(row["lab"], f"{row['passed']} of {row['exercises']}", row["state"], row["title"])
     return table
+
+
+def next_line(registry: Course | None = None, path: Path | None = None) -> str:
+    """Say where to go on: the first exercise that has not been passed, and what to open for it."""
+    course_ = registry or course()
+    rows = [row for row in progress_rows(course_, path) if course_.chapter(row["chapter"]).written]
+    row = next((one for one in rows if not one["first_passed"]), None)
+    if row is None:
+        return f"All {len(rows)} exercises are passed."
+    chapter = course_.chapter(row["chapter"])
+    mine = [one for one in rows if one["chapter"] == chapter.stem]
+    begun = any(one["attempts"] for one in mine)
+    return (
+        f"{chapter.number}, exercise {mine.index(row) + 1} of {len(mine)}: {row['title']}\n"
+        f"flow360 up {chapter.number}, then {chapter.lab if begun else f'{chapter.lesson} and {chapter.lab}'}"
+    )

@@ -24,7 +24,7 @@ from flow360.stack.model import model
 from flow360.stack.status import Event
 
 COMMANDS = (
-    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "generate", "play", "progress",
+    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "next", "generate", "play", "progress",
     "reconcile", "env", "jars", "trace",
 )  # fmt: skip
 
@@ -365,6 +365,9 @@ def test_labs_lists_them_and_touches_nothing(monkeypatch, tmp_path):
     assert [rows[f"labs/{stem}.ipynb"]["state"] for stem in ("00_welcome", "01_sources", "02_ingestion")] == [
         "-", "done", "begun",
     ]  # fmt: skip
+    said = flow360_("next").stdout.splitlines()
+    assert said[0].startswith("00, exercise 1 of 5: ")
+    assert said[1] == "flow360 up 00, then notebooks/00_welcome.ipynb and labs/00_welcome.ipynb"
     result = flow360_("labs", env={"COLUMNS": "100"})
     assert result.exit_code == 0
     assert re.search(r"labs/01_sources.ipynb +5 of 5 +done +Five kinds of source", result.stdout)
