@@ -704,3 +704,21 @@ def five_thousand_whatever_is_asked():
 @near_miss("generated_orders", says="older than their customer")
 def orders_of_long_ago():
     return orders_with(lambda rows, draw: rows.assign(ordered_at=rows["ordered_at"] - pd.Timedelta(days=2_000)))
+
+
+@near_miss("generated_orders", says="in which unit")
+def all_in_the_first_second():
+    midnight = pd.Timestamp("2026-05-04", tz="Europe/Paris")
+    return orders_with(
+        lambda rows, draw: rows.assign(ordered_at=midnight + (rows["ordered_at"] - midnight) / 1_000_000_000)
+    )
+
+
+@near_miss("generated_orders", says="from after 10 May")
+def a_week_and_a_day():
+    return orders_with(lambda rows, draw: rows.assign(ordered_at=rows["ordered_at"] + pd.Timedelta(days=1)))
+
+
+@near_miss("generated_orders", says="nobody orders by")
+def one_channel_for_all():
+    return orders_with(lambda rows, draw: rows.assign(channel=draw.choice(["web", "app", "phone"])))

@@ -11,7 +11,8 @@ from flow360.checks import liberal
 from flow360.checks.draw import PARIS, draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
 
-FIRST = datetime(2026, 5, 4, tzinfo=PARIS)
+FIRST, END = datetime(2026, 5, 4, tzinfo=PARIS), datetime(2026, 5, 11, tzinfo=PARIS)
+DAYS = (END - FIRST).days
 COLUMNS = ["order_id", "customer_id", "store_id", "ordered_at", "channel", "status", "items", "total_eur"]
 
 
@@ -54,15 +55,19 @@ def _insert_and_forget(orders: Any) -> None:
                 cursor.copy(f"copy orders ({', '.join(COLUMNS)}) from stdin (format csv)") as copy,
             ):
                 copy.write(text.getvalue())
-            strangers, early, older = db.execute(
+            strangers, early, older, later, days, channels = db.execute(
                 """
                 select count(*) filter (where s.city <> c.city),
                        count(*) filter (where o.ordered_at < c.registered_on),
-                       count(*) filter (where o.ordered_at < %s)
+                       count(*) filter (where o.ordered_at < %(first)s),
+                       count(*) filter (where o.ordered_at >= %(end)s),
+                       count(distinct (o.ordered_at at time zone 'Europe/Paris')::date),
+                       (select array_agg(distinct channel) from orders where order_id <= %(last)s
+                        and channel not in (select channel from orders where order_id > %(last)s))
                 from orders o join customers c using (customer_id) join stores s using (store_id)
-                where o.order_id > %s
+                where o.order_id > %(last)s
                 """,
-                [FIRST, last],
+                {"first": FIRST, "end": END, "last": last},
             ).fetchone()
             old = len(orders) - db.execute("select count(*) from orders where order_id > %s", [last]).fetchone()[0]
         except (psycopg.IntegrityError, psycopg.DataError) as error:
@@ -75,3 +80,6 @@ def _insert_and_forget(orders: Any) -> None:
     expect(not strangers, f"store_id: {strangers} orders are not in the store of their customer's city")
     expect(not early, f"ordered_at: {early} orders are older than their customer's registration")
     expect(not older, f"ordered_at: {older} orders are from before 4 May 2026 in Paris")
+    expect(not later, f"ordered_at: {later} orders are from after 10 May 2026 in Paris")
+    expect(days == DAYS, f"ordered_at: of the {DAYS} days {days} have an order: in which unit did you draw the moments?")
+    expect(not channels, f"channel: nobody orders by {', '.join(channels or [])}: draw one for each order")
