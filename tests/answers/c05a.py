@@ -12,7 +12,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from flow360 import lesson
-from flow360.checks.c05a_data_lake import COLUMNS, COMPACT, LANDED, ORDERS, PRICE_LIST, PRICES, READINGS, SMALL, SOURCE
+from flow360.checks.c05a_data_lake.compaction import COMPACT, READINGS, SMALL
+from flow360.checks.c05a_data_lake.copies import LANDED, PRICE_LIST, PRICES, SOURCE
+from flow360.checks.c05a_data_lake.setting import COLUMNS, ORDERS
 from flow360.clients import lake
 from tests.answers import delivered, near_miss, right
 

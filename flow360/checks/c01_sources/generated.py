@@ -81,5 +81,7 @@ def _insert_and_forget(orders: Any) -> None:
     expect(not early, f"ordered_at: {early} orders are older than their customer's registration")
     expect(not older, f"ordered_at: {older} orders are from before 4 May 2026 in Paris")
     expect(not later, f"ordered_at: {later} orders are from after 10 May 2026 in Paris")
-    expect(days == DAYS, f"ordered_at: of the {DAYS} days {days} have an order: in which unit did you draw the moments?")
+    expect(
+        days == DAYS, f"ordered_at: of the {DAYS} days {days} have an order: in which unit did you draw the moments?"
+    )
     expect(not channels, f"channel: nobody orders by {', '.join(channels or [])}: draw one for each order")
