@@ -265,7 +265,8 @@ class Settings(_Described):
 
     @property
     def jupyter_url(self) -> str:
-        return f"http://127.0.0.1:{self.jupyter_port}/lab/tree/notebooks/00_welcome.ipynb"
+        """Where JupyterLab shows a file of the checkout: its path follows."""
+        return f"http://127.0.0.1:{self.jupyter_port}/lab/tree/"
 
 
 @cache

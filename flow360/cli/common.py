@@ -26,12 +26,23 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def say_address(console: Any) -> None:
+def lay_out_desk(console: Any) -> None:
+    """Bring the learner's own copies of the notebooks up to date, and say which were left as they are."""
+    from flow360.course.desk import lay_out
+    from flow360.settings import ROOT
+
+    for line in lay_out(ROOT):
+        console.print(line, soft_wrap=True)
+
+
+def say_address(console: Any, lesson: str = "notebooks/00_welcome.ipynb") -> None:
     """Say where the course is open."""
+    from flow360.course.desk import own
     from flow360.settings import settings
 
     # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
     token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
-    console.print(f"\nThe course is open: [bold]{settings().jupyter_url}{token}[/]", soft_wrap=True)
+    address = f"{settings().jupyter_url}{own(lesson)}"
+    console.print(f"\nThe course is open: [bold]{address}{token}[/]", soft_wrap=True)
     if not token:
         console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flow360.cli.application import app
-from flow360.cli.common import Engine, Json, Yes, course, print_json, say_address
+from flow360.cli.common import Engine, Json, Yes, course, lay_out_desk, print_json, say_address
 from flow360.errors import Exit, FlowError
 
 PANEL = "The course"
@@ -31,14 +31,15 @@ def goto(
     found = course().chapter(chapter)
     if not yes:
         typer.confirm("The services' present data will be replaced (your files and progress stay). Go on?", abort=True)
+    lay_out_desk(console)
     start, done = time.monotonic(), []
     with Reporter() as reporter:
         bring(open_stack(engine), found, reporter, done.append)
     for line in done:
         console.print(line, soft_wrap=True)
     seconds = time.monotonic() - start
-    console.print(f"You are at the start of {found.title}, after {seconds:.0f} s: {found.lesson}", soft_wrap=True)
-    say_address(console)
+    console.print(f"You are at the start of {found.title}, after {seconds:.0f} s", soft_wrap=True)
+    say_address(console, found.lesson)
 
 
 @command()

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flow360.cli.application import app
-from flow360.cli.common import Engine, Json, Names, Yes, course, print_json, say_address
+from flow360.cli.common import Engine, Json, Names, Yes, course, lay_out_desk, print_json, say_address
 from flow360.errors import Exit, FlowError
 
 PANEL = "Services"
@@ -29,15 +29,18 @@ def up(names: Names = None, engine: Engine = None) -> None:
 
     stack = open_stack(engine)
     wanted = resolve(names or ["jupyterlab", "primeur-load"])
-    if any(course().find(name) for name in names or ()):
+    chapters = [found for name in names or () if (found := course().find(name))]
+    if chapters:
         wanted = list(dict.fromkeys(["jupyterlab", *wanted]))  # a chapter is read at the desk
+    if "jupyterlab" in wanted:
+        lay_out_desk(console)
     reporter = Reporter()
     try:
         with reporter:
             stack.up(wanted, reporter, names)
     finally:  # also when something else could not be started
         if "jupyterlab" in reporter.running:
-            say_address(console)
+            say_address(console, *[chapter.lesson for chapter in chapters[-1:]])
     if not names:
         with Reporter() as reporter:
             stack.fetch([s for c in course().chapters for s in c.services], reporter)

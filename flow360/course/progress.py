@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flow360.course.desk import own
 from flow360.course.registry import Course, course
 from flow360.errors import FlowError
 from flow360.files import locked, write
@@ -180,7 +181,7 @@ def lab_rows(registry: Course | None = None, path: Path | None = None) -> list[d
                 {
                     "chapter": chapter.number,
                     "title": chapter.title,
-                    "lab": chapter.lab,
+                    "lab": own(chapter.lab),
                     "exercises": len(mine),
                     "passed": passed,
                     "state": "done" if passed == len(mine) else begun,
@@ -211,7 +212,8 @@ def next_line(registry: Course | None = None, path: Path | None = None) -> str:
     chapter = course_.chapter(row["chapter"])
     mine = [one for one in rows if one["chapter"] == chapter.stem]
     begun = any(one["attempts"] for one in mine)
+    lesson = "" if begun else f"{own(chapter.lesson)} and "
     return (
         f"{chapter.number}, exercise {mine.index(row) + 1} of {len(mine)}: {row['title']}\n"
-        f"flow360 up {chapter.number}, then {chapter.lab if begun else f'{chapter.lesson} and {chapter.lab}'}"
+        f"flow360 up {chapter.number}, then {lesson}{own(chapter.lab)}"
     )

@@ -361,16 +361,16 @@ def test_labs_lists_them_and_touches_nothing(monkeypatch, tmp_path):
         progress.record("01_sources", exercise.name, True)
     progress.record("02_ingestion", registry.course().chapter("02").exercises[0].name, False)
     rows = {row["lab"]: row for row in json.loads(flow360_("labs", "--json").stdout)}
-    assert list(rows) == [chapter.lab for chapter in registry.course().chapters if chapter.written]
-    assert [rows[f"labs/{stem}.ipynb"]["state"] for stem in ("00_welcome", "01_sources", "02_ingestion")] == [
+    assert list(rows) == [f"work/{chapter.lab}" for chapter in registry.course().chapters if chapter.written]
+    assert [rows[f"work/labs/{stem}.ipynb"]["state"] for stem in ("00_welcome", "01_sources", "02_ingestion")] == [
         "-", "done", "begun",
     ]  # fmt: skip
     said = flow360_("next").stdout.splitlines()
     assert said[0].startswith("00, exercise 1 of 5: ")
-    assert said[1] == "flow360 up 00, then notebooks/00_welcome.ipynb and labs/00_welcome.ipynb"
+    assert said[1] == "flow360 up 00, then work/notebooks/00_welcome.ipynb and work/labs/00_welcome.ipynb"
     result = flow360_("labs", env={"COLUMNS": "100"})
     assert result.exit_code == 0
-    assert re.search(r"labs/01_sources.ipynb +5 of 5 +done +Five kinds of source", result.stdout)
+    assert re.search(r"work/labs/01_sources.ipynb +5 of 5 +done +Five kinds of source", result.stdout)
     assert {path.name for path in tmp_path.iterdir()} == {"progress.json"}, "no lab, no README was written"
 
 
@@ -386,18 +386,32 @@ def test_generate_leaves_with_an_error_when_it_left_a_lab_alone(monkeypatch, tmp
     assert (tmp_path / "labs" / "01_sources.ipynb").read_text("utf-8") == "mine"
 
 
+@pytest.fixture
+def desk(monkeypatch):
+    """No copies for a learner are made in the checkout under test."""
+    monkeypatch.setattr("flow360.course.desk.lay_out", lambda _root: ["work/labs/x.ipynb stays"])
+
+
 def started(names, progress, _asked):
     """As Stack.up with services that start at once."""
     for name in names:
         progress(Event(name, "running"))
 
 
+@pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("name", ["00", "00_welcome", "0", "notebooks/00_welcome.ipynb", "00_WELCOME"])
 def test_up_of_a_chapter_brings_the_desk_and_prints_its_address(monkeypatch, name):
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
     result = flow360_("up", name)
-    assert result.stdout.splitlines()[0].split() == ["jupyterlab", "running"]
-    assert f"The course is open: {settings().jupyter_url}" in result.stdout
+    assert result.stdout.splitlines()[0] == "work/labs/x.ipynb stays"
+    assert result.stdout.splitlines()[1].split() == ["jupyterlab", "running"]
+    assert f"The course is open: {settings().jupyter_url}work/notebooks/00_welcome.ipynb" in result.stdout
+
+
+@pytest.mark.usefixtures("desk")
+def test_up_of_a_chapter_opens_its_lesson(monkeypatch):
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
+    assert f"{settings().jupyter_url}work/notebooks/02_ingestion.ipynb" in flow360_("up", "02").stdout
 
 
 def test_up_of_services_alone_says_nothing_of_the_desk(monkeypatch):
@@ -406,6 +420,7 @@ def test_up_of_services_alone_says_nothing_of_the_desk(monkeypatch):
     assert "The course is open" not in flow360_("up", "kafka").stdout
 
 
+@pytest.mark.usefixtures("desk")
 def test_a_desk_that_came_up_is_told_although_something_else_did_not(monkeypatch):
     def held(names, progress, asked):
         started(names, progress, asked)
@@ -432,6 +447,7 @@ def test_down_hears_no_hangup_while_it_works(monkeypatch):
     assert signal.getsignal(signal.SIGHUP) == before
 
 
+@pytest.mark.usefixtures("desk")
 def test_the_token_is_printed_for_a_terminal_only(monkeypatch):
     """A pipe may be a log file: it gets the address alone."""
     stack = SimpleNamespace(up=started, fetch=lambda *_: None)
