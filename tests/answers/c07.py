@@ -537,8 +537,10 @@ services:
         restart: true
     healthcheck:
       test: curl -fs http://127.0.0.1:8000/health || exit 1
+      interval: 0m5s
+      timeout: 2500ms
       start_period: 5s
-    mem_limit: 256mb
+    mem_limit: 100mb
     ports:
       - 127.0.0.1:18777:8000/tcp
 """
@@ -562,6 +564,21 @@ def a_healthcheck_that_is_off():
 @near_miss("compose_service", says="less than the 6 MB")
 def megabytes_forgotten():
     return SERVICE.replace("128m", "128")
+
+
+@near_miss("compose_service", says="more than the 128 MB")
+def half_a_gigabyte():
+    return SERVICE.replace("128m", "0.5g")
+
+
+@near_miss("compose_service", says="interval is 30s")
+def asked_when_docker_likes():
+    return SERVICE.replace("      interval: 10s\n", "")
+
+
+@near_miss("compose_service", says="timeout is 1m")
+def a_minute_for_an_answer():
+    return SERVICE.replace("      timeout: 5s\n", "      timeout: 1m\n")
 
 
 @near_miss("compose_service", says="no memory limit")

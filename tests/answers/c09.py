@@ -572,7 +572,7 @@ def leaves(node):
 
 
 def in_time(one, moment):
-    return datetime.fromisoformat(one["time"]) <= moment
+    return datetime.fromisoformat(one["time"]) < moment
 
 
 def given(one):
@@ -613,7 +613,7 @@ def as_a_column():
         frame["time"] = pd.to_datetime([one["time"] for one in records], utc=True, format="ISO8601")
         hashed = hash_of(vault, value)
         hit = frame["one"].map(lambda one: hashed in repr(one))
-        return frame[hit & (frame["time"] <= moment)]["one"].map(vaults.who).drop_duplicates()
+        return frame[hit & (frame["time"] < moment)]["one"].map(vaults.who).drop_duplicates()
 
     return suspects
 
@@ -636,7 +636,7 @@ def those_who_were_answered():
     return suspects
 
 
-@near_miss("who_had_it", says="after the moment")
+@near_miss("who_had_it", says="at the moment, not before")
 def whenever_it_was():
     def suspects(vault, records, value, moment):
         hashed = hash_of(vault, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePath
 
@@ -41,7 +41,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Solved:
-    """An exercise of a solved lab: the lab's first cell, the exercise's cells in order, and its check."""
+    """An exercise of a solved lab: the lab's first cell and parameters, the exercise's cells in order, its check."""
 
     name: str
     start: Cell
@@ -75,6 +75,8 @@ def exercises(chapter: Chapter) -> dict[str, Solved]:
             continue
         if start is None:
             start = this
+        elif "parameters" in tags:
+            start = replace(start, source=f"{start.source}\n\n{this.source}")
         elif "check" in tags:
             name = re.search(r"\bcheck\.(\w+)\(", cell.source)[1]
             found[name] = Solved(name, start, tuple(section), this)

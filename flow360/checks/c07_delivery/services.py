@@ -12,8 +12,11 @@ from flow360.delivery import linters
 from flow360.stack.model import read_compose
 
 IMAGE, PORT = "primeur/report:1.0", "127.0.0.1:18777:8000"
-LEAST = 6 * 1024**2
-"""Bytes that Docker wants at least for a container."""
+LEAST, MOST = 6 * 1024**2, 128 * 1024**2
+"""Bytes that Docker wants at least for a container, and that this one may have."""
+SECONDS = {"interval": 10, "timeout": 5}
+"""At most, of its healthcheck; without a word Docker takes 30 for both."""
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 ALWAYS = re.compile(r"(CMD-SHELL |CMD )?(/bin/)?(true|:|exit 0|echo\b[^|;&]*|sleep \S+)")
 
 
@@ -47,6 +50,7 @@ def compose_service(service: Any) -> None:
     limit = mine.get("mem_limit") or limits.get("memory")
     expect(limit, "service: no memory limit: it may take the whole machine")
     expect(_bytes(limit) >= LEAST, f"service: a memory limit of {limit!r} is less than the 6 MB that Docker wants")
+    expect(_bytes(limit) <= MOST, f"service: a memory limit of {limit!r} is more than the 128 MB that it may have")
     expect(
         mine.get("network_mode") != "host", "service: network_mode: host publishes each port of it on the whole network"
     )
@@ -66,6 +70,16 @@ def _healthy(check: dict[str, Any]) -> None:
     expect(
         not ALWAYS.fullmatch(said.strip()), f"service: the healthcheck `{said}` is always content: what does it ask?"
     )
+    for name, most in SECONDS.items():
+        given = check.get(name, "30s, Docker's own")
+        expect(
+            _seconds(given) <= most, f"service: the healthcheck's {name} is {given}, and it should be {most} s at most"
+        )
+
+
+def _seconds(duration: Any) -> float:
+    """Seconds of a duration such as 1m30s."""
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(us|ms|s|m|h)", str(duration)))
 
 
 def _bytes(limit: Any) -> float:
