@@ -13,10 +13,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from flow360.course.report import MIME
 from flow360.lesson.showing import display_bundle
 
-MIME = "application/vnd.flow360.verdict+json"
-"""Beside the card, for whoever reads an executed notebook: chapter, exercise, verdict, message."""
 _OFF = "\x1b[0m"
 
 
@@ -65,7 +64,11 @@ def show(kind: Kind, message: str, *, label: str = "", link: tuple[str, str] | N
     )
     plain = line(kind, message, label) + (f"\n{link[0]}: {link[1]}" if link else "")
     display_bundle(
-        {"text/html": card, "text/plain": plain, MIME: {"verdict": kind.label.lower(), "message": message} | about}
+        {
+            "text/html": card,
+            "text/plain": plain,
+            MIME: {"verdict": kind.label.lower(), "label": label, "message": message} | about,
+        }
     )
 
 

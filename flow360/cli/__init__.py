@@ -12,6 +12,8 @@ from flow360.cli import learning  # isort: split
 
 from flow360.cli import following  # isort: split
 
+from flow360.cli import teaching  # isort: split
+
 from flow360.cli import upkeep
 
-__all__ = ["app", "following", "learning", "services", "upkeep"]
+__all__ = ["app", "following", "learning", "services", "teaching", "upkeep"]

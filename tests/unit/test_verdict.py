@@ -379,7 +379,7 @@ def test_a_notebook_shows_one_line(tmp_path: Path) -> None:
     said = {n: data[card.MIME]["verdict"] for n, data in cards.items()}
     assert said == {2: "not attempted", 4: "not attempted", 6: "not yet", 8: "not yet", 10: "correct"}
     about = {"chapter": "01_sources", "exercise": "one", "message": "fetch_all: expected 1, found another"}
-    assert cards[6][card.MIME] == about | {"verdict": "not yet"}
+    assert cards[6][card.MIME] == about | {"verdict": "not yet", "label": "Not yet"}
     assert "return page[" in cards[8]["text/html"] and "<code>" in cards[8]["text/html"]
 
 

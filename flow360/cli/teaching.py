@@ -1,0 +1,41 @@
+"""For those who teach with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flow360.cli.application import app
+from flow360.cli.common import Json, print_json
+
+PANEL = "For instructors"
+command = partial(app.command, rich_help_panel=PANEL)
+
+
+@command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="the labs of a class, executed, in files of any name, nested or not")],
+    csv: Annotated[Path | None, typer.Option(help="write a line for each exercise of each lab")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page")] = None,
+    as_json: Json = False,
+) -> None:
+    """One table for a class from handed-in labs: what each check said, how much help; what is alike. Runs nothing."""
+    from flow360.course import report as reports
+    from flow360.files import write
+    from flow360.stack.console import console, show
+
+    lines, groups = reports.read_class(folder), reports.alike(folder)
+    if csv:
+        write(csv, reports.as_csv(lines))
+    if html:
+        write(html, reports.as_html(lines, groups))
+    if as_json:
+        print_json({"labs": [dataclasses.asdict(line) for line in lines], "alike": groups})
+        return
+    show(reports.table(lines))
+    for files in groups:
+        console.print(f"the same but for white space: {', '.join(files)}", soft_wrap=True, markup=False)

@@ -1,0 +1,221 @@
+"""One table for a class out of the labs that were handed in, whatever the files are called.
+
+What a check said stands in the executed notebook beside its card (`MIME`); nothing of a lab is run, so nothing that is
+in it can do harm, and what somebody wrote there by hand is believed: whoever must know runs the lab again.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flow360.course.registry import Chapter, course
+from flow360.errors import Exit, FlowError
+from flow360.settings import ROOT
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MIME = "application/vnd.flow360.verdict+json"
+"""Beside a verdict's card: chapter, exercise, verdict, message; beside a hint's, the verdict `hint` and its label."""
+PASSED, NOT_YET, NOT_ATTEMPTED = "passed", "not yet", "not attempted"
+CHANGED, FAILED, NOT_RUN = "changed check", "error", "did not run"
+SIGNS = {PASSED: "✓", NOT_YET: "✗", NOT_ATTEMPTED: "–", CHANGED: "!", FAILED: "e", NOT_RUN: "?"}
+COLOURS = {PASSED: "green", NOT_YET: "yellow", NOT_ATTEMPTED: "dim", CHANGED: "red", FAILED: "red", NOT_RUN: "dim"}
+_SAID = {"correct": PASSED, "not yet": NOT_YET, "not attempted": NOT_ATTEMPTED}
+_RAISED = {"NotYet": NOT_YET, "NotAttempted": NOT_ATTEMPTED}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one exercise in one file; of a file that is no lab, one line with its `problem`.
+
+    Attributes:
+        who: the first folder of the file's path, or its name without the lab's.
+        file: its path below the folder of the class.
+        chapter, exercise: as in the course.
+        verdict: passed, not yet, not attempted, changed check, error, did not run.
+        help: the last hint that was shown, or `Solution`; empty where there was none.
+        problem: why the file cannot be read.
+    """
+
+    who: str
+    file: str
+    chapter: str = ""
+    exercise: str = ""
+    verdict: str = ""
+    help: str = ""
+    problem: str = ""
+
+
+def read_class(folder: Path) -> list[Line]:
+    """Read all notebooks below a folder.
+
+    Raises:
+        FlowError: there is no such folder, or no notebook in it.
+    """
+    if not folder.is_dir():
+        raise FlowError(f"{folder} is not a folder", Exit.USAGE)
+    paths = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    if not paths:
+        raise FlowError(f"{folder} holds no notebook", Exit.USAGE)
+    return [line for path in paths for line in _lines(path, folder)]
+
+
+def alike(folder: Path) -> list[list[str]]:
+    """Find the files of one lab whose answers differ in white space alone, in groups of two at least."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in sorted(folder.rglob("*.ipynb")):
+        if ".ipynb_checkpoints" not in path.parts and (found := _read(path)) and not isinstance(found, str):
+            chapter, notebook = found
+            if answers := "".join(re.sub(r"\s+", "", source) for source in _answers(chapter, notebook)):
+                groups[chapter.stem, answers].append(path.relative_to(folder).as_posix())
+    return [files for files in groups.values() if len(files) > 1]
+
+
+# --- One file ---------------------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path, folder: Path) -> Iterator[Line]:
+    place = path.relative_to(folder)
+    who = place.parts[0] if len(place.parts) > 1 else place.stem
+    found = _read(path)
+    if isinstance(found, str):
+        yield Line(who, place.as_posix(), problem=found)
+        return
+    chapter, notebook = found
+    if len(place.parts) == 1:
+        who = place.stem.replace(chapter.stem, "").strip(" _-.") or place.stem
+    checks = {cell.get("id"): cell.source for cell in _shipped(chapter).cells if "check" in _tags(cell)}
+    there = {cell.get("id"): cell for cell in notebook.cells}
+    helped = {about["exercise"]: about.get("label", "") for cell in notebook.cells for about in _said(cell, "hint")}
+    for (identity, source), exercise in zip(checks.items(), chapter.exercises, strict=True):
+        cell = there.get(identity)
+        unchanged = cell is not None and cell.source.strip() == source.strip()
+        verdict = _verdict(cell, exercise.name) if unchanged else CHANGED
+        yield Line(who, place.as_posix(), chapter.number, exercise.name, verdict, helped.get(exercise.name, ""))
+
+
+def _read(path: Path) -> tuple[Chapter, Any] | str:
+    """Read a lab with its chapter, or why it is none."""
+    from flow360.course.notebooks import read_whole
+
+    try:
+        notebook = read_whole(path)
+    except FlowError as error:
+        return str(error).removeprefix(f"{path}: ")
+    origin = str(notebook.metadata.get("flow360", {}).get("autogenerated", ""))
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    named = re.search(r"solutions/(\w+)\.ipynb", origin) or re.search(r"flow360\.checks import c(\w+) as check", code)
+    chapter = course().find(named[1]) if named else None
+    return (chapter, notebook) if chapter else "not a lab of this course"
+
+
+def _verdict(cell: Any, exercise: str) -> str:
+    """What the check said last; an error that is not a verdict is none."""
+    said = [_SAID[about["verdict"]] for about in _said(cell, *_SAID) if about.get("exercise") == exercise]
+    raised = [_RAISED.get(output.get("ename"), FAILED) for output in cell.get("outputs", []) if "ename" in output]
+    return (said or raised or [NOT_RUN])[-1]
+
+
+def _said(cell: Any, *verdicts: str) -> Iterator[dict[str, Any]]:
+    """What stands beside the cards of a cell, of these verdicts."""
+    for output in cell.get("outputs", []):
+        about = output.get("data", {}).get(MIME)
+        if isinstance(about, dict) and about.get("verdict") in verdicts and "exercise" in about:
+            yield about
+
+
+def _answers(chapter: Chapter, notebook: Any) -> list[str]:
+    """The code that is not the lab's own."""
+    own = {cell.source.strip() for cell in _shipped(chapter).cells}
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip() not in own]
+
+
+@cache
+def _shipped(chapter: Chapter) -> Any:
+    from flow360.course.notebooks import read
+
+    return read(ROOT / chapter.lab)
+
+
+def _tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+# --- The table --------------------------------------------------------------------------------------------------------
+
+
+def by_learner(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Line]]:
+    """The lines of each learner's lab, by (who, chapter, file)."""
+    found: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
+    for line in lines:
+        found[line.who, line.chapter, line.file].append(line)
+    return dict(sorted(found.items()))
+
+
+def table(lines: list[Line]) -> Table:
+    """The class as a rich table: a row for each lab, a sign for each exercise."""
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Who", "Lab", "Passed", "Exercises", "Help"):
+        shown.add_column(name, justify="right" if name == "Passed" else "left")
+    for (who, chapter, file), some in by_learner(lines).items():
+        if some[0].problem:
+            shown.add_row(who, "", "", f"[red]{file}: {some[0].problem}[/]", "")
+            continue
+        signs = " ".join(f"[{COLOURS[one.verdict]}]{SIGNS[one.verdict]}[/]" for one in some)
+        count = Counter(one.verdict for one in some)
+        helped = ", ".join(f"{one.exercise}: {one.help}" for one in some if one.help)
+        shown.add_row(who, chapter, f"{count[PASSED]} of {len(some)}", signs, helped)
+    shown.caption = "   ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
+    return shown
+
+
+def as_csv(lines: list[Line]) -> str:
+    """A line for each exercise of each lab, with a head."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Line.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _plain(value) for name, value in asdict(line).items()} for line in lines)
+    return text.getvalue()
+
+
+def _plain(value: str) -> str:
+    """A text that no spreadsheet takes for a formula: the names are the learners'."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
+
+
+def as_html(lines: list[Line], groups: list[list[str]]) -> str:
+    """A page for itself, without scripts and without a network."""
+    rows = []
+    for (who, chapter, file), some in by_learner(lines).items():
+        cells = [who, chapter, file, *([some[0].problem] if some[0].problem else [])]
+        head = "".join(f"<td>{html.escape(text)}</td>" for text in cells)
+        marks = "".join(
+            f'<td class="v" title="{html.escape(f"{one.exercise}: {one.verdict} {one.help}".strip())}">'
+            f"{SIGNS[one.verdict]}{'*' if one.help else ''}</td>"
+            for one in some
+            if one.verdict
+        )
+        rows.append(f"<tr>{head}{marks}</tr>")
+    same = "".join(f"<li>{html.escape(', '.join(files))}</li>" for files in groups)
+    legend = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>The class</title>'
+        "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em .6em;text-align:left}.v{text-align:center}"
+        "tr:nth-child(even){background:#f2f2f2}</style>"
+        f"<h1>The class</h1><p>{legend}, * with help (point at a sign for more)</p>"
+        f"<table><tr><th>who<th>lab<th>file<th>exercises, in the lab's order</tr>{''.join(rows)}</table>"
+        + (f"<h2>The same but for white space</h2><ul>{same}</ul>" if same else "")
+        + "</html>\n"
+    )
