@@ -87,11 +87,13 @@ class Work:
             from a shuffle); `shuffle_read` and `shuffle_write` are records, `shuffle_mb` what was written for the next
             stage, in MB.
         tasks_failed: how many attempts of tasks failed and were tried again.
+        jobs: the numbers of the jobs.
     """
 
     seconds: float = 0.0
     stages: pd.DataFrame = field(default=None)  # type: ignore[assignment]
     tasks_failed: int = 0
+    jobs: list[int] = field(default_factory=list)
 
     @property
     def shuffled_mb(self) -> float:
@@ -110,6 +112,7 @@ def watch(session: SparkSession) -> Iterator[Work]:
     yield work
     work.seconds = time.monotonic() - start
     jobs = _settled(session, before)
+    work.jobs = [job["jobId"] for job in jobs]
     work.tasks_failed = sum(job["numFailedTasks"] for job in jobs)
     work.stages = _stages(session, {stage for job in jobs for stage in job["stageIds"]})
 
