@@ -32,7 +32,7 @@ def nobody_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def use_zookeeper() -> None:
-    with clients.zookeeper():
+    with clients.zookeeper(timeout=1.0):  # seconds, which it also takes to give up
         pass
 
 
