@@ -21,7 +21,9 @@ from flow360.stack.model import model
 from tests.environment import ROOT
 
 TIMES = ROOT / "tests" / "seconds.json"  # what each bundle took when it was last noted
-KEPT = 6.0  # seconds that a service takes to start, about: saved when the bundle before needed it, too
+# Seconds for each MB of a service that the bundle before needed, too: about what it would take to stop and start it,
+# since the large ones are the slow ones.
+KEPT = 0.1
 PARTS = {
     "lessons": "{lesson}",
     "answers": "tests/chapters/test_answers.py",
@@ -160,7 +162,7 @@ def choose(
     fit = [one for one in waiting if not (ALONE in one.services & others or (beside and one.memory_mb > most))]
 
     def worth(one: Bundle) -> tuple[float, str]:
-        kept = KEPT * len(one.services & running)
+        kept = KEPT * sum(model()[name].native.memory_mb for name in one.services & running)
         return seconds.get(one.name, float("inf")) + kept, one.name
 
     return max(fit, key=worth, default=None)
