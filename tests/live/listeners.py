@@ -82,12 +82,16 @@ def _open_to_others() -> Iterator[tuple[str, str]]:
     """(inode, protocol with address and port) of each socket that waits for somebody, beyond loopback."""
     for protocol in ("tcp", "tcp6", "udp", "udp6"):
         waits = "0A" if protocol.startswith("tcp") else "07"
-        for line in Path("/proc/net", protocol).read_text().splitlines()[1:]:
-            _, local, remote, state, *rest = line.split()
-            address = local.split(":")[0]
-            loopback = address.endswith("7F") or address == "00000000000000000000000001000000"
-            if state == waits and set(remote) <= {"0", ":"} and not loopback:
-                yield rest[5], f"{protocol} {local}"
+        with Path("/proc/net", protocol).open() as table:
+            next(table)
+            for line in table:
+                _, local, remote, state, *rest = line.split()
+                if waits == "0A" != state:
+                    break  # the kernel names those that listen first; the others are many, and it searches for them
+                address = local.split(":")[0]
+                loopback = address.endswith("7F") or address == "00000000000000000000000001000000"
+                if state == waits and set(remote) <= {"0", ":"} and not loopback:
+                    yield rest[5], f"{protocol} {local}"
 
 
 def _owners(inodes: Container[str]) -> Iterator[tuple[str, psutil.Process]]:
