@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients.query import sql
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flow360.primeur.plays import Play
 
 __all__ = [
+    "frozen",
     "hdfs",
     "kill",
     "lineage",
@@ -114,6 +116,17 @@ def kill(name: str) -> None:
     """
     _stack().kill(name)
     print(f"killed: {name}")
+
+
+def frozen(name: str) -> AbstractContextManager[None]:
+    """Freeze a service while a block runs: `with lesson.frozen("postgres-source"): ...`.
+
+    It is there and says nothing, like a machine that is overloaded: anyone who asks waits until their patience ends.
+
+    Raises:
+        FlowError: no such service, or it does not run.
+    """
+    return _stack().frozen(name)
 
 
 def play(day: str, speed: float = 3600, wait: bool = True) -> Play:

@@ -120,6 +120,16 @@ class Stack:
         with self._lock():
             self._engine_of(name).kill(name)
 
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Let a service neither answer nor end while the block runs: its port takes a connection and says nothing."""
+        engine = self._engine_of(name)
+        engine.freeze(name)
+        try:
+            yield
+        finally:
+            engine.freeze(name, thaw=True)
+
     def reset(self, names: Iterable[str], progress: Progress = silent) -> None:
         """Stop services and remove their data."""
         wanted = list(names)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from threading import Lock
 
+import psutil
 import pytest
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import SPLIT
 from flow360.stack import probes
+from flow360.stack.facade import Stack
 from flow360.stack.model import read_model
 from flow360.stack.native import prepare
 from flow360.stack.native.engine import NativeEngine
 from flow360.stack.status import Event, with_log
+from flow360.waiting import wait_for
 
 
 class Keeper:
@@ -167,3 +172,22 @@ def test_other_users_cannot_list_the_state_nor_read_logs(tmp_path):
     modes = {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in (state, state / "run", state / "logs")}
     # PostgreSQL, which root starts as another user, must get down to its data.
     assert modes == {"state": 0o711 if os.geteuid() == 0 else 0o700, "run": 0o700, "logs": 0o700}
+
+
+def test_what_is_frozen_goes_on_afterwards_with_what_it_has_started(tmp_path):
+    stack = Stack("native", read_model(env={}), tmp_path)
+    keeper = Keeper()
+    stack.host.supervisor = keeper
+    with pytest.raises(FlowError, match="kafka does not run, so it cannot be frozen"), stack.frozen("kafka"):
+        raise AssertionError("nothing was frozen")
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        keeper.processes = lambda: {"kafka": {"pid": process.pid}}
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
+        with pytest.raises(ZeroDivisionError), stack.frozen("kafka"):
+            wait_for(lambda: {one.status() for one in family} == {psutil.STATUS_STOPPED}, 20, "both to stand still")
+            raise ZeroDivisionError
+        wait_for(lambda: psutil.STATUS_STOPPED not in [one.status() for one in family], 20, "both to go on")
+        process.stdin.close()
+        assert process.wait(20) == 0

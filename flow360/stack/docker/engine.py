@@ -228,6 +228,13 @@ class DockerEngine:
             if done.returncode:
                 raise error_of(f"docker compose {verb}", done.stderr.splitlines())
 
+    def freeze(self, name: str, thaw: bool = False) -> None:
+        """Let a service neither work nor end; with `thaw`, let it go on."""
+        verb = "unpause" if thaw else "pause"
+        done = run(self.compose.command(verb, self.model[name].name), STOP)
+        if done.returncode:
+            raise error_of(f"docker compose {verb}", done.stderr.splitlines())
+
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their volumes, none else; jobs that filled them will run again."""
         names = self._ours(names)

@@ -6,6 +6,7 @@ readiness with a deadline, artifacts, config files, memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -235,6 +236,20 @@ class NativeEngine:
         process = psutil.Process(pid)
         process.kill()
         process.wait(30)  # until then its port is open, and whoever asks would take the dead for the living
+
+    def freeze(self, name: str, thaw: bool = False) -> None:
+        """Let a service neither work nor end, with the processes below it; with `thaw`, let it go on.
+
+        Raises:
+            FlowError: it does not run.
+        """
+        pid = self.pids().get(self.model[name].name)
+        if pid is None:
+            raise ServiceError(f"{name} does not run, so it cannot be frozen: start it with `flow360 up {name}`")
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since we asked
+                (one.resume if thaw else one.suspend)()
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their data, with the marks of the jobs that filled them."""
