@@ -24,8 +24,8 @@ from flow360.stack.model import model
 from flow360.stack.status import Event
 
 COMMANDS = (
-    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "next", "report", "generate", "play", "progress",
-    "reconcile", "env", "jars", "trace",
+    "up", "down", "status", "logs", "doctor", "reset", "goto", "run", "labs", "next", "report", "generate", "play",
+    "progress", "reconcile", "env", "jars", "trace",
 )  # fmt: skip
 
 
