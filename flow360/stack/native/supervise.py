@@ -29,11 +29,12 @@ from flow360.errors import FlowError, ServiceError
 from flow360.files import write
 from flow360.settings import OURS, settings
 from flow360.stack import probes
+from flow360.waiting import rounds
 
 STOP = "FLOW360_STOP_SIGNAL"  # beside the mark: how such a program wants to be ended
 RESTART = 10  # seconds in which supervisord starts again what has crashed
 LONGEST = 98  # bytes in the path of a socket: 107, less what supervisord adds to it while it makes one
-ANSWER = 150  # seconds for one answer of supervisord: to stop a service takes as long as its stop_seconds
+ANSWER = 150  # seconds for one answer of supervisord, and for a program to stop: it takes its stop_seconds at most
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,9 @@ class Supervisor:
         end = time.monotonic() + RESTART
         while True:
             try:
-                self._rpc().supervisor.stopProcess(name, True)
+                # Asked to wait (True), supervisord would turn round at full speed until the program has ended.
+                self._rpc().supervisor.stopProcess(name, False)
+                self._await_end(name)
                 break
             except xmlrpc.client.Fault as fault:
                 if "NOT_RUNNING" not in fault.faultString and "BAD_NAME" not in fault.faultString:
@@ -299,6 +302,13 @@ class Supervisor:
             time.sleep(0.05)
         # supervisor's word for "a signal ended it" is -1; a JVM that heeds TERM leaves with 143.
         return self.processes().get(name, {}).get("exitstatus", 0) != -1
+
+    def _await_end(self, name: str) -> None:
+        """Wait until a program that was asked to stop has ended, or was killed because it did not."""
+        for _ in rounds(ANSWER, every=0.1):
+            if self.processes().get(name, {}).get("statename") != "STOPPING":
+                return
+        raise ServiceError(f"{name} has not stopped in {ANSWER} s")
 
     def dead(self, name: str, since: float = 0) -> str | None:
         """None while the program runs or starts, else a sentence.
