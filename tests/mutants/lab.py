@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePath
 
@@ -41,10 +41,10 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Solved:
-    """An exercise of a solved lab: the lab's first cell and parameters, the exercise's cells in order, its check."""
+    """An exercise of a solved lab: what a learner has run who comes to it, its own cells in order, and its check."""
 
     name: str
-    start: Cell
+    before: tuple[Cell, ...]
     cells: tuple[Cell, ...]
     check: Cell
 
@@ -67,20 +67,18 @@ class Solved:
 @cache
 def exercises(chapter: Chapter) -> dict[str, Solved]:
     """Read the chapter's solved lab: each exercise by name. Cells that only try an answer are left out."""
-    start, found, section = None, {}, []
+    before, found, section = [], {}, []
     for cell in notebooks.read(ROOT / chapter.solution).cells:
         tags = cell.metadata.get("tags", [])
         this = Cell(cell.id, cell.source, LINE in cell.source or BEGIN in cell.source)
         if cell.cell_type != "code" or ("uses-answer" in tags and not this.answer):
             continue
-        if start is None:
-            start = this
-        elif "parameters" in tags:
-            start = replace(start, source=f"{start.source}\n\n{this.source}")
+        if not before or "parameters" in tags:
+            before.append(this)
         elif "check" in tags:
             name = re.search(r"\bcheck\.(\w+)\(", cell.source)[1]
-            found[name] = Solved(name, start, tuple(section), this)
-            section = []
+            found[name] = Solved(name, tuple(before), tuple(section), this)
+            before, section = before + section, []
         else:
             section.append(this)
     return found

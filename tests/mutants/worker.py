@@ -50,7 +50,8 @@ def main(number: str, name: str) -> None:
     solved = exercises(chapter)[name]
     os.chdir((ROOT / chapter.solution).parent)
     shell = _shell()
-    _run(shell, solved.start.source)
+    for cell in solved.before:
+        _run(shell, cell.source)
     known = set(shell.user_ns)
     answer_to.write("ready\n")
     for line in sys.stdin:
