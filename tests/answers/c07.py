@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from flow360.clients import postgres
+from flow360.processing import dbt, feed
 from tests.answers import delivered, near_miss, right
 
 WORKFLOW = """
@@ -622,10 +625,15 @@ SHARE = "(d.delivered_at > d.promised_to)::int"
 FROM = "from lake.deliveries d join lake.van_routes r using (route_id)"
 
 
-def reset(_exercise: str) -> None:
+def reset(exercise: str) -> None:
     delivered()
     with postgres() as db:
         db.execute("drop schema if exists app cascade")
+    if exercise in ("whole_way", ""):
+        refunded(takes_back=True)
+        for day in (7, 8, 9):
+            brought(day)
+        dbt.drop_sandbox()
 
 
 def view(text: str) -> None:
@@ -661,3 +669,60 @@ def only_said():
 def for_each_route():
     view(f"select r.store_id, avg({SHARE}) as late {FROM} where d.status <> 'refused' group by r.route_id, r.store_id")
     return "green"
+
+
+KEPT = 0.0
+
+
+def refunded(*, takes_back: bool = False) -> None:
+    """What the lab's cell does in the shop, and what its last cell takes back."""
+    with postgres("source") as shop:
+        shop.execute("delete from payments where payment_id = 1008392")
+        shop.execute(
+            "update orders set status = %s where order_id = 100839", ["delivered" if takes_back else "refunded"]
+        )
+        if not takes_back:
+            shop.execute(
+                """insert into payments select 1008392, order_id, 'refund', method, amount_eur, '2026-05-09 09:30+02'
+                   from payments where order_id = 100839 and kind = 'charge'"""
+            )
+
+
+def brought(day: int) -> None:
+    with postgres("source") as shop, postgres() as warehouse:
+        feed.from_shop(warehouse, shop, date(2026, 5, day))
+
+
+@right("whole_way", solved=True)
+def the_night_of_the_refund():
+    refunded()
+    brought(9)
+    dbt.build("+fct_orders", target="sandbox")
+    return KEPT
+
+
+@near_miss("whole_way", says="the latest has the last word")
+def the_night_of_the_order():
+    refunded()
+    brought(7)
+    return KEPT
+
+
+@near_miss("whole_way", says="there is no such table")
+def brought_and_not_built():
+    refunded()
+    brought(9)
+    return KEPT
+
+
+@near_miss("whole_way", says="written it by hand")
+def written_by_hand():
+    refunded()
+    with postgres() as warehouse:
+        warehouse.execute("update lake.orders_by_day set status = 'refunded' where order_id = 100839")
+    return KEPT
+
+
+@near_miss("whole_way", says="run the cell above")
+def nothing_happened():
+    return KEPT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flow360.checks.c07_delivery.caching import cache_key
+from flow360.checks.c07_delivery.carrying import whole_way
 from flow360.checks.c07_delivery.greening import green_again
 from flow360.checks.c07_delivery.images import safe_dockerfile
 from flow360.checks.c07_delivery.services import compose_service
@@ -16,4 +17,5 @@ __all__ = [
     "green_again",
     "safe_dockerfile",
     "version_matrix",
+    "whole_way",
 ]
