@@ -11,7 +11,7 @@ from tests.environment import FULL
 from tests.faults.support import ready, report
 from tests.live.listeners import watched
 
-ROUNDS = 30 if FULL else 3
+ROUNDS = 30 if FULL else 2
 GROUPS = (
     ("kafka", "spark-connect", "namenode"),
     ("zookeeper", "spark-master", "spark-worker", "datanode", "hive-metastore", "hive-server", "elasticsearch"),
