@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_read_is_told_in_a_line(airflow, name, text, why):
 def test_the_pipelines_bring_what_the_shop_has_and_may_be_repeated(airflow):
     """Orders of an hour, the report that follows, a day of deliveries, and a file on each side of the gate; twice."""
     begun = datetime.now(UTC)
-    pipelines.forget(*PIPELINES)
+    forget(*PIPELINES)
     clients.airflow().patch("/dags/store_sales", json={"is_paused": False})
     runs = {
         "hourly_ingestion": "2026-05-07T15:00Z",
@@ -162,10 +162,25 @@ def awake(*dag_ids: str) -> None:
         clients.airflow().patch(f"/dags/{dag_id}", json={"is_paused": False})
 
 
+def forget(*dag_ids: str) -> None:
+    """As `pipelines.forget`; and the run that is due, for last night, counts as over when the DAGs are awake again.
+
+    It would work beside the tests' own runs, on a day that the shop has not seen, and set off what follows once more.
+    """
+    pipelines.forget(*dag_ids)
+    api = clients.airflow()
+    for dag_id in dag_ids:
+        about = api.get(f"/dags/{dag_id}/details").json()
+        if due := about["next_dagrun_logical_date"]:
+            interval = {end: about[f"next_dagrun_{end}"] for end in ("data_interval_start", "data_interval_end")}
+            run = api.post(pipelines.path(dag_id) + "/dagRuns", json={"logical_date": due, **interval}).json()
+            api.patch(pipelines.path(dag_id, run["dag_run_id"]), json={"state": "success"})
+
+
 @cache
 def first_night() -> str:
     """Bring 7 May in, once for all tests of this file: the run of nightly_lake that nightly_dbt has answered."""
-    pipelines.forget(*NIGHTLY)
+    forget(*NIGHTLY)
     # A snapshot only takes what has changed: as far as it knows, somebody lives in another street.
     if lesson.sql("select to_regclass('snapshots.customers_snapshot') is not null").iat[0, 0]:
         current = "select min(customer_id) from snapshots.customers_snapshot where dbt_valid_to is null"
@@ -248,6 +263,7 @@ def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(
     run, seen = first_night(), []
     for turn in (1, 2):
         if turn == 2:
+            begun = time.time()
             pipelines.forget("nightly_dbt")
             awake(*NIGHTLY)  # what the test before has put to sleep
             pipelines.repeat("nightly_lake", run)
@@ -269,12 +285,11 @@ def test_a_night_moves_a_day_through_lake_and_warehouse_and_prometheus_shows_it(
     assert delivered("lake") == seen[0][1]
     prom, orders = clients.prometheus(), len(found.layers["shop"])
     for layer in ("lake", "warehouse"):
-        # Over some minutes: the run that is due today may have told its own day since.
-        told = f'last_over_time(nightly_orders{{job="nightly_dbt", day="2026-05-07", layer="{layer}"}}[5m])'
+        told = f'nightly_orders{{job="nightly_dbt", day="2026-05-07", layer="{layer}"}}'
         lesson.wait_for(lambda told=told: prom.value(told) == orders, 20, f"the orders of the {layer}")
-    said = 'last_over_time(reconciliation_differences{day="2026-05-07"}[5m])'
+    said = 'reconciliation_differences{day="2026-05-07"}'
     lesson.wait_for(lambda: prom.value(said) == 0, 90, "the differences of the day, compared once more")
     assert prom.value('nightly_dbt_nodes{status="pass"}') > 50
     assert (prom.value('sum(nightly_dbt_nodes{status=~"fail|error"})') or 0) == 0
     assert prom.value("nightly_dbt_seconds") > 0
-    assert prom.value("time() - nightly_dbt_last_success_timestamp_seconds") < 120
+    assert prom.value("nightly_dbt_last_success_timestamp_seconds") > begun
