@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -51,6 +52,8 @@ MOVES_ON = {"orders": ("status",)}
 """Columns whose value goes on changing: two sources that were asked at two moments may differ in them."""
 EUROS = {"orders": "total_eur", "order_lines": "line_total_eur", "payments": "amount_eur"}
 """What a table's rows are worth, for the ledger."""
+AT_ONCE = 4
+"""Tables that are written side by side: they are small, and each waits for the lake more than it computes."""
 HIVE = {pa.int32(): "int", pa.int64(): "bigint", pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}
 HIVE |= {MONEY: "decimal(10,2)", MOMENT: "timestamp", pa.date32(): "date"}
 CAME_FROM = {"_source": "string", "_file": "string", "_line": "int"}
@@ -287,8 +290,10 @@ def _clean_day(spark: SparkSession, lake: Lake, manifests: list[Manifest]) -> Le
         parts["ledger"] = counted.select(*LEDGER)
         aside = f"{ZONE}/_aside/day={day}"
         lake.rm(aside, recursive=True, missing_ok=True)
-        for name, part in parts.items():
-            part.write.parquet(f"{root(spark)}{aside}/{name}")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            writes = [pool.submit(part.write.parquet, f"{root(spark)}{aside}/{name}") for name, part in parts.items()]
+        for write in writes:
+            write.result()
     finally:
         found.unpersist()
     for name in parts:
