@@ -31,7 +31,7 @@ def reset(exercise: str) -> None:
     if exercise in ("slow_routes", "error_panel"):
         errors = 'count(rate(market_api_requests_total{status="500"}[30s]) > 0) > 2'
         if prom.query(errors).empty:
-            with Traffic(25) as traffic:
+            with Traffic(50) as traffic:
                 lesson.wait_for(lambda: len(traffic.seen) >= 250, 60, "250 answers")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nbformat
 import pytest
 
@@ -11,9 +13,11 @@ from tests.environment import BUILD, ROOT
 
 CHAPTERS = under_test()
 NAMES = [chapter.stem for chapter in CHAPTERS]
+# As shipped no check comes to ask for what a given cell has made, so little of it will do.
+LITTLE = {"06_metrics": {"requests": 20}}
 
 
-def execute(kind: str, stem: str) -> nbformat.NotebookNode:
+def execute(kind: str, stem: str, parameters: dict[str, Any] | None = None) -> nbformat.NotebookNode:
     """Run a notebook by papermill; the executed copy stays under build/test/."""
     source = ROOT / kind / f"{stem}.ipynb"
     target = BUILD / "notebooks" / kind / source.name
@@ -21,7 +25,7 @@ def execute(kind: str, stem: str) -> nbformat.NotebookNode:
     record.unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOW360_PROGRESS", str(record))
-        run.execute(source, target)
+        run.execute(source, target, parameters)
     return nbformat.read(target, as_version=4)
 
 
@@ -36,7 +40,7 @@ def errors(cell: nbformat.NotebookNode) -> list[str]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=NAMES)
 def test_as_shipped_every_check_says_not_attempted(chapter):
-    notebook = execute("labs", chapter.stem)
+    notebook = execute("labs", chapter.stem, LITTLE.get(chapter.stem))
     found = checks(notebook)
     assert len(found) == len(chapter.exercises)
     assert [errors(cell) for cell in found] == [["NotAttempted"]] * len(found)
