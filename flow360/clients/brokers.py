@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
@@ -84,21 +84,40 @@ def confluent(**cfg: Any) -> dict[str, Any]:
 
 @contextmanager
 def zookeeper(**kw: Any) -> Iterator[KazooClient]:
-    """A started kazoo client: `with zookeeper() as zk: zk.get_children("/brokers/ids")`.
+    """A started kazoo client, logged in: `with zookeeper() as zk: zk.get_children("/brokers/ids")`.
 
     Raises:
-        FlowError: ZooKeeper is down.
+        FlowError: ZooKeeper is down, or refuses the password.
     """
     from kazoo.client import KazooClient
-    from kazoo.handlers.threading import KazooTimeoutError
+    from kazoo.exceptions import AuthFailedError, ConnectionLoss, SessionClosedRequireSaslError
+    from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
+
+    class Handler(SequentialThreadingHandler):
+        """kazoo's own, but that the thread which was refused ends without a traceback: ours says it in one line."""
+
+        def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            def run() -> None:
+                with suppress(SessionClosedRequireSaslError):
+                    func(*args, **kwargs)
+
+            return super().spawn(run)
 
     if "hosts" not in kw and not reach.answers("zookeeper"):
         raise reach.is_down("zookeeper")
-    client = KazooClient(**{"hosts": settings().zookeeper_hosts, "timeout": 10.0, **kw})
+    login = {"mechanism": "DIGEST-MD5", "username": "primeur", "password": settings().zookeeper_password}
+    defaults = {"hosts": settings().zookeeper_hosts, "timeout": 10.0, "sasl_options": login, "handler": Handler()}
+    client = KazooClient(**{**defaults, **kw})
     try:
         try:
             with reach.quiet("kazoo"):
                 client.start(timeout=reach.CONNECT_SECONDS)
+                client.exists("/")  # it counts as connected before it has logged in
+        except (AuthFailedError, ConnectionLoss, SessionClosedRequireSaslError) as error:
+            if not reach.answers("zookeeper"):
+                raise reach.is_down("zookeeper", error) from None
+            line = "zookeeper refuses the password: is .env the one that it was started with?"
+            raise ServiceError(line) from None
         except KazooTimeoutError as error:
             raise reach.is_down("zookeeper", error) from None
         yield client
