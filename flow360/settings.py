@@ -240,6 +240,10 @@ class Settings(_Described):
         return f"127.0.0.1:{self.kafka_port}"
 
     @property
+    def kafka_connect_url(self) -> str:
+        return f"http://127.0.0.1:{self.kafka_connect_port}"
+
+    @property
     def zookeeper_hosts(self) -> str:
         return f"127.0.0.1:{self.zookeeper_port}"
 

@@ -12,7 +12,7 @@ from flow360.clients.lakes import hive, hive_at, lake, lake_errors
 from flow360.clients.reach import answers, is_down, port_of
 from flow360.clients.search import search, search_as
 from flow360.clients.secrets import vault, vault_as, vault_at
-from flow360.clients.web import airflow, api, prometheus
+from flow360.clients.web import airflow, api, connect, prometheus
 
 __all__ = [
     "adbc",
@@ -20,6 +20,7 @@ __all__ = [
     "answers",
     "api",
     "confluent",
+    "connect",
     "consumer",
     "engine",
     "hive",

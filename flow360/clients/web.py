@@ -1,4 +1,4 @@
-"""What is asked over HTTP: the market, Airflow, Prometheus."""
+"""What is asked over HTTP: the market, Airflow, Kafka Connect, Prometheus."""
 
 from __future__ import annotations
 
@@ -70,6 +70,40 @@ def _refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
     if answer.status_code == 401:
         detail = f"{detail}: is .env the one that airflow-webserver was started with?"
     raise FlowError(f"airflow: {method} {path}: {answer.status_code}: {detail}")
+
+
+def connect(seconds: float = 30.0, base: str | None = None) -> requests.Session:
+    """A requests session for Kafka Connect, logged in: `connect().get("/connectors/primeur-shop/status").json()`.
+
+    Paths are joined to the worker's address, and each request has a time-out.
+
+    Args:
+        base: its address, where it is not the published one (inside the containers' network).
+
+    Raises:
+        FlowError: from a request: the worker is down, or refuses it (400 and above), with its reason.
+    """
+    s = settings()
+    session = _session("kafka-connect", base or s.kafka_connect_url, seconds)
+    session.auth = ("primeur", s.kafka_connect_password)
+    session.hooks["response"].append(_connect_refusal)
+    return session
+
+
+def _connect_refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
+    """What Kafka Connect says when it does not do what it was asked for, as one line."""
+    if answer.status_code < 400:
+        return
+    try:
+        said = answer.json()["message"]
+    except (ValueError, KeyError, TypeError):
+        said = answer.text
+    said = " ".join(str(said).split())[:300] or "an empty body"
+    line = f"kafka-connect: {answer.request.method} {answer.request.path_url}: {answer.status_code}: {said}"
+    if answer.status_code == 401:
+        raise ServiceError(f"{line}: is it the .env that kafka-connect was started with?")
+    # 409: the workers are dividing their work; 5xx: it is starting, or a database did not answer.
+    raise ServiceError(line) if answer.status_code in (409, 500, 503) else FlowError(line)
 
 
 def _session(service: str, base: str, seconds: float) -> Any:

@@ -202,6 +202,23 @@ def vault(port: int) -> str | None:
 
 
 @_probe
+def connect(port: int) -> str | None:
+    """Its connectors, as its own user: it answers when it has read its topics and taken its place in the group."""
+    import requests
+
+    from flow360.clients.web import connect as worker
+    from flow360.errors import FlowError
+
+    try:
+        worker(TIMEOUT, f"http://127.0.0.1:{port}").get("/connectors")
+    except FlowError as error:
+        return error.message
+    except requests.RequestException as error:
+        return f"GET /connectors: {type(error).__name__}"
+    return None
+
+
+@_probe
 def search(port: int) -> str | None:
     """The search engine's health as its own user: every index can be written to (yellow: there is no second node)."""
     from flow360.clients.search import search_as
