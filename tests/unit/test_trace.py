@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from flow360 import clients, lesson
 from flow360.cli import app
 from flow360.errors import Exit, FlowError, ServiceError
+from flow360.ingestion.topics import Record
 from flow360.settings import ROOT
 from flow360.stack.model import model
 from flow360.trace import drawing, orders, programs, vans, way
@@ -152,10 +153,37 @@ def test_with_all_services_down_an_order_is_still_in_the_branch_s_file(monkeypat
     monkeypatch.setattr(clients, "lake", down("namenode"))
     monkeypatch.setattr(clients, "api", down("market-api"))
     monkeypatch.setattr(clients, "prometheus", down("prometheus"))
+    monkeypatch.setattr(orders, "read_all", down("kafka"))
     found = orders.WAY.follow(Thing("order", 100933), runs)
     assert states(found) == {hop.name: THERE if hop.name == "file" else DOWN for hop in orders.WAY.hops}
     place = found["file"].places[0]
     assert (place.where, place.what) == ("orders_2026-05-07.csv, line 131", "not right: wrong number of fields")
+
+
+def test_the_changes_of_an_order_name_offset_position_and_seconds(monkeypatch):
+    def change(offset: int, op: str, status: str | None, order: int = 100933) -> Record:
+        after = status and {"order_id": order, "status": status}
+        value = {"op": op, "after": after, "source": {"lsn": 70 + offset, "ts_ms": 1_000_000}}
+        key = f'{{"order_id":{order}}}'.encode()
+        return Record(orders.CHANGES, 2, offset, 1_000_250, key, json.dumps(value).encode(), [])
+
+    tombstone = Record(orders.CHANGES, 2, 6, 1_000_250, b'{"order_id":100933}', None, [])
+    records = [
+        change(1, "r", "placed"),
+        change(2, "c", "placed", 5),
+        change(4, "u", "packed"),
+        change(5, "d", None),
+        tombstone,
+    ]
+    monkeypatch.setattr(orders, "read_all", lambda topic, **_: records)
+    places = orders.changes(Thing("order", 100933))
+    assert [place.where.rpartition(" ")[2] for place in places] == ["1", "4", "5"]
+    assert [place.what for place in places] == [
+        "read as it was, placed, LSN 71",
+        "updated, packed, LSN 74, 0.25 s after its commit",
+        "deleted, LSN 75, 0.25 s after its commit",
+    ]
+    assert {place.at for place in places} == {datetime.fromtimestamp(1000.25, UTC)}
 
 
 def down(name: str):
