@@ -8,6 +8,7 @@ here, the slot by the connector. All of it can be repeated.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ import typer
 from psycopg import sql
 
 from flow360.clients.web import connect as worker_at
+from flow360.errors import ServiceError
 from flow360.primeur.load import connect as database
 from flow360.settings import ROOT, settings
 from flow360.waiting import wait_for
@@ -99,10 +101,50 @@ def runs(worker: requests.Session, name: str) -> bool:
     return bool(said["tasks"]) and {said["connector"]["state"], *(one["state"] for one in said["tasks"])} == {"RUNNING"}
 
 
-def main(url: Annotated[str, typer.Option(help="the worker, where it is not the published one")] = "") -> None:
+def forget(worker: requests.Session, name: str, config: dict[str, str]) -> Iterator[str]:
+    """Remove a connector with its place, and the slot and the publication that the database keeps for it.
+
+    Yields:
+        A line for each part. What does not answer keeps its part; `main` copes with either without the other.
+    """
+    try:
+        if name in worker.get("/connectors").json():
+            worker.put(f"/connectors/{name}/stop")
+            wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
+            wait_for(lambda: worker.delete(f"/connectors/{name}/offsets").ok, SECONDS, f"the place of {name} to go")
+            worker.delete(f"/connectors/{name}")
+        yield f"{name} is removed"
+    except ServiceError as error:
+        yield f"{name} stays: {error.message}"
+    slot = [config["slot.name"]]
+    try:
+        with database("source") as db:
+            wait_for(lambda: not _read(db, slot), SECONDS, f"the slot {slot[0]} to be left")
+            db.execute(
+                "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s", slot
+            )
+            db.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(config["publication.name"])))
+        yield f"the slot {slot[0]} is removed"
+    except ServiceError as error:
+        yield f"the slot {slot[0]} stays: {error.message}"
+
+
+def _read(db: psycopg.Connection, slot: list[str]) -> bool:
+    found = db.execute("select active from pg_replication_slots where slot_name = %s", slot).fetchone()
+    return bool(found and found[0])
+
+
+def main(
+    url: Annotated[str, typer.Option(help="the worker, where it is not the published one")] = "",
+    forgetting: Annotated[bool, typer.Option("--forget", help="remove connectors, slots and publications")] = False,
+) -> None:
     """Prepare the shop's database and let each connector run as its file says."""
     worker = worker_at(base=url or None)
     for name, config in connectors().items():
+        if forgetting:
+            for line in forget(worker, name, config):
+                print(line, flush=True)
+            continue
         with database("source") as db:
             grant(db, config)
             held = holds_its_place(db, config)

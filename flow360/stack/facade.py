@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.files import hold
-from flow360.settings import ensure_env, settings
+from flow360.settings import ROOT, ensure_env, settings
 from flow360.stack.model import Model, model
 from flow360.stack.native.engine import NativeEngine
 from flow360.stack.status import Event, Progress, ServiceStatus
@@ -138,8 +140,25 @@ class Stack:
             if not set(together) <= set(wanted):
                 raise FlowError(f"what they keep belongs together: flow360 reset {' '.join(together)}", Exit.USAGE)
         with self._lock():
+            for name in wanted:
+                self._forget(name, progress)
             for engine, part in self._split(wanted):
                 engine.reset(part, progress)
+
+    def _forget(self, name: str, progress: Progress) -> None:
+        """Let a service remove what it keeps in others, as long as they answer."""
+        module = self.model[name].forget
+        if module is None:
+            return
+        command = [sys.executable, "-m", module, "--forget"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        if done.returncode:
+            raise ServiceError(
+                f"{name}: what it keeps elsewhere was not removed: {(lines or ['no message'])[-1][:200]}"
+            )
+        for line in lines:
+            progress(Event(name, "reset", line))
 
     def status(self, ask: bool = True) -> list[ServiceStatus]:
         """What is really there, in the order of the layers.

@@ -116,6 +116,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)  # in a container, its variables not replaced
     link: str | None = None
     host: bool = False
+    forget: str | None = None  # the module that removes what it keeps in other services (`--forget`)
 
     @property
     def job(self) -> bool:
@@ -412,6 +413,7 @@ def _service(name: str, about: Mapping[str, Any], native: Native, published: dic
         ports=ports,
         published=published,
         link=link and link.format(port=next(iter(ports), None), ports=ports),
+        forget=about.get("forget"),
         **more,
     )
 

@@ -233,7 +233,7 @@ def test_a_wrong_password_and_an_unknown_connector_are_one_line_each(monkeypatch
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"producer.override.security.protocol": "PLAINTEXT"}, "override"),
+        ({"producer.override.security.protocol": "PLAINTEXT"}, "does not allow"),
         ({"database.password": "${env:KAFKA_CONNECT_PASSWORD}"}, "password"),
         ({"database.password": "${file:/etc/passwd:root}"}, "password"),
     ],
@@ -248,7 +248,7 @@ def test_a_connector_reaches_no_login_no_variable_and_no_file_that_is_not_meant_
         assert said in refused.message
         assert settings().kafka_connect_password not in refused.message
         return
-    errors = [error for one in answer["configs"] for error in one["value"]["errors"] or ()]
+    errors = [error for one in answer["configs"] for error in (one["value"] or {}).get("errors") or ()]
     assert answer["error_count"] > 0
     assert said in " ".join(errors)
     assert settings().kafka_connect_password not in json.dumps(answer)
@@ -301,3 +301,20 @@ def test_a_task_that_failed_is_in_the_metrics_and_somebody_is_told(shop):
     finally:
         connect.main()
     until(lambda: connect.runs(worker, NAME), "the connector to run again")
+
+
+# --- at the end -------------------------------------------------------------------------------------------------------
+
+
+def test_a_reset_removes_connector_slot_and_publication(stack, shop):
+    said: list[str] = []
+    stack.reset(["kafka-connect"], lambda event: said.append(event.detail))
+    assert said[:2] == [f"{NAME} is removed", "the slot primeur_shop is removed"]
+    assert shop.execute("select from pg_replication_slots").rowcount == 0
+    assert shop.execute("select from pg_publication").rowcount == 0
+    key = new_key()
+    pay(shop, key, "2.00")
+    stack.up(["kafka-connectors"])
+    until(lambda: events(key, key), "the tables to be read again")
+    assert {change["op"] for _, change in events(key, key)} == {"r"}
+    assert list(clients.connect().get("/connectors").json()) == [NAME]
