@@ -507,6 +507,8 @@ services:
       postgres-dwh: {condition: service_healthy}
     healthcheck:
       test: [CMD, python, -c, "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
+      interval: 10s
+      timeout: 5s
     mem_limit: 128m
     ports: ["127.0.0.1:18777:8000"]
 """

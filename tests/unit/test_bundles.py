@@ -117,7 +117,9 @@ def test_what_fails_by_chance_is_unsteady_and_what_fails_again_has_failed(tmp_pa
     subprocess.run(argv, cwd=ROOT, timeout=patient(120), stdout=subprocess.DEVNULL, check=False)
     found = Result(bundle("it"), 1)
     assert found.count(report) == 5
-    assert (found.passed, found.failed) == (2, 3), "one fails always, and after three nothing is run again"
+    assert (found.passed, found.failed) == (2, 3), (
+        "a cell is not run again, one fails always, and after three nothing is"
+    )
     assert len(found.unsteady) == 2 and all("nobody was there" in line for line in found.unsteady)
 
 
