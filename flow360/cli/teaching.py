@@ -11,6 +11,7 @@ import typer
 
 from flow360.cli.application import app
 from flow360.cli.common import Json, print_json
+from flow360.errors import Exit, FlowError
 
 PANEL = "For instructors"
 command = partial(app.command, rich_help_panel=PANEL)
@@ -28,6 +29,9 @@ def report(
     from flow360.files import write
     from flow360.stack.console import console, show
 
+    for place in (csv, html):
+        if place and not place.parent.is_dir():
+            raise FlowError(f"{place.parent} is not a folder: name another place", Exit.USAGE)
     lines, groups = reports.read_class(folder), reports.alike(folder)
     if csv:
         write(csv, reports.as_csv(lines))

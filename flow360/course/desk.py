@@ -1,7 +1,7 @@
 """The learner's own copies of the lessons and labs, in work/, which git ignores.
 
-Who runs a notebook changes it, and who answers a lab changes it more. In a copy that hinders no `git pull`, and what
-comes with it overwrites no answer: a copy in which nobody has written is replaced, another is left and named.
+Whoever runs a notebook changes it, and an answered lab has changed more. A copy is in the way of no `git pull`, and what
+comes with one overwrites no answer: a copy in which nobody has written is replaced, any other is left and named.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def lay_out(root: Path) -> list[str]:
         root: the checkout.
 
     Returns:
-        A line for each copy that is older than its original and was left alone, or whose original is no notebook.
+        A line for each copy that is older than its original and was left alone, or whose original is not a notebook.
 
     Raises:
         OSError: work/ cannot be written.
@@ -50,7 +50,10 @@ def lay_out(root: Path) -> list[str]:
             except FlowError as error:
                 left.append(f"{error}: git checkout {name}")
                 continue
-            if (work / name).exists() and not _untouched(work / name, laid.get(name)):
+            if (work / name).exists() and _same(work / name, cells):  # and no record of it: a first time was cut off
+                laid[name] = [sha, cells]
+                continue
+            if (work / name).exists() and not (name in laid and _same(work / name, laid[name][1])):
                 left.append(
                     f"{own(name)} holds your work and stays; the course has a newer one: rename yours to get it"
                 )
@@ -71,15 +74,15 @@ def _cells(original: Path) -> str:
     return notebook.metadata.get("flow360", {}).get("digest") or digest(notebook)
 
 
-def _untouched(copy: Path, laid: list[str] | None) -> bool:
-    """Whether nobody has written in a copy since it was laid out; running it changes its outputs alone."""
+def _same(copy: Path, cells: str) -> bool:
+    """Whether a copy has these cells: whoever runs it changes its outputs alone."""
     from flow360.course.labs import digest
     from flow360.course.notebooks import read
 
     try:
-        return laid is not None and digest(read(copy)) == laid[1]
+        return digest(read(copy)) == cells
     except FlowError:
-        return False  # no notebook any more: whatever it is, it is the learner's
+        return False  # not a notebook any more: whatever it is, it is the learner's
 
 
 def _laid(path: Path) -> dict[str, list[str]]:

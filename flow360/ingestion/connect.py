@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import psycopg
 import typer
 from psycopg import sql
 
 from flow360.clients.web import connect as worker_at
-from flow360.errors import ServiceError
+from flow360.errors import Exit, FlowError
 from flow360.primeur.load import connect as database
 from flow360.settings import ROOT, settings
 from flow360.waiting import wait_for
 
 if TYPE_CHECKING:
-    import psycopg
     import requests
 
 FOLDER = ROOT / "stack" / "kafka-connect"
@@ -64,30 +64,31 @@ def holds_its_place(db: psycopg.Connection, config: dict[str, str]) -> bool:
     return bool(found)
 
 
-def apply(worker: requests.Session, name: str, config: dict[str, str], *, afresh: bool) -> None:
-    """Let a connector run as its file says; returns when it does.
+def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_scratch: bool) -> None:
+    """Let a connector run as its file says, also one that was stopped or has failed; returns when it does.
 
     Args:
-        afresh: forget how far it had come, and read the tables again before their changes.
+        from_scratch: forget how far it had come, and read the tables again before their changes.
 
     Raises:
         FlowError: it is refused, or does not run within a minute; the line says why.
     """
-    there = name in worker.get("/connectors").json()
-    if afresh and there:
-        worker.put(f"/connectors/{name}/stop")
-    elif afresh:  # with a place that an earlier one of this name has left
-        worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
-    if afresh:
-        wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
-        wait_for(
-            lambda: worker.delete(f"/connectors/{name}/offsets").ok, SECONDS, f"the place of {name} to be forgotten"
-        )
-    if not (afresh and not there):
-        worker.put(f"/connectors/{name}/config", json=config)
-    if afresh:
-        worker.put(f"/connectors/{name}/resume")
+    if from_scratch:
+        if name not in worker.get("/connectors").json():  # an earlier one of this name may have left its place
+            worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
+        _without_place(worker, name)
+    worker.put(f"/connectors/{name}/config", json=config)
+    worker.put(f"/connectors/{name}/resume")
+    # A configuration that is the same starts nothing again, so a task that has failed would stay as it is.
+    worker.post(f"/connectors/{name}/restart", params={"includeTasks": "true", "onlyFailed": "true"})
     wait_for(lambda: runs(worker, name), SECONDS, f"{name} to run")
+
+
+def _without_place(worker: requests.Session, name: str) -> None:
+    """Stop a connector and forget how far it had come."""
+    worker.put(f"/connectors/{name}/stop")
+    wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
+    wait_for(lambda: worker.delete(f"/connectors/{name}/offsets").ok, SECONDS, f"the place of {name} to be forgotten")
 
 
 def state(worker: requests.Session, name: str) -> dict[str, Any]:
@@ -109,24 +110,28 @@ def forget(worker: requests.Session, name: str, config: dict[str, str]) -> Itera
     """
     try:
         if name in worker.get("/connectors").json():
-            worker.put(f"/connectors/{name}/stop")
-            wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
-            wait_for(lambda: worker.delete(f"/connectors/{name}/offsets").ok, SECONDS, f"the place of {name} to go")
+            _without_place(worker, name)
             worker.delete(f"/connectors/{name}")
-        yield f"{name} is removed"
-    except ServiceError as error:
-        yield f"{name} stays: {error.message}"
+            yield f"{name} is removed"
+    except (FlowError, OSError) as error:  # OSError: what requests raises is one
+        yield f"{name} stays: {_said(error)}"
     slot = [config["slot.name"]]
     try:
         with database("source") as db:
             wait_for(lambda: not _read(db, slot), SECONDS, f"the slot {slot[0]} to be left")
-            db.execute(
+            dropped = db.execute(
                 "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s", slot
-            )
+            ).rowcount
             db.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(config["publication.name"])))
-        yield f"the slot {slot[0]} is removed"
-    except ServiceError as error:
-        yield f"the slot {slot[0]} stays: {error.message}"
+        if dropped:
+            yield f"the slot {slot[0]} is removed"
+    except (FlowError, psycopg.Error) as error:
+        yield f"the slot {slot[0]} stays: {_said(error)}"
+
+
+def _said(error: Exception) -> str:
+    """Write what went wrong in one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def _read(db: psycopg.Connection, slot: list[str]) -> bool:
@@ -139,17 +144,25 @@ def main(
     forgetting: Annotated[bool, typer.Option("--forget", help="remove connectors, slots and publications")] = False,
 ) -> None:
     """Prepare the shop's database and let each connector run as its file says."""
-    worker = worker_at(base=url or None)
+    try:
+        for line in _do(worker_at(base=url or None), forgetting):
+            print(line, flush=True)
+    except (FlowError, OSError, psycopg.Error) as error:
+        typer.echo(_said(error), err=True)
+        raise typer.Exit(int(getattr(error, "code", Exit.FAILED))) from None
+
+
+def _do(worker: requests.Session, forgetting: bool) -> Iterator[str]:
+    """Do it for each connector, a line for each step."""
     for name, config in connectors().items():
         if forgetting:
-            for line in forget(worker, name, config):
-                print(line, flush=True)
+            yield from forget(worker, name, config)
             continue
         with database("source") as db:
             grant(db, config)
             held = holds_its_place(db, config)
-        apply(worker, name, config, afresh=not held)
-        print(f"{name} runs, {'from where it was' if held else 'from the beginning'}", flush=True)
+        apply(worker, name, config, from_scratch=not held)
+        yield f"{name} runs, {'from where it was' if held else 'from the beginning'}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from flow360.settings import ROOT, ensure_env, settings
 from flow360.stack.model import Model, model
 from flow360.stack.native.engine import NativeEngine
 from flow360.stack.status import Event, Progress, ServiceStatus
+from flow360.waiting import patient
 
 if TYPE_CHECKING:
     from flow360.stack.docker.engine import DockerEngine
@@ -151,7 +152,9 @@ class Stack:
         if module is None:
             return
         command = [sys.executable, "-m", module, "--forget"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=patient(300), stdin=subprocess.DEVNULL
+        )
         lines = (done.stdout + done.stderr).strip().splitlines()
         if done.returncode:
             raise ServiceError(

@@ -77,6 +77,15 @@ def test_without_its_record_no_copy_is_replaced(checkout: Path, laid: str | None
     assert copy.read_bytes() == notebook("first")
 
 
+def test_a_lost_record_is_made_again_from_copies_that_nobody_changed(checkout: Path) -> None:
+    (checkout / "work" / ".laid.json").unlink()
+    change(checkout / "work" / "notebooks" / "00_a.ipynb", output="ran")
+    assert lay_out(checkout) == []
+    (checkout / "labs" / "00_a.ipynb").write_bytes(notebook("second"))
+    assert lay_out(checkout) == []
+    assert (checkout / "work" / "labs" / "00_a.ipynb").read_bytes() == notebook("second")
+
+
 def test_a_copy_that_is_no_notebook_any_more_stays(checkout: Path) -> None:
     copy = checkout / "work" / "labs" / "00_a.ipynb"
     copy.write_text("half a note", "utf-8")

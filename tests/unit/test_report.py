@@ -114,6 +114,26 @@ def test_a_file_that_is_no_lab_is_a_line_and_the_others_are_read(tmp_path: Path,
     assert report.alike(tmp_path) == []
 
 
+def test_one_odd_file_does_not_bring_down_the_table(tmp_path: Path) -> None:
+    def odd(checks: list[nbformat.NotebookNode]) -> None:
+        checks[0].outputs = [said("hint", NAMES[0]), said("correct", NAMES[0])]
+        checks[0].outputs[0].data[card.MIME] |= {"exercise": [], "label": 5}
+        checks[1].outputs = [said("hint", NAMES[1], 7)]
+
+    notebook = nbformat.reads(lab(odd).decode(), as_version=4)
+    notebook.metadata["flow360"] = ["no dict"]
+    hand_in(tmp_path, "Ann [draft] [b].ipynb", dumps(notebook))
+    shown = flow360_("report", str(tmp_path), "--csv", str(tmp_path / "x.csv"))
+    assert shown.exit_code == 0 and "Ann [draft] [b]" in shown.stdout
+    assert [line.help for line in report.read_class(tmp_path)][:2] == ["", "7"]
+
+
+def test_a_place_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    hand_in(tmp_path, "x.ipynb", lab())
+    refused = flow360_("report", str(tmp_path), "--csv", str(tmp_path / "none" / "x.csv"))
+    assert "name another place" in refused.stderr and "Traceback" not in refused.output
+
+
 def test_labs_that_are_the_same_but_for_white_space_are_named(tmp_path: Path) -> None:
     for name, answer in (("a", "busiest = 7"), ("b", "busiest  =  7\n"), ("c", "busiest = 8"), ("d", ""), ("e", "")):
         hand_in(tmp_path, f"{name}/lab.ipynb", lab(answer=answer))
