@@ -1,7 +1,7 @@
 """The learner's own copies of the lessons and labs, in work/, which git ignores.
 
-Whoever runs a notebook changes it, and an answered lab has changed more. A copy is in the way of no `git pull`, and what
-comes with one overwrites no answer: a copy in which nobody has written is replaced, any other is left and named.
+Whoever runs a notebook changes it, and an answered lab has changed more. A copy is in the way of no `git pull`, and a
+pull overwrites no answer: a copy in which nobody has written is replaced, any other is left and named.
 """
 
 from __future__ import annotations

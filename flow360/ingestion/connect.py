@@ -80,7 +80,8 @@ def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_s
     worker.put(f"/connectors/{name}/config", json=config)
     worker.put(f"/connectors/{name}/resume")
     # A configuration that is the same starts nothing again, so a task that has failed would stay as it is.
-    worker.post(f"/connectors/{name}/restart", params={"includeTasks": "true", "onlyFailed": "true"})
+    restart = f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true"
+    wait_for(lambda: worker.post(restart).ok, SECONDS, f"the workers to have divided the work of {name}")
     wait_for(lambda: runs(worker, name), SECONDS, f"{name} to run")
 
 
