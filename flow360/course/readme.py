@@ -75,7 +75,7 @@ def score_table(scores: Mapping[str, Mapping[str, Score]] | None = None) -> str:
 
 def _share(score: Score | None) -> str:
     if score is None:
-        return "not tried yet"
+        return "no score yet"
     return f"{score.share:.0%}" + (f" ({score.tried} of {score.mutants})" if score.tried < score.mutants else "")
 
 

@@ -40,7 +40,7 @@ def test_the_table_of_scores_says_what_was_tried_of_a_lab():
     assert row.startswith("| [02](labs/02_ingestion.ipynb) | 30 | 4 | 25 of 26 |")
     assert row.endswith("`lag_by_hand` 94% |")
     assert "`dead_letters` 100% (10 of 90)" in row
-    assert "`safe_group` not tried yet" in row
+    assert "`safe_group` no score yet" in row
 
 
 def test_a_score_is_recorded_beside_the_others(tmp_path, monkeypatch):
