@@ -32,14 +32,14 @@ def report(
     for place in (csv, html):
         if place and not place.parent.is_dir():
             raise FlowError(f"{place.parent} is not a folder: name another place", Exit.USAGE)
-    lines, groups = reports.read_class(folder), reports.alike(folder)
+    found = reports.read_class(folder)
     if csv:
-        write(csv, reports.as_csv(lines))
+        write(csv, reports.as_csv(found.lines))
     if html:
-        write(html, reports.as_html(lines, groups))
+        write(html, reports.as_html(found))
     if as_json:
-        print_json({"labs": [dataclasses.asdict(line) for line in lines], "alike": groups})
+        print_json({"labs": [dataclasses.asdict(line) for line in found.lines], "alike": found.alike})
         return
-    show(reports.table(lines))
-    for files in groups:
+    show(reports.table(found.lines))
+    for files in found.alike:
         console.print(f"the same but for white space: {', '.join(files)}", soft_wrap=True, markup=False)

@@ -43,23 +43,21 @@ def lay_out(root: Path) -> list[str]:
             name = original.relative_to(root).as_posix()
             content = original.read_bytes()
             sha = hashlib.sha256(content).hexdigest()
-            if (work / name).exists() and laid.get(name, [""])[0] == sha:
+            copy = work / name
+            if copy.exists() and laid.get(name, [""])[0] == sha:
                 continue
             try:
                 cells = _cells(original)
             except FlowError as error:
                 left.append(f"{error}: git checkout {name}")
                 continue
-            if (work / name).exists() and _same(work / name, cells):  # and no record of it: a first time was cut off
-                laid[name] = [sha, cells]
+            there = _cells_there(copy) if copy.exists() else None
+            if there not in (None, cells, laid.get(name, ["", ""])[1]):
+                left.append(f"{own(name)} holds your work and stays; to get the course's newer one, rename yours")
                 continue
-            if (work / name).exists() and not (name in laid and _same(work / name, laid[name][1])):
-                left.append(
-                    f"{own(name)} holds your work and stays; the course has a newer one: rename yours to get it"
-                )
-                continue
-            (work / name).parent.mkdir(exist_ok=True)
-            write(work / name, content)
+            if there != cells:  # else there is no record of it: a first time was cut off
+                copy.parent.mkdir(exist_ok=True)
+                write(copy, content)
             laid[name] = [sha, cells]
         write(work / LAID, json.dumps(laid, indent=1, sort_keys=True) + "\n")
     return left
@@ -74,15 +72,15 @@ def _cells(original: Path) -> str:
     return notebook.metadata.get("flow360", {}).get("digest") or digest(notebook)
 
 
-def _same(copy: Path, cells: str) -> bool:
-    """Whether a copy has these cells: whoever runs it changes its outputs alone."""
+def _cells_there(copy: Path) -> str:
+    """The digest of a copy's cells: whoever runs it changes its outputs alone."""
     from flow360.course.labs import digest
     from flow360.course.notebooks import read
 
     try:
-        return digest(read(copy)) == cells
+        return digest(read(copy))
     except FlowError:
-        return False  # not a notebook any more: whatever it is, it is the learner's
+        return "not a notebook any more: whatever it is, it is the learner's"
 
 
 def _laid(path: Path) -> dict[str, list[str]]:

@@ -36,7 +36,7 @@ _RAISED = {"NotYet": NOT_YET, "NotAttempted": NOT_ATTEMPTED}
 
 @dataclass(frozen=True)
 class Line:
-    """What became of one exercise in one file; of a file that is no lab, one line with its `problem`.
+    """What became of one exercise in one file; of a file that is not a lab, one line with its `problem`.
 
     Attributes:
         who: the first folder of the file's path, or its name without the lab's.
@@ -56,7 +56,20 @@ class Line:
     problem: str = ""
 
 
-def read_class(folder: Path) -> list[Line]:
+@dataclass(frozen=True)
+class Report:
+    """What was handed in.
+
+    Attributes:
+        lines: what became of each exercise in each file.
+        alike: the files of one lab whose answers differ in white space alone, in groups of two at least.
+    """
+
+    lines: list[Line]
+    alike: list[list[str]]
+
+
+def read_class(folder: Path) -> Report:
     """Read all notebooks below a folder.
 
     Raises:
@@ -67,27 +80,21 @@ def read_class(folder: Path) -> list[Line]:
     paths = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
     if not paths:
         raise FlowError(f"{folder} holds no notebook", Exit.USAGE)
-    return [line for path in paths for line in _lines(path, folder)]
-
-
-def alike(folder: Path) -> list[list[str]]:
-    """Find the files of one lab whose answers differ in white space alone, in groups of two at least."""
+    lines: list[Line] = []
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for path in sorted(folder.rglob("*.ipynb")):
-        if ".ipynb_checkpoints" not in path.parts and (found := _read(path)) and not isinstance(found, str):
-            chapter, notebook = found
-            if answers := "".join(re.sub(r"\s+", "", source) for source in _answers(chapter, notebook)):
-                groups[chapter.stem, answers].append(path.relative_to(folder).as_posix())
-    return [files for files in groups.values() if len(files) > 1]
+    for path in paths:
+        place, found = path.relative_to(folder), _read(path)
+        lines += _lines(place, found)
+        if not isinstance(found, str) and (answers := _answers(*found)):
+            groups[found[0].stem, answers].append(place.as_posix())
+    return Report(lines, [files for files in groups.values() if len(files) > 1])
 
 
 # --- One file ---------------------------------------------------------------------------------------------------------
 
 
-def _lines(path: Path, folder: Path) -> Iterator[Line]:
-    place = path.relative_to(folder)
+def _lines(place: Path, found: tuple[Chapter, Any] | str) -> Iterator[Line]:
     who = place.parts[0] if len(place.parts) > 1 else place.stem
-    found = _read(path)
     if isinstance(found, str):
         yield Line(who, place.as_posix(), problem=found)
         return
@@ -105,7 +112,7 @@ def _lines(path: Path, folder: Path) -> Iterator[Line]:
 
 
 def _read(path: Path) -> tuple[Chapter, Any] | str:
-    """Read a lab with its chapter, or why it is none."""
+    """Read a lab with its chapter, or why it is not one."""
     from flow360.course.notebooks import read_whole
 
     try:
@@ -135,10 +142,11 @@ def _said(cell: Any, *verdicts: str) -> Iterator[dict[str, Any]]:
             yield about | {"label": str(about.get("label", ""))}
 
 
-def _answers(chapter: Chapter, notebook: Any) -> list[str]:
-    """The code that is not the lab's own."""
+def _answers(chapter: Chapter, notebook: Any) -> str:
+    """The code that is not the lab's own, without white space; empty where nobody has written anything."""
     own = {cell.source.strip() for cell in _shipped(chapter).cells}
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip() not in own]
+    written = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip() not in own]
+    return "".join("".join(written).split())
 
 
 @cache
@@ -197,10 +205,10 @@ def _plain(value: str) -> str:
     return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
 
 
-def as_html(lines: list[Line], groups: list[list[str]]) -> str:
+def as_html(report: Report) -> str:
     """A page for itself, without scripts and without a network."""
     rows = []
-    for (who, chapter, file), some in by_learner(lines).items():
+    for (who, chapter, file), some in by_learner(report.lines).items():
         cells = [who, chapter, file, *([some[0].problem] if some[0].problem else [])]
         head = "".join(f"<td>{html.escape(text)}</td>" for text in cells)
         marks = "".join(
@@ -210,7 +218,7 @@ def as_html(lines: list[Line], groups: list[list[str]]) -> str:
             if one.verdict
         )
         rows.append(f"<tr>{head}{marks}</tr>")
-    same = "".join(f"<li>{html.escape(', '.join(files))}</li>" for files in groups)
+    same = "".join(f"<li>{html.escape(', '.join(files))}</li>" for files in report.alike)
     legend = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>The class</title>'

@@ -57,7 +57,7 @@ def test_each_verdict_is_read(tmp_path: Path) -> None:
         checks[3].outputs = [raised("ServiceError")]
 
     hand_in(tmp_path, "ada/lab.ipynb", lab(work))
-    found = {line.exercise: line.verdict for line in report.read_class(tmp_path)}
+    found = {line.exercise: line.verdict for line in report.read_class(tmp_path).lines}
     assert found == dict(zip(NAMES, (PASSED, NOT_YET, NOT_ATTEMPTED, FAILED, NOT_RUN), strict=True))
 
 
@@ -67,12 +67,12 @@ def test_a_check_that_was_changed_or_removed_counts_for_nothing(tmp_path: Path) 
         checks[1].outputs = [said("correct", NAMES[0])]  # what another exercise's check has said
 
     hand_in(tmp_path, "x.ipynb", lab(forge))
-    found = report.read_class(tmp_path)
+    found = report.read_class(tmp_path).lines
     assert [line.verdict for line in found[:2]] == [CHANGED, NOT_RUN]
     notebook = nbformat.reads(lab().decode(), as_version=4)
     notebook.cells = [cell for cell in notebook.cells if cell.id != "late-share-check"]
     hand_in(tmp_path, "x.ipynb", dumps(notebook))
-    assert [line.verdict for line in report.read_class(tmp_path)][1] == CHANGED
+    assert [line.verdict for line in report.read_class(tmp_path).lines][1] == CHANGED
 
 
 def test_help_is_seen(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_help_is_seen(tmp_path: Path) -> None:
         checks[1].outputs = [said("hint", NAMES[1], "Solution"), said("correct", NAMES[1])]
 
     hand_in(tmp_path, "x.ipynb", lab(ask))
-    assert [line.help for line in report.read_class(tmp_path)] == ["Hint 2 of 3", "Solution", "", "", ""]
+    assert [line.help for line in report.read_class(tmp_path).lines] == ["Hint 2 of 3", "Solution", "", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_help_is_seen(tmp_path: Path) -> None:
 )
 def test_any_name_and_place_will_do(tmp_path: Path, name: str, who: str) -> None:
     hand_in(tmp_path, name, lab())
-    assert {(line.who, line.file, line.chapter) for line in report.read_class(tmp_path)} == {(who, name, "00")}
+    assert {(line.who, line.file, line.chapter) for line in report.read_class(tmp_path).lines} == {(who, name, "00")}
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_any_name_and_place_will_do(tmp_path: Path, name: str, who: str) -> None
 def test_a_file_that_is_no_lab_is_a_line_and_the_others_are_read(tmp_path: Path, content: bytes, problem: str) -> None:
     hand_in(tmp_path, "a.ipynb", content)
     hand_in(tmp_path, "b.ipynb", lab())
-    first, *others = report.read_class(tmp_path)
+    first, *others = report.read_class(tmp_path).lines
     assert problem in first.problem and len(others) == len(NAMES)
-    assert report.alike(tmp_path) == []
+    assert report.read_class(tmp_path).alike == []
 
 
 def test_one_odd_file_does_not_bring_down_the_table(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_one_odd_file_does_not_bring_down_the_table(tmp_path: Path) -> None:
     hand_in(tmp_path, "Ann [draft] [b].ipynb", dumps(notebook))
     shown = flow360_("report", str(tmp_path), "--csv", str(tmp_path / "x.csv"))
     assert shown.exit_code == 0 and "Ann [draft] [b]" in shown.stdout
-    assert [line.help for line in report.read_class(tmp_path)][:2] == ["", "7"]
+    assert [line.help for line in report.read_class(tmp_path).lines][:2] == ["", "7"]
 
 
 def test_a_place_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -137,16 +137,16 @@ def test_a_place_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 def test_labs_that_are_the_same_but_for_white_space_are_named(tmp_path: Path) -> None:
     for name, answer in (("a", "busiest = 7"), ("b", "busiest  =  7\n"), ("c", "busiest = 8"), ("d", ""), ("e", "")):
         hand_in(tmp_path, f"{name}/lab.ipynb", lab(answer=answer))
-    assert report.alike(tmp_path) == [["a/lab.ipynb", "b/lab.ipynb"]], "two that are empty are not copied"
+    assert report.read_class(tmp_path).alike == [["a/lab.ipynb", "b/lab.ipynb"]], "two that are empty are not copied"
 
 
 def test_tables_for_a_spreadsheet_and_a_browser_hold_no_formula_and_no_script(tmp_path: Path) -> None:
     hand_in(tmp_path, "=cmd()/<script>.ipynb", lab())
-    lines = report.read_class(tmp_path)
+    lines = report.read_class(tmp_path).lines
     rows = list(csv.DictReader(io.StringIO(report.as_csv(lines))))
     assert [row["exercise"] for row in rows] == NAMES
     assert {row["who"] for row in rows} == {"'=cmd()"}
-    page = report.as_html(lines, [["<b>", "c"]])
+    page = report.as_html(report.Report(lines, [["<b>", "c"]]))
     assert "<script" not in page and "&lt;b&gt;, c" in page
 
 
