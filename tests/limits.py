@@ -24,9 +24,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if cell := getattr(item, "cell", None):
             seconds = cell_seconds(cell) + 60  # nbval stops the cell before, and says which
             item.output_timeout = patient(item.output_timeout)
-            item.add_marker(
-                pytest.mark.flaky(reruns=0)
-            )  # to run a cell again would be a new kernel, without the cells before
+            # To run a cell again would be to run it in a new kernel, without the cells before.
+            item.add_marker(pytest.mark.flaky(reruns=0))
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
 
 

@@ -82,7 +82,8 @@ def status(
 
     rows = open_stack(engine).status()
     if names:
-        rows = [row for row in rows if row.name in resolve(names)]
+        wanted = resolve(names)
+        rows = [row for row in rows if row.name in wanted]
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
         return

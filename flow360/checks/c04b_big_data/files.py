@@ -49,18 +49,16 @@ def _expect_orders(place: Path) -> None:
     """Raise NotYet unless the files hold the columns of `orders`, of their types, and its rows, each in its day."""
     mine = f"read_parquet('{place}/day=*/*.parquet', hive_partitioning = true, hive_types = {{'day': varchar}})"
     truth = f"select *, {DAY} as day from {ORDERS}"
-    kinds = _kinds(f"select * from {mine}")
-    for column, kind in _kinds(truth).items():
+    kinds, wanted = _kinds(f"select * from {mine}"), _kinds(truth)
+    for column, kind in wanted.items():
         expect(column in kinds, f"folder: the column {column} is missing: all columns of orders")
         expect(
             _alike(kinds[column], kind),
             f"folder: {column} is {kinds[column].lower()} in your files, and {kind.lower()} in orders",
         )
-    more = sorted(set(kinds) - set(_kinds(truth)))
+    more = sorted(set(kinds) - set(wanted))
     expect(not more, f"folder: {more[0] if more else ''} is a column that orders does not have")
-    columns = ", ".join(
-        f"{c}::timestamptz as {c}" if k.startswith("TIMESTAMP") else c for c, k in _kinds(truth).items()
-    )
+    columns = ", ".join(f"{c}::timestamptz as {c}" if k.startswith("TIMESTAMP") else c for c, k in wanted.items())
     expect_same(
         "folder",
         found=f"select {columns} from {mine}",

@@ -27,11 +27,12 @@ from flow360.checks.c04b_big_data.tables import (
     expect_columns,
     expect_given,
     frame,
+    limited_on_spark,
     read,
 )
 from flow360.checks.compare import Row, expect_rows
 from flow360.checks.draw import clock_changes, draw
-from flow360.checks.verdict import NotYet, exercise, expect, limited
+from flow360.checks.verdict import NotYet, exercise, expect
 from flow360.primeur.clock import PARIS
 from flow360.primeur.schema import TABLES
 
@@ -87,17 +88,13 @@ def area(score: dict[int, float], label: dict[int, int]) -> float:
 
 def _asked(predict: Callable[..., Any], deliveries: Any, orders: Any, weather: Any, first: date) -> list[Row]:
     """What the answer says, as delivery_id -> probability; a list of rows when a delivery is there twice."""
-    from pyspark.sql.connect.session import SparkSession
-
-    session = clients.spark()
 
     def call() -> Any:
-        SparkSession._set_default_and_active_session(session)  # the thread of `limited` has none of its own
         said = frame("predict, what it returns", predict(deliveries, orders, weather, first))
         expect_columns("predict, what it returns", said, {"delivery_id": WHOLE, "probability": NUMBER})
         return said.select("delivery_id", "probability").toPandas()
 
-    rows = limited(call, SECONDS, "predict")().astype({"probability": "float64"})
+    rows = limited_on_spark(SECONDS, "predict", call).astype({"probability": "float64"})
     missing = int(rows["probability"].isna().sum())
     expect(not missing, f"predict: the probability of {missing:,} deliveries is null or not a number")
     outside = rows[(rows["probability"] < 0) | (rows["probability"] > 1)]["probability"]

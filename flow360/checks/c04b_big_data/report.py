@@ -7,16 +7,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from flow360.checks.c04b_big_data.tables import (
-    LAKE,
-    NUMBER,
-    TEXT,
-    duck,
-    expect_columns,
-    expect_given,
-    frame,
-    more_rows,
-)
+from flow360.checks.c04b_big_data.tables import LAKE, NUMBER, TEXT, duck, expect_columns, expect_given, frame, more_rows
 from flow360.checks.compare import Row, expect_rows
 from flow360.checks.draw import MONEY, draw
 from flow360.checks.verdict import NotYet, exercise, expect

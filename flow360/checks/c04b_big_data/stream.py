@@ -20,10 +20,10 @@ from urllib.parse import unquote, urlsplit
 
 from flow360 import clients, lesson
 from flow360.checks import liberal
-from flow360.checks.c04b_big_data.tables import LAKE, duck
+from flow360.checks.c04b_big_data.tables import LAKE, duck, limited_on_spark
 from flow360.checks.compare import expect_rows
 from flow360.checks.draw import draw
-from flow360.checks.verdict import NotYet, exercise, expect, limited
+from flow360.checks.verdict import NotYet, exercise, expect
 from flow360.processing.spark import configured
 from flow360.waiting import patient, rounds
 
@@ -103,17 +103,10 @@ def _copied(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path
 
 
 def _start(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path) -> Any:
-    from pyspark.sql.connect.session import SparkSession
-
     session = clients.spark()
-
-    def begin() -> Any:
-        SparkSession._set_default_and_active_session(session)  # the thread of `limited` has none of its own
-        return copy(session, topic, str(target), str(checkpoint))
-
     # What a query remembers beside its offsets is kept by partition: one is enough for so few rows.
     with configured(session, shuffle_partitions=1):
-        query = limited(begin, START, "copy")()
+        query = limited_on_spark(START, "copy", lambda: copy(session, topic, str(target), str(checkpoint)))
     if not hasattr(query, "isActive"):
         raise NotYet(f"copy: expected the running query (what .start() returns), found {type(query).__name__}")
     return query

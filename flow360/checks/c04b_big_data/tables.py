@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flow360 import clients
 from flow360.checks.compare import Row, expect_rows, fingerprint_files
-from flow360.checks.verdict import NotYet
+from flow360.checks.verdict import NotYet, limited
 from flow360.files import write
 from flow360.primeur.schema import TABLES as SCHEMA
 from flow360.settings import GENERATED
@@ -112,6 +112,19 @@ def _refresh(spark: Any, names: Mapping[str, Any]) -> None:
     """What is cached of the tables is computed again when it is asked for."""
     for name in names:
         spark.catalog.refreshByPath(str(LAKE / name))
+
+
+def limited_on_spark(seconds: float, name: str, call: Callable[[], Any]) -> Any:
+    """What a call gives that asks Spark by the session that lives; NotYet when it takes longer than `seconds`."""
+    from pyspark.sql.connect.session import SparkSession
+
+    session = clients.spark()
+
+    def run() -> Any:
+        SparkSession._set_default_and_active_session(session)  # the thread of `limited` has none of its own
+        return call()
+
+    return limited(run, seconds, name)()
 
 
 def frame(name: str, value: Any) -> Any:

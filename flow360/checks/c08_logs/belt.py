@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flow360.checks.c08_logs.setting import (
-    moment_of,
-    simulated,
-)
+from flow360.checks.c08_logs.setting import moment_of, simulated
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, shown
 from flow360.primeur.clock import PARIS

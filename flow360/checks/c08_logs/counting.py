@@ -10,16 +10,7 @@ from typing import Any
 import pandas as pd
 
 from flow360.checks import liberal
-from flow360.checks.c08_logs.setting import (
-    SECONDS,
-    WINDOW,
-    a_name,
-    an_index,
-    held,
-    moment_of,
-    refusals,
-    watched,
-)
+from flow360.checks.c08_logs.setting import SECONDS, WINDOW, a_name, an_index, held, moment_of, refusals, watched
 from flow360.checks.compare import expect_rows, expect_untouched
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, limited, shown

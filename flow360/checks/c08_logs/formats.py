@@ -8,12 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flow360.checks import liberal
-from flow360.checks.c08_logs.setting import (
-    WORDS,
-    expect_document,
-    field_of,
-    simulated,
-)
+from flow360.checks.c08_logs.setting import WORDS, expect_document, field_of, simulated
 from flow360.checks.draw import draw
 from flow360.checks.verdict import exercise, expect, expect_equal, expect_type, shown
 from flow360.primeur.clock import PARIS

@@ -11,12 +11,7 @@ from typing import Any
 
 from flow360 import clients
 from flow360.checks import liberal
-from flow360.checks.c08_logs.setting import (
-    SECONDS,
-    a_name,
-    an_index,
-    refusals,
-)
+from flow360.checks.c08_logs.setting import SECONDS, a_name, an_index, refusals
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_type, limited
 

@@ -7,11 +7,7 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flow360.checks.c08_logs.setting import (
-    field_of,
-    people,
-    simulated,
-)
+from flow360.checks.c08_logs.setting import field_of, people, simulated
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, shown
 

@@ -9,15 +9,7 @@ from typing import Any
 
 from flow360 import clients
 from flow360.checks import liberal
-from flow360.checks.c08_logs.setting import (
-    WINDOW,
-    WORDS,
-    a_name,
-    an_index,
-    gone,
-    held,
-    refusals,
-)
+from flow360.checks.c08_logs.setting import WINDOW, WORDS, a_name, an_index, gone, held, refusals
 from flow360.checks.compare import expect_untouched
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, limited

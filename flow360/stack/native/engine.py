@@ -230,10 +230,7 @@ class NativeEngine:
         Raises:
             FlowError: it does not run.
         """
-        pid = self.pids().get(self.model[name].name)
-        if pid is None:
-            raise ServiceError(f"{name} does not run, so it cannot be killed: start it with `flow360 up {name}`")
-        process = psutil.Process(pid)
+        process = self._process(name, "killed")
         process.kill()
         process.wait(30)  # until then its port is open, and whoever asks would take the dead for the living
 
@@ -243,13 +240,21 @@ class NativeEngine:
         Raises:
             FlowError: it does not run.
         """
-        pid = self.pids().get(self.model[name].name)
-        if pid is None:
-            raise ServiceError(f"{name} does not run, so it cannot be frozen: start it with `flow360 up {name}`")
-        process = psutil.Process(pid)
+        process = self._process(name, "frozen")
         for one in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since we asked
                 (one.resume if thaw else one.suspend)()
+
+    def _process(self, name: str, done: str) -> psutil.Process:
+        """The process of a service, to which something is to be done.
+
+        Raises:
+            FlowError: it does not run.
+        """
+        pid = self.pids().get(self.model[name].name)
+        if pid is None:
+            raise ServiceError(f"{name} does not run, so it cannot be {done}: start it with `flow360 up {name}`")
+        return psutil.Process(pid)
 
     def reset(self, names: Iterable[str], progress: Progress) -> None:
         """Stop services and remove their data, with the marks of the jobs that filled them."""
