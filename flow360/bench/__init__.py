@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import statistics
+import sys
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -34,6 +36,7 @@ def main(names: list[str] | None, rounds: int, output: Path | None) -> None:
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)  # now: a minute later, there would be figures to lose
     ensure_env()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # on the way out a figure stops the stack that it has started
     found = []
     for name in names or known:
         console.print(f"{name} …")
