@@ -227,16 +227,17 @@ class Check:
                 return
             raise
         note = self._record(passed=True)
-        said = [f"{self.title}.{self._count()}", *([note] if note else [])]
-        card.show(card.CORRECT, "\n".join(said), link=self._next(), **self._about())
+        said = _noted(f"{self.title}.{self._count()}", note)
+        card.show(card.CORRECT, said, link=self._next(), **self._about())
 
     def hint(self) -> None:
         """Show the next hint; after the last one it begins again."""
         hints = self.exercise.hints
         number = self._hints_given % len(hints)
         self._hints_given += 1
-        progress.record_help(self.chapter.stem, self.name, f"hint {number + 1}")
-        card.show(card.HINT, hints[number], label=f"Hint {number + 1} of {len(hints)}", **self._about())
+        note = progress.record_help(self.chapter.stem, self.name, f"hint {number + 1}")
+        label = f"Hint {number + 1} of {len(hints)}"
+        card.show(card.HINT, _noted(hints[number], note), label=label, **self._about())
 
     def solution(self) -> None:
         """Show how the solved lab answers it, once the exercise has been tried.
@@ -254,8 +255,9 @@ class Check:
             return
         if not file.exists():
             raise FlowError(f"{self.chapter.solution} is not in this folder: ask who gave you the course")
-        progress.record_help(self.chapter.stem, self.name, "solution")
-        card.show(card.HINT, "One way; yours may be another, the check decides.", label="Solution", **self._about())
+        note = progress.record_help(self.chapter.stem, self.name, "solution")
+        said = _noted("One way; yours may be another, the check decides.", note)
+        card.show(card.HINT, said, label="Solution", **self._about())
         show_code("\n\n".join(solution_of(read(file), self.name)))
 
     def _about(self) -> dict[str, str]:
@@ -298,6 +300,11 @@ class Check:
             return None
         following = course().after(self.chapter)
         return following and (f"The lab is done. Next: {following.title}", f"../{following.lesson}")
+
+
+def _noted(text: str, note: str | None) -> str:
+    """Add what became of the learner's record, where there is something to say of it."""
+    return f"{text}\n{note}" if note else text
 
 
 def exercise(function: Callable[..., None]) -> Check:

@@ -255,6 +255,12 @@ def test_hints_come_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == [*said, said[0]]
 
 
+def test_a_hint_says_what_became_of_an_unreadable_record(capsys: pytest.CaptureFixture[str]) -> None:
+    settings().progress_file.write_text("{", "utf-8")
+    make(lambda fetch_all: None).hint()
+    assert "first hint\nprogress.json could not be read" in capsys.readouterr().out
+
+
 def test_the_solution_is_shown_after_an_honest_try(capsys: pytest.CaptureFixture[str]) -> None:
     check = make(lambda fetch_all: expect(fetch_all is not print, "no"))
     check.hint()
