@@ -93,3 +93,13 @@ def next_() -> None:
     from flow360.course.progress import next_line
 
     print(next_line())
+
+
+@command()
+def watch() -> None:
+    """Say what each check found, as you run it, and what is next; Ctrl-C ends it."""
+    from flow360.course.progress import watch as follow
+    from flow360.stack.console import console
+
+    for line in follow():
+        console.print(line, soft_wrap=True, markup=False)

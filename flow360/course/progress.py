@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,3 +218,39 @@ def next_line(registry: Course | None = None, path: Path | None = None) -> str:
         f"{chapter.number}, exercise {mine.index(row) + 1} of {len(mine)}: {row['title']}\n"
         f"flow360 up {chapter.number}, then {lesson}{own(chapter.lab)}"
     )
+
+
+def watch(path: Path | None = None, seconds: float = 0.5) -> Iterator[str]:
+    """Follow the record as checks are run, in whichever notebook.
+
+    Args:
+        path: another file than the learner's own.
+        seconds: between two looks at it.
+
+    Yields:
+        Where to go on, and then, for each check that was run or helped, what became of its exercise; without end.
+    """
+    before = progress_rows(path=path)
+    yield next_line(path=path)
+    while True:
+        time.sleep(seconds)
+        rows = progress_rows(path=path)
+        for old, row in zip(before, rows, strict=True):
+            if old != row:
+                yield _changed(old, row)
+        if any(row["first_passed"] and not old["first_passed"] for old, row in zip(before, rows, strict=True)):
+            yield next_line(path=path)
+        before = rows
+
+
+def _changed(old: dict[str, Any], row: dict[str, Any]) -> str:
+    """Say what became of an exercise."""
+    name = f"{row['chapter']}, {row['title']}"
+    if row["attempts"] < old["attempts"]:
+        return f"{name}: the record begins again"
+    if row["attempts"] == old["attempts"]:
+        return f"{name}: {row['help']}"
+    times = "" if row["attempts"] == 1 else f", {row['attempts']} tries"
+    if row["first_passed"]:
+        return f"{name}: {'checked again' if old['first_passed'] else 'passed'}{times}"
+    return f"{name}: not yet{times}"

@@ -107,3 +107,20 @@ def test_no_part_is_left_when_the_write_fails(tmp_path: Path, monkeypatch: pytes
     assert "No space left" in progress.record("01_sources", "paged_client", True, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_watch_says_what_each_check_found_and_what_is_next(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    lines = progress.watch(path, seconds=0)
+    name = "00_welcome, The store with the most orders"
+    assert next(lines) == progress.next_line(path=path)
+    progress.record("00_welcome", "busiest_store", False, path)
+    assert next(lines) == f"{name}: not yet"
+    progress.record_help("00_welcome", "busiest_store", "hint 1", path)
+    assert next(lines) == f"{name}: hint 1"
+    progress.record("00_welcome", "busiest_store", True, path)
+    assert [next(lines), next(lines)] == [f"{name}: passed, 2 tries", progress.next_line(path=path)]
+    progress.record("00_welcome", "busiest_store", True, path)
+    assert next(lines) == f"{name}: checked again, 3 tries"
+    path.unlink()
+    assert next(lines) == f"{name}: the record begins again"
