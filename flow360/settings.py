@@ -156,6 +156,8 @@ class Settings(_Described):
     postgres_airflow_db: str = "airflow_metadata"
     postgres_hive_user: str = "hive"
     postgres_hive_db: str = "hive_metastore"
+    fleet_user: str = "fleet"
+    fleet_db: str = "fleet"
 
     compose_file: str = ""
     flow360_engine: str = "auto"

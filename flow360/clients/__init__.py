@@ -7,7 +7,7 @@ module costs nothing.
 
 from flow360.clients.brokers import confluent, consumer, kafka_admin, mqtt, producer, zookeeper
 from flow360.clients.compute import spark, spark_at
-from flow360.clients.databases import adbc, engine, postgres
+from flow360.clients.databases import adbc, engine, mysql, postgres
 from flow360.clients.lakes import hive, hive_at, lake, lake_errors
 from flow360.clients.reach import answers, is_down, port_of
 from flow360.clients.search import search, search_as
@@ -30,6 +30,7 @@ __all__ = [
     "lake",
     "lake_errors",
     "mqtt",
+    "mysql",
     "port_of",
     "postgres",
     "producer",

@@ -1,4 +1,4 @@
-"""PostgreSQL: by psycopg, by SQLAlchemy, by ADBC."""
+"""PostgreSQL by psycopg, by SQLAlchemy, by ADBC; MySQL by PyMySQL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flow360.settings import is_split, settings
 if TYPE_CHECKING:
     import adbc_driver_postgresql.dbapi
     import psycopg
+    import pymysql
     import sqlalchemy
 
 # what it is called here, and in the settings: user, database and password
@@ -70,12 +71,16 @@ def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
         raise _postgres_error(service, str(error)) from None
 
 
+def _refused(service: str) -> FlowError:
+    return ServiceError(
+        f"{service} refused the password of .env: put back the .env that the database was made with, "
+        f"or make it again with `flow360 reset {service}` (its data goes)",
+    )
+
+
 def _postgres_error(service: str, text: str) -> FlowError:
     if "authentication failed" in text or "no password supplied" in text:
-        return ServiceError(
-            f"{service} refused the password of .env: put back the .env that the database was made with, "
-            f"or make it again with `flow360 reset {service}` (its data goes)",
-        )
+        return _refused(service)
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return ServiceError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`")
     if "does not exist" in text or "too many clients" in text or "permission denied" in text:
@@ -87,14 +92,60 @@ def _postgres_error(service: str, text: str) -> FlowError:
     )
 
 
-def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
-    """A SQLAlchemy engine (psycopg 3) for the warehouse or the source; it has been asked once when you get it.
+_ACCESS_DENIED = (1044, 1045)  # to a database, to the server: in MySQL's numbers
+_TOO_MANY = 1040
+
+
+def mysql(**kw: Any) -> pymysql.Connection:
+    """A connection to the fleet's database, in strict mode and in UTC as the server is.
+
+    Used as `with mysql() as db:` it closes at the end of the block; commit yourself.
+
+    Args:
+        kw: anything that `pymysql.connect` takes, e.g. autocommit=True, cursorclass=DictCursor, user="root"; it wins
+            over the defaults (5 s to connect, 120 s for an answer).
 
     Raises:
-        FlowError: as `postgres`.
+        FlowError: the server is down, or refuses the password of `.env`.
+    """
+    import pymysql
+
+    s = settings()
+    defaults: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": s.fleet_port,
+        "user": s.fleet_user,
+        "password": s.fleet_password,
+        "database": s.fleet_db,
+        "charset": "utf8mb4",
+        "connect_timeout": reach.CONNECT_SECONDS,
+        "read_timeout": 120,
+        "write_timeout": 120,
+    }
+    try:
+        return pymysql.connect(**{**defaults, **kw})
+    except pymysql.OperationalError as error:
+        number, said = (*error.args, "")[:2]
+        if number in _ACCESS_DENIED:
+            raise _refused("mysql") from None
+        if number == _TOO_MANY:
+            raise ServiceError(f"mysql: {said}: close connections that nobody uses") from None
+        raise reach.is_down("mysql", said) from None
+
+
+def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
+    """A SQLAlchemy engine for the warehouse or the source (psycopg 3), or for the fleet's database ("mysql", PyMySQL).
+
+    It has been asked once when you get it.
+
+    Raises:
+        FlowError: as `postgres` and `mysql`.
     """
     import sqlalchemy
 
+    if which == "mysql":
+        mysql().close()
+        return sqlalchemy.create_engine("mysql+pymysql://", **{"pool_pre_ping": True, "creator": mysql, **kw})
     postgres(which).close()
     _, at = _postgres_service(which)
     url = sqlalchemy.URL.create(

@@ -1,11 +1,11 @@
-"""One SQL statement, its rows as a DataFrame: for the warehouse, the source, the lake and the records of others."""
+"""One SQL statement, its rows as a DataFrame: for the warehouse, the sources, the lake and the records of others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flow360.clients.databases import postgres
+from flow360.clients.databases import mysql, postgres
 from flow360.clients.lakes import hive, lake_errors
 from flow360.errors import FlowError
 
@@ -21,13 +21,13 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     Args:
         query: SQL with `%s` or `%(name)s` where a value goes; values are never pasted into the text.
         params: the values. Without them a `%` is just a `%`.
-        db: "warehouse", "source", "lake" (HiveServer2), or what Airflow and Hive keep for themselves: "airflow",
-            "metastore".
+        db: "warehouse", "source", "mysql" (the fleet), "lake" (HiveServer2), or what Airflow and Hive keep for
+            themselves: "airflow", "metastore".
 
     Returns:
         The rows. Whole numbers stay exact (int64, or Int64 where one is missing), numeric is float64: cast it to text
         where its digits matter beyond the fifteenth. For a statement without rows one line with its command tag
-        ("INSERT 0 5", "OK" on the lake).
+        ("INSERT 0 5", "OK" on the lake, "5 rows" of MySQL).
 
     Raises:
         FlowError: the server is down, or it refused the statement: its message, and where in the text.
@@ -39,6 +39,8 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
     pd.set_option("display.max_colwidth", 120)  # a sentence in a column should be readable
     if db == "lake":
         return _lake_sql(query, params)
+    if db == "mysql":
+        return _mysql_sql(query, params)
     with postgres(db) as connection:
         connection.adapters.register_loader("numeric", FloatLoader)
         try:
@@ -78,6 +80,25 @@ def _sql_error(error: Any, query: str, params: Any, db: str) -> str:
     if error.diag.message_hint:
         text += f". {error.diag.message_hint}"
     return text
+
+
+def _mysql_sql(query: str, params: Any) -> pd.DataFrame:
+    """One statement for the fleet's database."""
+    import pandas as pd
+    import pymysql
+    from pymysql.constants import FIELD_TYPE
+    from pymysql.converters import conversions
+
+    whole = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG, FIELD_TYPE.YEAR)
+    with mysql(conv={**conversions, FIELD_TYPE.NEWDECIMAL: float}) as connection, connection.cursor() as cursor:
+        try:
+            cursor.execute(query, params)
+            connection.commit()
+        except pymysql.Error as error:
+            raise FlowError(f"mysql: {error.args[-1]}") from None
+        if cursor.description is None:
+            return pd.DataFrame({"done": [f"{cursor.rowcount} rows"]})
+        return _frame(cursor.fetchall(), [(name, kind in whole) for name, kind, *_ in cursor.description])
 
 
 def _lake_sql(query: str, params: Any) -> pd.DataFrame:

@@ -87,6 +87,7 @@ class Native:
     database: str | None = None
     ready: Mapping[str, Any] | None = None
     ordinary_user: bool = False
+    machines: tuple[str, ...] = ()
     stop_seconds: int = 20
     stop_signal: str = "TERM"
     root_args: tuple[str, ...] = ()
@@ -258,7 +259,7 @@ def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any], versio
     if "config" in values:
         given = values["config"]
         values["config"] = tuple(Config(**one) for one in ([given] if isinstance(given, dict) else given))
-    for key in ("command", "args", "debian", "archives", "reset_with", "root_args"):
+    for key in ("command", "args", "debian", "archives", "reset_with", "root_args", "machines"):
         if key in values:
             values[key] = tuple(values[key])
     values["what"] = _at(values["what"], versions)

@@ -27,6 +27,7 @@ Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
 REFUSED = "password authentication failed"  # in PostgreSQL's words
+MYSQL_REFUSED = 1045  # in MySQL's numbers
 SEALED = "it is sealed"
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
@@ -79,6 +80,23 @@ def postgres(port: int, database: str, session: str = "", host: str = "127.0.0.1
                 return f"{session} is not connected"
     except psycopg.Error as error:
         return str(error).strip().splitlines()[-1]
+    return None
+
+
+@_probe
+def mysql(port: int, database: str, host: str = "127.0.0.1") -> str | None:
+    """`select 1` as the course's own user: a server that refuses the password is not ready."""
+    import pymysql
+
+    s = settings()
+    user, name, password = (getattr(s, f"{database}_{what}") for what in ("user", "db", "password"))
+    at = {"host": host, "port": port, "user": user, "password": password, "database": name}
+    try:
+        with pymysql.connect(**at, connect_timeout=TIMEOUT, read_timeout=TIMEOUT) as connection:
+            connection.cursor().execute("select 1")
+    except pymysql.Error as error:
+        number, said = (*error.args, "")[:2]
+        return f"{REFUSED} for user {user}" if number == MYSQL_REFUSED else str(said)
     return None
 
 

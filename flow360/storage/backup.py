@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -20,7 +18,7 @@ from flow360 import clients
 from flow360.errors import FlowError, ServiceError
 from flow360.process import run
 from flow360.settings import settings
-from flow360.stack.native import postgres
+from flow360.stack.native import postgres, users
 from flow360.waiting import wait_for
 
 SECONDS = 300
@@ -112,13 +110,10 @@ def serve(data: Path) -> Iterator[dict[str, Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    who: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses root
-        user = pwd.getpwnam(postgres.ordinary_user())
-        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    if who := users.as_ordinary():  # PostgreSQL refuses root
         data.parent.chmod(0o755)
         for path in [data, *data.rglob("*")]:
-            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+            users.give(path)
     log = data.parent / "copy.log"
     # The original's settings stand outside its data folder; the copy takes the defaults that came with initdb.
     command = [

@@ -39,6 +39,8 @@ def use_zookeeper() -> None:
 CALLS = {
     "postgres-dwh": clients.postgres,
     "postgres-source": lambda: clients.engine("source"),
+    "mysql": clients.mysql,
+    "mysql ": lambda: clients.engine("mysql"),
     "kafka": clients.producer,
     "kafka ": lambda: clients.consumer("orders"),
     "kafka  ": clients.kafka_admin,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -164,6 +165,13 @@ def test_a_password_of_before_is_told_at_once_with_its_fix(tmp_path, monkeypatch
     with pytest.raises(FlowError, match="flow360 reset postgres-source") as caught:
         engine.up(["postgres-source"], lambda _: None)
     assert caught.value.code == Exit.SERVICE
+
+
+def test_what_is_made_for_other_processors_is_left_out_with_the_reason(tmp_path, monkeypatch):
+    engine = engine_of(tmp_path, Keeper())
+    assert engine.left_out("postgres-source") is None
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert engine.left_out("mysql") == "its program is made for x86_64, not for riscv64"
 
 
 def test_other_users_cannot_list_the_state_nor_read_logs(tmp_path):

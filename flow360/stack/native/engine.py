@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import threading
@@ -80,6 +81,8 @@ class NativeEngine:
         service = self.model[name]
         if service.native.runs == "compose only":
             return service.native.why
+        if service.native.machines and platform.machine() not in service.native.machines:
+            return f"its program is made for {' and '.join(service.native.machines)}, not for {platform.machine()}"
         return debian.why_not(service.name, service.native.debian, service.native.relocate)
 
     def fetch(self, names: Iterable[str], progress: Progress) -> None:

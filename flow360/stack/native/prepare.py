@@ -15,7 +15,7 @@ from flow360.errors import ServiceError
 from flow360.settings import settings
 from flow360.stack import probes
 from flow360.stack.model import Service
-from flow360.stack.native import certificate, postgres
+from flow360.stack.native import certificate, mariadb, postgres
 
 
 def spark_home() -> Path:
@@ -89,6 +89,7 @@ def namenode(service: Service, data: Path, command: list[str]) -> None:
 STEPS: Mapping[str, Callable[[Service, Path, list[str]], None]] = {
     "postgres": postgres.make_cluster,
     "elasticsearch": elasticsearch,
+    "mariadb": mariadb.make,
     "learner_rules": learner_rules,
     "namenode": namenode,
     "private": private,

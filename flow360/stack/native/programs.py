@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SECRETS, settings
 from flow360.stack.model import STACK, Model, Service, interpolate
-from flow360.stack.native import configs, debian, jars, java, postgres, prepare
+from flow360.stack.native import configs, debian, jars, java, mariadb, postgres, prepare, users
 from flow360.stack.native.supervise import Program
 
 
@@ -71,9 +71,10 @@ class Programs:
             "debian": debian.root_of(service.name),
             "unpacked": _Unpacked(),
             "triplet": debian.TRIPLET,
-            "postgres": _PostgresHome(),
-            "spark": _SparkHome(),
-            "bao": _Bao(),
+            "postgres": _Late(postgres.home),
+            "mariadb": _Late(mariadb.home),
+            "spark": _Late(prepare.spark_home),
+            "bao": _Late(prepare.bao),
             "jars": os.pathsep.join(map(str, jars.paths(service.native.jars))) if service.native.jars else "",
         }
 
@@ -147,7 +148,7 @@ class Programs:
         command = self.command(service)
         if os.geteuid() == 0:
             command += native.root_args
-        user = postgres.ordinary_user() if native.ordinary_user and os.geteuid() == 0 else None
+        user = users.ordinary_user() if native.ordinary_user and os.geteuid() == 0 else None
         folder = data.parent if user else ROOT
         if native.relocate:
             folder = debian.root_of(service.name) / native.relocate.lstrip("/")
@@ -166,25 +167,14 @@ def _done(job: Service) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-class _PostgresHome:
-    """`{postgres}`: looked up where it is used, since root's copy is made at the first look."""
+class _Late:
+    """A folder that is looked up where it is used: it may have to be fetched, or copied for root, before."""
+
+    def __init__(self, find: Callable[[], Path]) -> None:
+        self._find = find
 
     def __format__(self, _spec: str) -> str:
-        return str(postgres.home())
-
-
-class _SparkHome:
-    """`{spark}`: looked up where it is used."""
-
-    def __format__(self, _spec: str) -> str:
-        return str(prepare.spark_home())
-
-
-class _Bao:
-    """`{bao}`: looked up where it is used."""
-
-    def __format__(self, _spec: str) -> str:
-        return str(prepare.bao())
+        return str(self._find())
 
 
 class _Unpacked(dict):
