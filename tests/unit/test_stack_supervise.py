@@ -107,7 +107,7 @@ def test_whole_groups_are_stopped_and_postgresql_by_its_fast_signal():
     assert section["user"] == "nobody"
     assert section["stopwaitsecs"] == "7"
     assert parsed(Program("x", ["/bin/true"], Path("/"), Path("/x")))["stopsignal"] == "TERM"
-    assert {s.native.stop_signal for s in model().services.values() if s.native.database} == {"INT"}
+    assert {s.native.stop_signal for s in model().services.values() if s.native.prepare == "postgres"} == {"INT"}
 
 
 # --- a real supervisord -----------------------------------------------------------------------------------------------
