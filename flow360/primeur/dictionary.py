@@ -6,7 +6,7 @@ from flow360.primeur.contract import NAMES, Column, Contract, contract
 from flow360.primeur.day import FIRST_TEST
 from flow360.primeur.defects import KINDS
 from flow360.primeur.manifest import manifest
-from flow360.primeur.schema import TABLES, Table
+from flow360.primeur.schema import FLEET, TABLES, Table
 from flow360.settings import ROOT
 
 PATH = ROOT / "data" / "README.md"
@@ -24,7 +24,7 @@ the eve of a public holiday; on its evening the cooling of {van} fails.
 
 | folder | what | how |
 |---|---|---|
-| `seed/tables/` | the {n} clean tables | CSV in gzip, UTF-8; loaded by `python -m flow360.primeur.load` |
+| `seed/tables/` | the {n} clean tables | CSV in gzip, UTF-8; loaded by `primeur.load` and `primeur.fleet_load` |
 | `seed/files/` | the drop zone: files as branches and partners leave them, with planted defects | see below |
 | `seed/manifest.json` | what was spoilt on purpose, one defect a line | `flow360.primeur.manifest` |
 | `generated/` | what you generate yourself; not in git | `flow360.primeur.generate` |
@@ -36,7 +36,8 @@ although the clock in UTC still shows the day before. Money is exact, in euros w
 
 | channel | where | clean? |
 |---|---|---|
-| relational | postgres-source, database `shop`, schema `public`: all tables, with keys and checks | yes |
+| relational | postgres-source, database `shop`, schema `public`: the shop's tables, with keys and checks | yes |
+| relational | mysql, database `fleet`: the vans, their drivers, tours and maintenance, which the shop has not | yes |
 | warehouse | postgres-dwh, database `datawarehouse`, schema `lake`: all but `stock`, as the lake delivers them | yes |
 | copy | the same database, schema `primeur`: what your predecessor left, for chapters 00 and 01 | yes |
 | REST | market-api: `/orders`, `/deliveries`, `/reviews` | no |
@@ -100,6 +101,11 @@ warm air in, and {long_stop} stands above 8 °C for three minutes of a long stop
 """
 
 
+_FLEET = """\
+They are in MySQL, which keeps moments in UTC and refuses what does not fit. A van, a store, and the number, times and
+length of a tour are the shop's: `tours.route_id` is `van_routes.route_id`. The types are MySQL's."""
+
+
 def _kinds() -> str:
     m = manifest()
     rows = []
@@ -149,7 +155,7 @@ def _contract(one: Contract) -> str:
     return "\n".join(lines)
 
 
-def _table(table: Table, rows: int) -> str:
+def _table(table: Table, rows: int, kind: str) -> str:
     lines = [
         f"### {table.name}",
         "",
@@ -161,7 +167,7 @@ def _table(table: Table, rows: int) -> str:
     for c in table.columns:
         text = c.text + (f"; refers to `{c.references}`" if c.references else "")
         text += "; may be missing" if c.nullable else ""
-        lines.append(f"| `{c.name}` | {c.sql_type} | {c.unit} | {text} |")
+        lines.append(f"| `{c.name}` | {getattr(c, kind)} | {c.unit} | {text} |")
     return "\n".join(lines)
 
 
@@ -174,14 +180,17 @@ def render() -> str:
         orders=m.rows("orders"),
         day=m.day,
         van=m.incident.van_id,
-        n=len(TABLES),
+        n=len(TABLES | FLEET),
         fahrenheit=m.head["fahrenheit_van"],
         long_stop=m.head["long_stop"]["van_id"],
         contracts="\n\n".join(_contract(contract(name)) for name in NAMES),
         tests=FIRST_TEST,
     )
-    tables = "\n\n".join(_table(t, m.rows(t.name)) for t in TABLES.values())
-    return f"{head}{_kinds()}\n\n## Tables\n\n{tables}\n"
+    shop, fleet = (
+        "\n\n".join(_table(t, m.rows(t.name), kind) for t in tables.values())
+        for tables, kind in ((TABLES, "sql_type"), (FLEET, "mysql_type"))
+    )
+    return f"{head}{_kinds()}\n\n## Tables of the shop\n\n{shop}\n\n## Tables of the fleet\n\n{_FLEET}\n\n{fleet}\n"
 
 
 if __name__ == "__main__":

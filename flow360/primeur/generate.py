@@ -23,10 +23,10 @@ from typing import BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flow360.primeur import catalogue, customers, orders, tours, weather
+from flow360.primeur import catalogue, customers, fleet, orders, tours, weather
 from flow360.primeur.copying import csv_bytes
 from flow360.primeur.plan import CHUNK, SEED_PLAN, Plan
-from flow360.primeur.schema import TABLES
+from flow360.primeur.schema import FLEET, TABLES
 
 T = TypeVar("T")
 Maker = Callable[[Plan, int], pa.Table]
@@ -50,6 +50,10 @@ _MAKERS: dict[str, tuple[Maker, Callable[[Plan], int]]] = {
     "price_lists": (catalogue.price_lists, _one),
     "weather": (weather.weather, _one),
     "stock": (catalogue.stock, _one),
+    "vans": (fleet.vans, _one),
+    "drivers": (fleet.drivers, _one),
+    "tours": (fleet.tours, _one),
+    "maintenance": (fleet.maintenance, _one),
 }
 
 
@@ -76,7 +80,7 @@ def chunks(name: str, plan: Plan = SEED_PLAN, threads: int | None = None) -> Ite
     """The chunks of a table in order.
 
     Args:
-        name: one of `schema.TABLES`.
+        name: one of `schema.TABLES` or `schema.FLEET`.
         plan: seed, scale and days.
         threads: workers; None means one for each core. It does not change the result.
 
@@ -89,7 +93,7 @@ def chunks(name: str, plan: Plan = SEED_PLAN, threads: int | None = None) -> Ite
 
 def _maker(name: str) -> tuple[Maker, Callable[[Plan], int]]:
     if name not in _MAKERS:
-        raise ValueError(f"no table {name!r}: one of {', '.join(TABLES)}")
+        raise ValueError(f"no table {name!r}: one of {', '.join(_MAKERS)}")
     return _MAKERS[name]
 
 
@@ -131,7 +135,7 @@ def write_parquet(
     The content follows from the plan; the bytes also follow from the version of pyarrow, which signs the file.
     """
     rows = 0
-    with pq.ParquetWriter(path, TABLES[name].arrow, compression=compression) as writer:
+    with pq.ParquetWriter(path, (TABLES | FLEET)[name].arrow, compression=compression) as writer:
         for chunk in chunks(name, plan, threads):
             writer.write_table(chunk, row_group_size=max(1, len(chunk)))
             rows += len(chunk)

@@ -25,6 +25,15 @@ _SQL = {
     UTC: "timestamptz",
     MONEY: "numeric(10,2)",
 }
+_MYSQL = {
+    pa.int32(): "int",
+    pa.int64(): "bigint",
+    pa.string(): "varchar(200)",
+    pa.date32(): "date",
+    pa.float64(): "double",
+    UTC: "timestamp",
+    MONEY: "decimal(10,2)",
+}
 
 
 ORDER_STATUSES = ("placed", "packed", "shipped", "delivered", "refused", "refunded", "cancelled")
@@ -47,6 +56,11 @@ class Column:
     def sql_type(self) -> str:
         """The column's type in PostgreSQL."""
         return _SQL[self.type]
+
+    @property
+    def mysql_type(self) -> str:
+        """The column's type in MySQL, for the fleet's tables."""
+        return _MYSQL[self.type]
 
 
 @dataclass(frozen=True)
@@ -285,7 +299,78 @@ _TABLES = (
     ),
 )
 TABLES: dict[str, Table] = {t.name: t for t in _TABLES}
-"""All tables by name. `load_order` puts parents before children."""
+"""The shop's tables by name. `load_order` puts parents before children."""
+
+_FLEET = (
+    Table(
+        "vans",
+        "one van",
+        ("van_id",),
+        (
+            C("van_id", pa.string(), "the van, VAN-01 and up, as the shop and the thermometers call it"),
+            C("store_id", pa.int32(), "the shop's store where it is at home"),
+            C("plate", pa.string(), "registration", unique=True),
+            C("model", pa.string(), "maker and model"),
+            C("fuel", pa.string(), "electric or diesel", check="in ('electric','diesel')"),
+            C("payload_kg", pa.int32(), "what it may carry", "kg", check="> 0"),
+            C("bought_on", pa.date32(), "day of the purchase"),
+            C("odometer_km", pa.float64(), "what the odometer showed at the last return", "km", check=">= 0"),
+        ),
+    ),
+    Table(
+        "drivers",
+        "one person who drives",
+        ("driver_id",),
+        (
+            C("driver_id", pa.int32(), "number of the driver"),
+            C("first_name", pa.string(), "given name"),
+            C("last_name", pa.string(), "family name"),
+            C("store_id", pa.int32(), "the shop's store from which the driver leaves"),
+            C("licence", pa.string(), "number of the driving licence", unique=True),
+            C("hired_on", pa.date32(), "first day of work"),
+        ),
+    ),
+    Table(
+        "tours",
+        "one tour of one van, as the fleet keeps it",
+        ("route_id",),
+        (
+            C("route_id", pa.int64(), "number of the tour: that of the shop's van_routes"),
+            C("van_id", pa.string(), "the van", references="vans.van_id"),
+            C("driver_id", pa.int32(), "who drove", references="drivers.driver_id"),
+            C("day", pa.date32(), "day of the tour"),
+            C("half", pa.string(), "am or pm", check="in ('am','pm')"),
+            C("departed_at", UTC, "start of the tour", "UTC"),
+            C("returned_at", UTC, "end of the tour", "UTC"),
+            C("odometer_from_km", pa.float64(), "odometer at the start", "km", check=">= 0"),
+            C("odometer_to_km", pa.float64(), "odometer at the end; the difference is the shop's distance_km", "km"),
+            C("energy", pa.float64(), "energy that the tour took", "kWh if electric, l if diesel", check="> 0"),
+        ),
+        moment="departed_at",
+    ),
+    Table(
+        "maintenance",
+        "one thing that was done, or is to be done, to one van",
+        ("maintenance_id",),
+        (
+            C("maintenance_id", pa.int64(), "number of the job"),
+            C("van_id", pa.string(), "the van", references="vans.van_id"),
+            C(
+                "kind",
+                pa.string(),
+                "service, tyres, brakes or cooling",
+                check="in ('service','tyres','brakes','cooling')",
+            ),
+            C("reported_at", UTC, "when it was asked for", "UTC"),
+            C("done_at", UTC, "when the van was back; missing while it is to be done", "UTC", nullable=True),
+            C("cost_eur", MONEY, "cost without VAT", "EUR", nullable=True, check=">= 0"),
+            C("note", pa.string(), "what the workshop wrote, in French", nullable=True),
+        ),
+        moment="reported_at",
+    ),
+)
+FLEET: dict[str, Table] = {t.name: t for t in _FLEET}
+"""The fleet's tables, which MySQL has, parents before children."""
 
 WAREHOUSE = tuple(t.name for t in _TABLES if t.name != "stock")
 """The twelve tables that the warehouse has of the shop: in schema `lake`, and in the copy `primeur`."""

@@ -24,7 +24,7 @@ from flow360.primeur.defects import Defect
 from flow360.primeur.generate import table
 from flow360.primeur.plan import DAY, FAILING_DAY, FAILING_MINUTE, FAILING_VAN, SEED_PLAN, Plan, van_name
 from flow360.primeur.records import by_day, local, outward, utc
-from flow360.primeur.schema import TABLES
+from flow360.primeur.schema import FLEET, TABLES
 from flow360.primeur.vans import TOPIC, stream
 from flow360.settings import ROOT
 
@@ -42,7 +42,7 @@ class Seed:
 
 def build(plan: Plan = SEED_PLAN) -> Seed:
     """Make the whole seed in memory."""
-    tables = {name: table(name, plan) for name in TABLES}
+    tables = {name: table(name, plan) for name in TABLES | FLEET}
     texts = {f"tables/{name}.csv": bytes(csv_bytes(data)) for name, data in tables.items()}
     orders = outward(tables["orders"])
     dropped = [

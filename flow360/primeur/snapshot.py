@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from flow360.errors import FlowError
-from flow360.primeur.schema import TABLES
+from flow360.primeur.schema import FLEET, TABLES
 from flow360.settings import GENERATED, ROOT
 
 SEED = ROOT / "data" / "seed"
@@ -33,14 +33,14 @@ def read_table(name: str, folder: Path = SEED) -> pa.Table:
     Raises:
         FlowError: the file is missing or is not what the schema says.
     """
-    path = folder / "tables" / f"{name}.csv.gz"
+    path, table = folder / "tables" / f"{name}.csv.gz", (TABLES | FLEET)[name]
     convert = pacsv.ConvertOptions(
-        column_types={c.name: c.type for c in TABLES[name].columns},
+        column_types={c.name: c.type for c in table.columns},
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
     try:
-        return pacsv.read_csv(path, convert_options=convert).cast(TABLES[name].arrow)
+        return pacsv.read_csv(path, convert_options=convert).cast(table.arrow)
     except FileNotFoundError:
         raise FlowError(f"{path} is missing: git checkout -- data/seed") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -50,6 +50,11 @@ def failed(plan: Plan, day: int, half: int) -> bool:
     return (day, half) == (FAILING_DAY, 1)
 
 
+def lengths(plan: Plan, wave: int) -> np.ndarray:
+    """How far each van drives in a wave, in tenths of a kilometre."""
+    return rng(plan.seed, "van_routes", wave).integers(280, 960, plan.vans)
+
+
 def van_routes(plan: Plan, chunk: int) -> pa.Table:
     """The tours of one wave (`chunk` counts the waves): one row a van."""
     day, half = plan.waves()[chunk]
@@ -64,7 +69,7 @@ def van_routes(plan: Plan, chunk: int) -> pa.Table:
         texts([("am", "pm")[half]] * n),
         moments(np.full(n, start)),
         moments(np.full(n, start + MINUTES * 60)),
-        rng(plan.seed, "van_routes", chunk).integers(280, 960, n) / 10,
+        lengths(plan, chunk) / 10,
     ]
     return TABLES["van_routes"].build(columns)
 

@@ -57,8 +57,8 @@ def test_parquet_holds_the_same_rows(tmp_path) -> None:
 
 
 def test_unknown_table_and_bad_plan() -> None:
-    with pytest.raises(ValueError, match="no table 'vans'"):
-        table("vans")
+    with pytest.raises(ValueError, match="no table 'lorries'"):
+        table("lorries")
     with pytest.raises(ValueError, match="must be positive"):
         Plan(scale=0)
 
