@@ -76,18 +76,18 @@ PRICE_REVISION = 3
 
 @cache
 def prices() -> np.ndarray:
-    """Price of each product, counted from 0: cents."""
+    """Return the price of each product, counted from 0: cents."""
     return np.array([base[4] * percent // 100 for base in _BASE for _, percent, _ in _VARIANTS], np.int64)
 
 
 @cache
 def popularity() -> tuple[int, ...]:
-    """How often each product is bought, as whole weights: plain articles more than organic or family packs."""
+    """Say how often each product is bought, as whole weights: plain articles more than organic or family packs."""
     return tuple(max(1, share * (60 - n) // 10) for n in range(len(_BASE)) for share in (20, 8, 4, 3))
 
 
 def products(plan: Plan, chunk: int = 0) -> pa.Table:
-    """The catalogue: the same for every plan."""
+    """Build the catalogue: the same for every plan."""
     rows = [(base, variant) for base in _BASE for variant in _VARIANTS]
     columns = [
         np.arange(PRODUCTS) + FIRST_PRODUCT,
@@ -103,7 +103,7 @@ def products(plan: Plan, chunk: int = 0) -> pa.Table:
 
 
 def stores(plan: Plan, chunk: int = 0) -> pa.Table:
-    """The stores: one in each city, then a second one in each, and so on."""
+    """Build the stores: one in each city, then a second one in each, and so on."""
     served, n = cities(), plan.stores
     here = [served[k % len(served)] for k in range(n)]
     opened = 17_897 + below(plan.seed, "opened", np.arange(n), 1_000)  # from 2019-01-01 on
@@ -120,7 +120,8 @@ def stores(plan: Plan, chunk: int = 0) -> pa.Table:
 
 
 def price_lists(plan: Plan, chunk: int = 0) -> pa.Table:
-    """What each product costs Primeur: a price from the first day, and for a quarter of them another from day 3 on."""
+    """Draw what each product costs Primeur: a price from the first day, and for a quarter of them another from day 3
+    on."""
     draw, names = rng(plan.seed, "price_lists"), suppliers(plan.seed)
     margin = draw.integers(55, 75, PRODUCTS)
     change = draw.integers(92, 112, PRODUCTS)
@@ -144,7 +145,7 @@ def price_lists(plan: Plan, chunk: int = 0) -> pa.Table:
 
 
 def stock(plan: Plan, chunk: int = 0) -> pa.Table:
-    """Units of each product in each store."""
+    """Draw the units of each product in each store."""
     store, product = np.divmod(np.arange(plan.stores * PRODUCTS), PRODUCTS)
     quantity = rng(plan.seed, "stock").integers(0, 200, len(store))
     return TABLES["stock"].build([store + 1, product + FIRST_PRODUCT, quantity])

@@ -11,7 +11,7 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def day_of(wanted: Any) -> date:
-    """A day out of its text, or as it is.
+    """Read a day out of its text, or take it as it is.
 
     Raises:
         ValueError: it is not a date as 2026-05-07.
@@ -25,6 +25,6 @@ def day_of(wanted: Any) -> date:
 
 
 def bounds(day: date) -> tuple[datetime, datetime]:
-    """The midnights with which a day begins and ends: two days a year have 23 and 25 hours."""
+    """Return the midnights with which a day begins and ends: two days a year have 23 and 25 hours."""
     begin, end = (datetime(one.year, one.month, one.day, tzinfo=PARIS) for one in (day, day + timedelta(days=1)))
     return begin, end

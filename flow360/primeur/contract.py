@@ -95,7 +95,7 @@ class Column:
     ahead: int = 0
 
     def is_ahead(self, right: Mapping[str, Any]) -> bool:
-        """Whether its moment is too far after the one that it may not be after."""
+        """Say whether its moment is too far after the one that it may not be after."""
         mine, other = right.get(self.name), right.get(self.not_after)
         return bool(mine and other) and (mine - other).total_seconds() > self.ahead
 
@@ -107,7 +107,7 @@ class Column:
         return Annotated[kind if self.required else kind | None, BeforeValidator(self.convert)]
 
     def convert(self, value: Any) -> Any:
-        """A value as it was delivered, as one of the column's kind; its range is not looked at yet.
+        """Convert a value as it was delivered to one of the column's kind; its range is not looked at yet.
 
         Raises:
             PydanticCustomError: it is missing, or not of the grammar; the message is the reason.
@@ -123,7 +123,7 @@ class Column:
         return _CONVERT[self.kind](self, value)
 
     def text(self, value: Any) -> str | None:
-        """The one way to write a right value, which PostgreSQL reads as the same value under every setting."""
+        """Write a right value in the one way that PostgreSQL reads as the same value under every setting."""
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, bool):
@@ -272,11 +272,11 @@ class Contract:
         return tuple(column for column in self.columns.values() if column.not_after)
 
     def only(self, *names: str) -> Contract:
-        """The same promises for some of the columns: for whoever takes only these."""
+        """Make the same promises for some of the columns: for whoever takes only these."""
         return replace(self, columns={name: self.columns[name] for name in names})
 
     def texts(self, right: Mapping[str, Any]) -> dict[str, str | None]:
-        """A right row's values, each in its one canonical text."""
+        """Write a right row's values, each in its one canonical text."""
         return {name: self.columns[name].text(value) for name, value in right.items()}
 
 
@@ -290,13 +290,13 @@ def _reason(error: Exception) -> str:
 
 
 def storable(text: str) -> str:
-    """A text that PostgreSQL can hold: what it cannot has become U+FFFD, which no contract takes for readable."""
+    """Replace what PostgreSQL cannot hold in a text by U+FFFD, which no contract takes for readable."""
     return UNSTORABLE.sub("\ufffd", text)
 
 
 @cache
 def contract(name: str) -> Contract:
-    """A contract, read once a process.
+    """Read a contract, once a process.
 
     Raises:
         FlowError: there is none of this name.
@@ -322,12 +322,13 @@ def contract(name: str) -> Contract:
 
 
 def of_table(table: str) -> tuple[Contract, ...]:
-    """The contracts whose rows belong to a table."""
+    """Return the contracts whose rows belong to a table."""
     return tuple(one for one in map(contract, NAMES) if one.table == table)
 
 
 def rules(table: str) -> dict[str, dict[str, Any]]:
-    """What the contracts promise of the columns of a landing table, as dbt's test `keeps_the_contract` takes it.
+    """Collect what the contracts promise of the columns of a landing table, as dbt's test `keeps_the_contract` takes
+    it.
 
     All contracts of a table promise the same; they differ in how it is written on the way.
 

@@ -42,7 +42,8 @@ def copy_table(conn: psycopg.Connection, name: str, data: pa.Table) -> int:
 
 
 def _plain_moments(data: pa.Table) -> pa.Table:
-    """Moments as texts, 2026-05-07 06:15:00Z: the writer would ask the zone's rules for each, twelve times slower."""
+    """Write moments as texts, 2026-05-07 06:15:00Z: the writer would ask the zone's rules for each, twelve times
+    slower."""
     for n, field in enumerate(data.schema):
         if field.type == UTC:
             clock = data.column(n).cast(pa.int64()).cast(pa.timestamp("s")).cast(pa.string())
@@ -51,7 +52,8 @@ def _plain_moments(data: pa.Table) -> pa.Table:
 
 
 def csv_bytes(data: pa.Table, header: bool = True) -> pa.Buffer:
-    """A table as CSV: UTF-8, comma, `\\n`, texts and moments in double quotes, an empty field for a missing value."""
+    """Write a table as CSV: UTF-8, comma, `\
+    `, texts and moments in double quotes, an empty field for a missing value."""
     sink = pa.BufferOutputStream()
     pacsv.write_csv(_plain_moments(data), sink, pacsv.WriteOptions(include_header=header, batch_size=_CSV_BATCH))
     return sink.getvalue()

@@ -20,7 +20,7 @@ _FIRST_REGISTRATION = 18_993  # 2022-01-01
 
 @cache
 def _addresses() -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
-    """Every (city, postcode) once: edges of their shares, index of the city, and both names."""
+    """List every (city, postcode) once: edges of their shares, index of the city, and both names."""
     weights, index, postcodes, names = [], [], [], []
     for n, city in enumerate(cities()):
         for postcode in city.postcodes:
@@ -32,13 +32,14 @@ def _addresses() -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
 
 
 def address_of(plan: Plan, ids: np.ndarray) -> np.ndarray:
-    """The index of each customer's (city, postcode): a hash of the id, so that orders find it with no look-up."""
+    """Return the index of each customer's (city, postcode): a hash of the id, so that orders find it with no
+    look-up."""
     edges = _addresses()[0]
     return np.searchsorted(edges, below(plan.seed, "address", ids, int(edges[-1])), side="right")
 
 
 def store_of(plan: Plan, ids: np.ndarray) -> np.ndarray:
-    """The store, counted from 0, that serves each customer: one of those in the customer's city."""
+    """Return the store, counted from 0, that serves each customer: one of those in the customer's city."""
     city = _addresses()[1][address_of(plan, ids)]
     n = len(cities())
     here = (plan.stores - 1 - city) // n + 1
@@ -46,7 +47,7 @@ def store_of(plan: Plan, ids: np.ndarray) -> np.ndarray:
 
 
 def customers(plan: Plan, chunk: int) -> pa.Table:
-    """One chunk of customers.
+    """Draw one chunk of customers.
 
     Args:
         plan: sizes and seed.

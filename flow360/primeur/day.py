@@ -114,12 +114,13 @@ class Day:
     events: tuple[Event, ...]
 
     def due(self, event: Event) -> int:
-        """When the event is to be applied: what comes after the day is applied at its end, in order."""
+        """Return the second at which the event is to be applied: what comes after the day is applied at its end, in
+        order."""
         return min(event.at, self.closes)
 
 
 def day(when: date, plan: Plan = SEED_PLAN) -> Day:
-    """All that happens on a day.
+    """Collect all that happens on a day.
 
     Args:
         when: a day of the plan, or a later one: numbers go on where the plan's end.
@@ -171,7 +172,7 @@ def _second(moment: datetime) -> int:
 
 
 def _waves(n: int, count: int = 2) -> range:
-    """The tours' times of a day: its morning, its evening, the next morning."""
+    """Return the numbers of a day's tours: its morning, its evening, the next morning."""
     return range(n * 2, n * 2 + count)
 
 
@@ -179,7 +180,7 @@ def _waves(n: int, count: int = 2) -> range:
 
 
 def _lives(plan: Plan, n: int, chunk: int) -> Iterable[Event]:
-    """What happens to the orders of a chunk, order by order."""
+    """Yield what happens to the orders of a chunk, order by order."""
     lines, payments = (_by_order(make(plan, chunk)) for make in (orders.order_lines, orders.payments))
     deliveries, reviews = (_by_order(make(plan, chunk)) for make in (orders.deliveries, orders.reviews))
     leaves = {
@@ -218,7 +219,7 @@ def _life(
     leaves: int,
     chance: float,
 ) -> Iterable[Event]:
-    """The events of one order, in order.
+    """Yield the events of one order, in order.
 
     Args:
         leaves: when its van leaves; a cancelled order is cancelled before that.
@@ -255,12 +256,12 @@ def _life(
 
 
 def _between(first: int, last: int, chance: float) -> int:
-    """A moment after the first and not after the last."""
+    """Pick a moment after the first and not after the last."""
     return first + max(1, int((last - first) * chance))
 
 
 def _staff(plan: Plan, n: int, numbers: tuple[int, ...]) -> Iterable[Event]:
-    """Orders by which the staff tries the shop: placed with one line, erased after some minutes."""
+    """Yield the orders by which the staff tries the shop: placed with one line, erased after some minutes."""
     draw = rng(plan.seed, "staff", n)
     for number in numbers:
         at = plan.second(n, 7) + int(draw.integers(0, 12 * 3600))
@@ -295,7 +296,7 @@ def _staff(plan: Plan, n: int, numbers: tuple[int, ...]) -> Iterable[Event]:
 
 
 def _movers(plan: Plan, n: int) -> tuple[Move, ...]:
-    """The customers who move on the n-th day. Where to follows from how often they have moved before."""
+    """Draw the customers who move on the n-th day. Where to follows from how often they have moved before."""
     everybody = rng(plan.seed, "movers").permutation(plan.customers)
     moved, turn = divmod(n, len(everybody) // MOVERS)
     draw = rng(plan.seed, "moves", n)
@@ -309,7 +310,7 @@ def _movers(plan: Plan, n: int) -> tuple[Move, ...]:
 
 
 def _address(plan: Plan, customer: Row, moves: int) -> Row:
-    """Where somebody lives after so many moves: always in the same city, whose store goes on serving them."""
+    """Find where somebody lives after so many moves: always in the same city, whose store goes on serving them."""
     if not moves:
         return {name: customer[name] for name in ("street", "postcode")}
     streets = people(plan.seed).streets
@@ -329,7 +330,7 @@ def _moving(customer: int, address: Row) -> Update:
 
 
 def _weather(plan: Plan, longer: Plan, n: int) -> tuple[Row, ...]:
-    """The weather of a day: that of the plan, as far as it goes."""
+    """Return the weather of a day: that of the plan, as far as it goes."""
     if n > plan.days:
         return tuple(weather.later(longer, n).to_pylist())
     known = weather.weather(plan)
@@ -342,7 +343,7 @@ def _weather(plan: Plan, longer: Plan, n: int) -> tuple[Row, ...]:
 
 
 def _observed(rows: tuple[Row, ...]) -> Iterable[Event]:
-    """An hour's weather is known at the hour's end."""
+    """Yield each hour's weather at the hour's end, when it is known."""
     hours: dict[datetime, list[Row]] = defaultdict(list)
     for row in rows:
         hours[row["observed_at"]].append(row)
@@ -352,7 +353,7 @@ def _observed(rows: tuple[Row, ...]) -> Iterable[Event]:
 
 
 def _returned(plan: Plan, n: int, read: tuple[Row, ...]) -> Iterable[Event]:
-    """A van that comes back hands its thermometer's readings to the shop."""
+    """Yield the return of each van, which hands its thermometer's readings to the shop."""
     tour: dict[int, list[Row]] = defaultdict(list)
     for row in read:
         tour[row["route_id"]].append(row)

@@ -16,7 +16,7 @@ def _text(value: str) -> str:
 
 
 def create(schema: str, table: Table, checks: bool) -> str:
-    """CREATE TABLE with types and NOT NULL, and the checks when asked; keys come after the load."""
+    """Write CREATE TABLE with types and NOT NULL, and the checks when asked; keys come after the load."""
     lines = []
     for c in table.columns:
         line = f"{c.name} {c.sql_type}" + ("" if c.nullable else " not null")
@@ -27,7 +27,7 @@ def create(schema: str, table: Table, checks: bool) -> str:
 
 
 def keys(schema: str, table: Table, foreign: bool) -> list[str]:
-    """The primary key; with `foreign` also unique columns, foreign keys, and an index on each of these."""
+    """Write the primary key; with `foreign` also unique columns, foreign keys, and an index on each of these."""
     name = _name(schema, table.name)
     found = [f"alter table {name} add primary key ({', '.join(table.key)})"]
     if not foreign:
@@ -44,7 +44,7 @@ def keys(schema: str, table: Table, foreign: bool) -> list[str]:
 
 
 def comments(schema: str, table: Table) -> list[str]:
-    """COMMENT ON TABLE (the grain) and on each column (its meaning and unit)."""
+    """Write COMMENT ON TABLE (the grain) and on each column (its meaning and unit)."""
     name = _name(schema, table.name)
     found = [f"comment on table {name} is {_text('One row is ' + table.grain + '.')}"]
     for c in table.columns:
@@ -54,6 +54,6 @@ def comments(schema: str, table: Table) -> list[str]:
 
 
 def shape(tables: list[str]) -> str:
-    """A short mark of the SQL of these tables: it changes when one of their columns or keys does."""
+    """Make a short mark of the SQL of these tables: it changes when one of their columns or keys does."""
     text = "\n".join(create("x", TABLES[t], True) + "\n".join(keys("x", TABLES[t], True)) for t in tables)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -54,7 +54,7 @@ class Defect:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The defect without its empty fields."""
+        """Return the defect without its empty fields."""
         return {k: v for k, v in asdict(self).items() if v is not None and v != ""}
 
 
@@ -70,17 +70,17 @@ class Chooser:
         return cls(rng(seed, f"defects:{name}", *part))
 
     def rows(self, n: int, allowed: Iterator[int] | range | list[int]) -> list[int]:
-        """`n` rows of those allowed, fewer when there are not so many left, in rising order."""
+        """Choose `n` rows of those allowed, fewer when there are not so many left, in rising order."""
         free = [row for row in allowed if row not in self.taken]
         chosen = sorted(int(i) for i in self.generator.choice(free, min(n, len(free)), replace=False)) if free else []
         self.taken.update(chosen)
         return chosen
 
     def between(self, low: int, high: int) -> int:
-        """A whole number, both ends included."""
+        """Draw a whole number, both ends included."""
         return int(self.generator.integers(low, high + 1))
 
 
 def fahrenheit(celsius: float) -> float:
-    """°C as °F with two decimals."""
+    """Convert °C to °F with two decimals."""
     return round(celsius * 9 / 5 + 32, 2)

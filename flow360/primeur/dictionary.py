@@ -172,7 +172,7 @@ def _table(table: Table, rows: int, kind: str) -> str:
 
 
 def render() -> str:
-    """The whole page."""
+    """Write the whole page."""
     m = manifest()
     head = _HEAD.format(
         stores=m.rows("stores"),

@@ -17,18 +17,18 @@ from flow360.primeur.schema import MONEY, UTC
 
 
 def rng(seed: int, name: str, *chunk: int) -> np.random.Generator:
-    """The generator of one chunk of one table. `crc32` because `hash()` of a text changes with each process."""
+    """Make the generator of one chunk of one table. `crc32` because `hash()` of a text changes with each process."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *chunk])
 
 
 def pick(generator: np.random.Generator, n: int, weights: Sequence[int]) -> np.ndarray:
-    """`n` indices into `weights`, drawn in proportion to these whole numbers."""
+    """Draw `n` indices into `weights`, in proportion to these whole numbers."""
     edges = np.cumsum(np.asarray(weights, np.int64))
     return np.searchsorted(edges, generator.integers(0, edges[-1], n), side="right")
 
 
 def mix(seed: int, name: str, ids: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of each id (splitmix64): a draw that any table can repeat from the id alone.
+    """Hash each id to 64 bits (splitmix64): a draw that any table can repeat from the id alone.
 
     Args:
         ids: whole numbers, shape (n,).
@@ -44,12 +44,12 @@ def mix(seed: int, name: str, ids: np.ndarray) -> np.ndarray:
 
 
 def below(seed: int, name: str, ids: np.ndarray, n: int) -> np.ndarray:
-    """A hash of each id, below `n`: int64, shape of `ids`."""
+    """Hash each id to a number below `n`: int64, shape of `ids`."""
     return (mix(seed, name, ids) % np.uint64(n)).astype(np.int64)
 
 
 def money(cents: np.ndarray) -> pa.Array:
-    """Whole cents as exact decimals: 1234 is 12.34. A decimal128 is two 64-bit words, the low one first."""
+    """Convert whole cents to exact decimals: 1234 is 12.34. A decimal128 is two 64-bit words, the low one first."""
     words = np.empty((len(cents), 2), np.int64)
     words[:, 0] = cents
     words[:, 1] = words[:, 0] >> 63
@@ -57,17 +57,17 @@ def money(cents: np.ndarray) -> pa.Array:
 
 
 def moments(seconds: np.ndarray) -> pa.Array:
-    """Seconds since 1970 as UTC timestamps."""
+    """Convert seconds since 1970 to UTC timestamps."""
     return pa.array(seconds.astype(np.int64)).cast(UTC)
 
 
 def dates(days: np.ndarray) -> pa.Array:
-    """Days since 1970 as dates."""
+    """Convert days since 1970 to dates."""
     return pa.array(days.astype(np.int32)).cast(pa.date32())
 
 
 def take(pool: pa.Array, indices: np.ndarray) -> pa.Array:
-    """The pool's values at these indices."""
+    """Take the pool's values at these indices."""
     return pool.take(pa.array(indices))
 
 
@@ -76,5 +76,5 @@ def texts(values: Sequence[str | None]) -> pa.Array:
 
 
 def joined(*parts: pa.Array | str, by: str = "") -> pa.Array:
-    """Texts glued row by row; a plain string stands for itself in every row."""
+    """Glue texts row by row; a plain string stands for itself in every row."""
     return pc.binary_join_element_wise(*parts, by)

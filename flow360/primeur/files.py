@@ -59,14 +59,14 @@ def text_file(name: str, header: bytes | None, lines: list[Line]) -> DropFile:
 
 
 def csv_line(values: list[Any], delimiter: str = ",", encoding: str = "utf-8") -> bytes:
-    """One CSV line without its end; a missing value is an empty field, quotes stand only where they must."""
+    """Write one CSV line without its end; a missing value is an empty field, quotes stand only where they must."""
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter, lineterminator="").writerow(["" if v is None else v for v in values])
     return out.getvalue().encode(encoding)
 
 
 def order_line(row: Record) -> bytes:
-    """An order as its CSV line; euros have two decimals."""
+    """Write an order as its CSV line; euros have two decimals."""
     values = {**row, "total_eur": f"{row['total_eur']:.2f}"} if isinstance(row["total_eur"], float) else row
     return csv_line([values[c] for c in ORDER_COLUMNS])
 
@@ -87,7 +87,7 @@ class _Spoiler:
         return Defect(kind=kind, keys=keys, **self.blank, **more)
 
     def change(self, n: int, kind: str, column: str, new: Callable[[Any], Any], note: str) -> None:
-        """Another value in one column of `n` rows."""
+        """Put another value into one column of `n` rows."""
         for row in self.chooser.rows(n, range(len(self.rows))):
             was = self.rows[row][column]
             now = new(was)
@@ -97,19 +97,19 @@ class _Spoiler:
     def rewrite(
         self, n: int, kind: str, new: Callable[[bytes], bytes], note: str, allowed: list[int] | None = None
     ) -> None:
-        """Other bytes for `n` lines."""
+        """Put other bytes in the place of `n` lines."""
         for row in self.chooser.rows(n, range(len(self.rows)) if allowed is None else allowed):
             self.lines[row].data = new(self.lines[row].data)
             self.lines[row].defect = self._defect(row, kind, note=note)
 
     def again(self, n: int, note: str) -> None:
-        """`n` lines a second time, some lines later."""
+        """Repeat `n` lines, some lines later."""
         for row in self.chooser.rows(n, range(len(self.rows))):
             copy = Line(self.lines[row].data, self._defect(row, "duplicate", note=note))
             self.moves.append((row + self.chooser.between(1, 40), copy))
 
     def later(self, n: int, note: str, least: int = 30) -> None:
-        """`n` lines taken out and put in again much later."""
+        """Take `n` lines out and put them in again much later."""
         chosen = self.chooser.rows(n, range(max(0, len(self.rows) - 2 * least)))
         for row in chosen:
             line = Line(self.lines[row].data, self._defect(row, "late", note=note))
@@ -118,7 +118,7 @@ class _Spoiler:
             self.lines[row].data = b""
 
     def done(self) -> list[Line]:
-        """The lines in their final order."""
+        """Return the lines in their final order."""
         placed = [(float(n), line) for n, line in enumerate(self.lines) if line.data]
         last = len(self.lines)
         placed += [(min(at, last) + 0.5, line) for at, line in self.moves]
@@ -130,7 +130,7 @@ LATE = 3
 
 
 def order_files(plan: Plan, rows: list[Record]) -> list[DropFile]:
-    """One CSV file for each day; the last day's is complete."""
+    """Write one CSV file for each day; the last day's is complete."""
     files, late = [], []
     days = by_day(rows, "ordered_at")
     for number, (day, todays) in enumerate(days.items()):
@@ -141,14 +141,14 @@ def order_files(plan: Plan, rows: list[Record]) -> list[DropFile]:
 
 
 def held_back(plan: Plan, number: int, rows: list[Record]) -> list[Record]:
-    """The orders of a day, the `number`-th from 0, that its file lacks."""
+    """Choose the orders of a day, the `number`-th from 0, that its file lacks."""
     return [rows[n] for n in Chooser.of(plan.seed, "orders", number).rows(LATE, range(len(rows)))]
 
 
 def order_file(
     plan: Plan, number: int, day: str, rows: list[Record], late: list[Record], complete: bool = False
 ) -> DropFile:
-    """The orders of one day as the branches leave them.
+    """Write the orders of one day as the branches leave them.
 
     Args:
         number: of the day, from 0; its draws follow from it.
@@ -192,12 +192,12 @@ def _unicode(line: bytes) -> bytes:
 
 
 def review_line(row: Record) -> bytes:
-    """A review as one JSON text, accents as they are."""
+    """Write a review as one JSON text, accents as they are."""
     return json.dumps(row, ensure_ascii=False).encode()
 
 
 def review_file(plan: Plan, rows: list[Record]) -> DropFile:
-    """The week's reviews in the order in which they were written."""
+    """Write the week's reviews in the order in which they were written."""
     rows = sorted(rows, key=lambda row: (row["written_at"], row["review_id"]))
     blank = {"channel": "files", "dataset": "reviews", "where": "reviews.jsonl", "key": ("review_id",)}
     s = _Spoiler(Chooser.of(plan.seed, "reviews"), rows, review_line, blank)
@@ -214,14 +214,14 @@ def review_file(plan: Plan, rows: list[Record]) -> DropFile:
 
 
 def price_line(row: Record) -> bytes:
-    """A price as the supplier's office writes it: semicolons and a decimal comma."""
+    """Write a price as the supplier's office does: semicolons and a decimal comma."""
     price = row["purchase_price_eur"]
     price = f"{price:.2f}".replace(".", ",") if isinstance(price, float) else price
     return csv_line([*(row[c] for c in PRICE_COLUMNS[:-1]), price], ";", "cp1252")
 
 
 def price_file(plan: Plan, rows: list[Record]) -> DropFile:
-    """All prices of the week. The name of each product is not in it: the number is the key."""
+    """Write all prices of the week. The name of each product is not in it: the number is the key."""
     name = f"price_list_{DAY}.csv"
     blank = {"channel": "files", "dataset": "price_list", "where": name, "key": ("product_id", "valid_from")}
     s = _Spoiler(Chooser.of(plan.seed, "price_list"), rows, price_line, blank)

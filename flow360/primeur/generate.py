@@ -62,7 +62,7 @@ def _cores() -> int:
 
 
 def _ordered(make: Callable[[int], T], n: int, threads: int) -> Iterator[T]:
-    """The results of make(0) … make(n - 1) in order, `threads` at work, at most two more waiting."""
+    """Yield the results of make(0) … make(n - 1) in order, `threads` at work, at most two more waiting."""
     if threads <= 1 or n == 1:
         yield from map(make, range(n))
         return
@@ -77,7 +77,7 @@ def _ordered(make: Callable[[int], T], n: int, threads: int) -> Iterator[T]:
 
 
 def chunks(name: str, plan: Plan = SEED_PLAN, threads: int | None = None) -> Iterator[pa.Table]:
-    """The chunks of a table in order.
+    """Yield the chunks of a table in order.
 
     Args:
         name: one of `schema.TABLES` or `schema.FLEET`.
@@ -98,7 +98,7 @@ def _maker(name: str) -> tuple[Maker, Callable[[Plan], int]]:
 
 
 def table(name: str, plan: Plan = SEED_PLAN) -> pa.Table:
-    """A whole table in memory."""
+    """Build a whole table in memory."""
     return pa.concat_tables(list(chunks(name, plan)))
 
 
@@ -148,7 +148,7 @@ def customers_csv(
     seed: int = SEED_PLAN.seed,
     threads: int | None = None,
 ) -> tuple[int, int]:
-    """`rows` customers (12 columns, about 170 bytes a row) as CSV: what `flow360 bench` measures.
+    """Write `rows` customers (12 columns, about 170 bytes a row) as CSV: what `flow360 bench` measures.
 
     Args:
         target: where to; None keeps nothing but the count.

@@ -56,12 +56,12 @@ class Record:
     fits: bool = True
 
     def shown(self, encoding: str = "utf-8") -> str:
-        """The original as a text for people, which PostgreSQL can hold; bytes of another encoding as `\\xe9`."""
+        """Show the original as a text for people, which PostgreSQL can hold; bytes of another encoding as `\\xe9`."""
         return self.original.decode(encoding, "backslashreplace").replace("\0", "\\x00")
 
 
 def records(contract: Contract, path: Path) -> Iterator[Record]:
-    """The rows of a file, in order. It does not raise: a file that is missing or unreadable is one bad record."""
+    """Yield the rows of a file, in order. It does not raise: a file that is missing or unreadable is one bad record."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -71,12 +71,12 @@ def records(contract: Contract, path: Path) -> Iterator[Record]:
 
 
 def rows(contract: Contract, data: bytes) -> Iterator[Record]:
-    """The rows in the bytes of a file, or the items of a page of an API. It does not raise."""
+    """Yield the rows in the bytes of a file, or the items of a page of an API. It does not raise."""
     yield from {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "json": _page}[contract.format](contract, data)
 
 
 def document(contract: Contract, data: bytes | None, line: int = 1) -> Record:
-    """One JSON object: a message, or a line of a file."""
+    """Read one JSON object: a message, or a line of a file."""
     data = data or b""
     if not data.strip():
         return Record(line, data, defect="an empty line or message", fits=False)
@@ -96,7 +96,7 @@ class Twice(ValueError):
 
 
 def parse(text: str) -> Any:
-    """JSON as the standard has it, to the last digit. NaN and Infinity, which it has not, become floats.
+    """Parse JSON as the standard has it, to the last digit. NaN and Infinity, which it has not, become floats.
 
     Raises:
         Twice: a name stands twice in an object.
@@ -106,7 +106,7 @@ def parse(text: str) -> Any:
 
 
 def parse_finite(text: str) -> Any:
-    """JSON as the standard has it, with floats; NaN, Infinity and what no float can hold (1e999) are refused.
+    """Parse JSON as the standard has it, with floats; NaN, Infinity and what no float can hold (1e999) are refused.
 
     Raises:
         Twice, ValueError, RecursionError: as `parse`.
@@ -139,7 +139,8 @@ def _judged(contract: Contract, line: int, original: bytes, values: dict[str, An
 
 
 def _decoded(contract: Contract, data: bytes) -> tuple[str, str]:
-    """The text, and the defect when the bytes are not of the contract's encoding: they have become U+FFFD then."""
+    """Decode the text, and name the defect when the bytes are not of the contract's encoding: they have become U+FFFD
+    then."""
     try:
         text = data.decode(contract.encoding)
     except UnicodeDecodeError:
@@ -169,7 +170,7 @@ def _jsonl(contract: Contract, data: bytes) -> Iterator[Record]:
 
 
 def _page(contract: Contract, data: bytes) -> Iterator[Record]:
-    """The items of `{"items": [...], …}`, each with its own bytes; what is not a page is one record."""
+    """Yield the items of `{"items": [...], …}`, each with its own bytes; what is not a page is one record."""
     text = data.decode(contract.encoding, "surrogateescape")  # bytes of another encoding cost their item only
     try:
         json.loads(text)
@@ -185,7 +186,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def _items(text: str) -> list[tuple[int, int]]:
-    """Where each item of a page begins and ends.
+    """Find where each item of a page begins and ends.
 
     Raises:
         ValueError: it is not an object with a list called items.
@@ -235,7 +236,7 @@ def _csv(contract: Contract, data: bytes) -> Iterator[Record]:
 
 
 def _header(contract: Contract, line: bytes) -> tuple[str, list[str]]:
-    """Why the header is refused, or "", and the names of its columns."""
+    """Say why the header is refused, or "", and return the names of its columns."""
     text, defect = _decoded(contract, line)
     if defect or not line:
         return f"header: {defect or 'missing'}", []
@@ -255,7 +256,7 @@ def _header(contract: Contract, line: bytes) -> tuple[str, list[str]]:
 
 
 def _row(contract: Contract, lines: Sequence[bytes], at: int, wanted: int) -> tuple[list[str], str, int]:
-    """The fields of the row that begins at a line, its defect, and the line behind it."""
+    """Read the row that begins at a line: its fields, its defect, and the line behind it."""
     if b'"' not in lines[at] and b"\r" not in lines[at]:
         text, defect = _decoded(contract, lines[at])
         return text.split(contract.delimiter) if text else [], defect, at + 1
@@ -317,7 +318,7 @@ def _parquet(contract: Contract, data: bytes) -> Iterator[Record]:
 
 
 def _written(names: Sequence[str], values: Sequence[Any]) -> bytes:
-    """A row of Parquet, which has no bytes of its own, as JSON; a name may stand twice in it, as in the file."""
+    """Write a row of Parquet, which has no bytes of its own, as JSON; a name may stand twice in it, as in the file."""
     try:
         pairs = [
             f"{json.dumps(n)}: {json.dumps(v, default=str, ensure_ascii=False)}"

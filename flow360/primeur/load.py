@@ -35,7 +35,7 @@ _LOCK = 360_001  # two loads at a time wait for each other
 
 
 def connect(which: str) -> psycopg.Connection:
-    """A connection to "source" or "dwh"; POSTGRES_SOURCE_HOST and POSTGRES_DWH_HOST name another host than 127.0.0.1.
+    """Connect to "source" or "dwh"; POSTGRES_SOURCE_HOST and POSTGRES_DWH_HOST name another host than 127.0.0.1.
 
     Raises:
         FlowError: the service does not answer, or refuses the password.
@@ -61,7 +61,7 @@ def connect(which: str) -> psycopg.Connection:
 
 
 def seed_stamp() -> str:
-    """A short mark of the committed tables' bytes."""
+    """Make a short mark of the committed tables' bytes."""
     digest = hashlib.sha256()
     for name in TABLES:
         digest.update((SEED / "tables" / f"{name}.csv.gz").read_bytes())
@@ -69,7 +69,7 @@ def seed_stamp() -> str:
 
 
 def found_stamp(conn: psycopg.Connection, schema: str) -> tuple[str, str]:
-    """The (data, shape) that was loaded last, two empty texts when nothing was."""
+    """Read the (data, shape) that was loaded last, two empty texts when nothing was."""
     row = conn.execute("select obj_description(to_regnamespace(%s), 'pg_namespace')", [schema]).fetchone()
     match = _STAMP.search(row[0] or "") if row else None
     return (match[1], match[2]) if match else ("", "")
@@ -80,7 +80,7 @@ def _generated(plan: Plan) -> str:
 
 
 def loaded_plan(conn: psycopg.Connection) -> Plan:
-    """The plan of the company that postgres-source was loaded with.
+    """Read the plan of the company that postgres-source was loaded with.
 
     Raises:
         ServiceError: it was loaded with nothing, or with another version's tables.

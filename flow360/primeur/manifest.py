@@ -51,11 +51,11 @@ class Manifest:
         return Incident(**self.head["incident"])
 
     def rows(self, table: str) -> int:
-        """Rows of a clean table."""
+        """Count the rows of a clean table."""
         return self.head["tables"][table]
 
     def orders_on(self, day: str) -> int:
-        """Orders that were placed on a day (Paris)."""
+        """Count the orders that were placed on a day (Paris)."""
         return self.head["orders_by_day"][day]
 
     def defects(
@@ -66,23 +66,23 @@ class Manifest:
         day: str | None = None,
         where: str | None = None,
     ) -> list[Defect]:
-        """The planted defects that fit all given words (None fits everything)."""
+        """List the planted defects that fit all given words (None fits everything)."""
         asked = {"channel": channel, "dataset": dataset, "kind": kind, "day": day, "where": where}
         wanted = {k: v for k, v in asked.items() if v is not None}
         return [d for d in self.all if all(getattr(d, k) == v for k, v in wanted.items())]
 
     def count(self, **asked: str) -> int:
-        """The number of defects that fit."""
+        """Count the defects that fit."""
         return len(self.defects(**asked))
 
     def keys(self, column: str, **asked: str) -> set:
-        """One key column of the defects that fit: `keys("order_id", channel="api", kind="duplicate")`."""
+        """Collect one key column of the defects that fit: `keys("order_id", channel="api", kind="duplicate")`."""
         return {d.keys[column] for d in self.defects(**asked) if column in d.keys}
 
 
 @cache
 def manifest(path: Path = PATH) -> Manifest:
-    """The manifest of the committed seed, read once."""
+    """Read the manifest of the committed seed, once."""
     try:
         head = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -75,21 +75,22 @@ class Business:
 
 
 def chunks(plan: Plan) -> list[tuple[int, int, int]]:
-    """The chunks of orders as (day, first order within the day, number of orders)."""
+    """List the chunks of orders as (day, first order within the day, number of orders)."""
     return [
         (day, first, min(CHUNK, n - first)) for day, n in enumerate(plan.orders_by_day) for first in range(0, n, CHUNK)
     ]
 
 
 def _clock(plan: Plan, day: int, first: int, n: int, draw: np.random.Generator) -> np.ndarray:
-    """Second of the day of each order, rising: the i-th of N orders has the i-th of N equal shares of the demand."""
+    """Draw the second of the day of each order, rising: the i-th of N orders has the i-th of N equal shares of the
+    demand."""
     edges = np.cumsum(np.repeat(np.array(_HOURS, np.int64), 3600))
     share = (np.arange(first, first + n) << 8) + draw.integers(0, 256, n)
     return np.searchsorted(edges, share * edges[-1] // (plan.orders_by_day[day] << 8), side="right")
 
 
 def _baskets(draw: np.random.Generator, items: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Lines of the orders: position of the order, line number, product, quantity, discount, total. An order names a
+    """Draw the orders' lines: position of the order, line number, product, quantity, discount, total. An order names a
     product once: its lines walk over the catalogue by a step that has no common divisor with its length."""
     order = np.repeat(np.arange(len(items)), items)
     line = np.arange(len(order)) - np.repeat(np.cumsum(items) - items, items)
@@ -166,7 +167,7 @@ def business(plan: Plan, chunk: int) -> Business:
 
 
 def orders(plan: Plan, chunk: int) -> pa.Table:
-    """One row an order, in order of time."""
+    """Build one row an order, in order of time."""
     b = business(plan, chunk)
     columns = [
         b.order_id,
@@ -183,7 +184,7 @@ def orders(plan: Plan, chunk: int) -> pa.Table:
 
 
 def order_lines(plan: Plan, chunk: int) -> pa.Table:
-    """The lines of the same orders."""
+    """Build the lines of the same orders."""
     b = business(plan, chunk)
     columns = [
         b.order_id[b.line_order],
@@ -198,7 +199,7 @@ def order_lines(plan: Plan, chunk: int) -> pa.Table:
 
 
 def payments(plan: Plan, chunk: int) -> pa.Table:
-    """A charge for each order, a refund for each that was cancelled or refused."""
+    """Build a charge for each order, and a refund for each that was cancelled or refused."""
     b, draw = business(plan, chunk), rng(plan.seed, "payments", chunk)
     n = len(b.order_id)
     charged = b.ordered_at + draw.integers(5, 400, n)
@@ -221,7 +222,7 @@ def payments(plan: Plan, chunk: int) -> pa.Table:
 
 
 def deliveries(plan: Plan, chunk: int) -> pa.Table:
-    """One row for each order that left the store."""
+    """Build one row for each order that left the store."""
     b = business(plan, chunk)
     out = np.flatnonzero(b.status != CANCELLED)
     columns = [
@@ -238,7 +239,7 @@ def deliveries(plan: Plan, chunk: int) -> pa.Table:
 
 
 def reviews(plan: Plan, chunk: int) -> pa.Table:
-    """About one order in five is reviewed; the late get fewer stars, the refused one or two."""
+    """Build a review of about one order in five; the late get fewer stars, the refused one or two."""
     b, draw = business(plan, chunk), rng(plan.seed, "reviews", chunk)
     n = len(b.order_id)
     chance = np.where(b.status == REFUNDED, 70, np.where(b.late, 35, 18))

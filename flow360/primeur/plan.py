@@ -85,7 +85,7 @@ class Plan:
         return [b - a for a, b in zip([0, *edges], edges, strict=False)]
 
     def until(self, day: date) -> Plan:
-        """This plan, or as much longer as it takes to have that day.
+        """Make this plan as much longer as it takes to have that day.
 
         Raises:
             ValueError: the day is before the plan's first, or after `LAST_DAY`.
@@ -95,24 +95,26 @@ class Plan:
         return replace(self, days=max(self.days, (day - self.start).days + 1))
 
     def day(self, n: int) -> date:
-        """The n-th day of the plan, from 0."""
+        """Return the n-th day of the plan, from 0."""
         return self.start + timedelta(days=n)
 
     def days_since_1970(self, n: int = 0) -> int:
         return (self.day(n) - EPOCH).days
 
     def second(self, n: int, hour: int, minute: int = 0) -> int:
-        """Seconds since 1970 of a time of day in Paris on the n-th day (one offset a day: no tour crosses a change)."""
+        """Return the seconds since 1970 of a time of day in Paris on the n-th day (one offset a day: no tour crosses a
+        change)."""
         noon = datetime.combine(self.day(n), time(12), PARIS)
         midnight = int(noon.astimezone(UTC).timestamp()) - 12 * 3600
         return midnight + hour * 3600 + minute * 60
 
     def midnight(self, n: int) -> int:
-        """Seconds since 1970 at which the n-th day begins in Paris; it has 23 or 25 hours when the clocks change."""
+        """Return the second since 1970 at which the n-th day begins in Paris; it has 23 or 25 hours when the clocks
+        change."""
         return int(datetime.combine(self.day(n), time(0), PARIS).timestamp())
 
     def waves(self) -> list[tuple[int, int]]:
-        """The tours' times as (day, half): am and pm of each day, and the morning after the last."""
+        """List the tours' times as (day, half): am and pm of each day, and the morning after the last."""
         return [(n, half) for n in range(self.days) for half in (0, 1)] + [(self.days, 0)]
 
 
@@ -121,7 +123,7 @@ SEED_PLAN = Plan()
 
 
 def business_day(wanted: Any) -> date:
-    """A day of the committed week or a later one, out of its ISO text.
+    """Read a day of the committed week or a later one out of its ISO text.
 
     Raises:
         ValueError: it is not a date as 2026-05-07, or not a day that can be played.
@@ -135,5 +137,5 @@ def business_day(wanted: Any) -> date:
 
 
 def van_name(n: int) -> str:
-    """The name of the n-th van, from 0: VAN-01."""
+    """Name the n-th van, from 0: VAN-01."""
     return f"VAN-{n + 1:02d}"

@@ -28,12 +28,12 @@ LAST = """
 
 
 def is_later(day: date, plan: Plan) -> bool:
-    """Whether a day is not one of those that the shop was loaded with."""
+    """Say whether a day is not one of those that the shop was loaded with."""
     return day > plan.day(plan.days - 1)
 
 
 def finished(shop: psycopg.Connection, day: date) -> int | None:
-    """The number of the play by which a day has come to its end; None where it was not played, or is being played."""
+    """Read the number of the play by which a day has ended; None where it was not played, or is being played."""
     if shop.execute("select to_regclass('play.plays')").fetchone()[0] is None:
         return None
     row = shop.execute(LAST, [day]).fetchone()
@@ -41,7 +41,7 @@ def finished(shop: psycopg.Connection, day: date) -> int | None:
 
 
 def rows(shop: psycopg.Connection, table: str, day: date) -> list[Record]:
-    """The shop's rows of an untidy list that belong to a day, as they leave the company, by their keys."""
+    """Read the shop's rows of an untidy list that belong to a day, as they leave the company, by their keys."""
     query = "select {} from public.{} where {moment} >= %s and {moment} < %s order by {}"
     query = query.format(", ".join(TABLES[table].names), table, KEYS[table], moment=TABLES[table].moment)
     with shop.cursor(row_factory=dict_row) as cursor:
@@ -49,7 +49,7 @@ def rows(shop: psycopg.Connection, table: str, day: date) -> list[Record]:
 
 
 def items(shop: psycopg.Connection, plan: Plan, name: str, day: date) -> list[Record]:
-    """The items of one of the API's untidy lists, in delivery order.
+    """Build the items of one of the API's untidy lists, in delivery order.
 
     Args:
         name: orders, deliveries or reviews.

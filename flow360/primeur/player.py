@@ -90,7 +90,7 @@ def apply(conn: psycopg.Connection, change: days.Change, must: bool = True) -> N
 
 
 def strangers(conn: psycopg.Connection, day: days.Day) -> list[int]:
-    """Orders in the shop that have a number of the day's, and are not the day's."""
+    """Find orders in the shop that have a number of the day's, and are not the day's."""
     ours = {
         row["order_id"]: (row["customer_id"], row["ordered_at"])
         for event in day.events
@@ -113,13 +113,13 @@ class _Clock:
     since: float = field(default_factory=time.monotonic)
 
     def now(self) -> float:
-        """The moment; the end of the day where it is to be played at once."""
+        """Return the moment; the end of the day where it is to be played at once."""
         if not self.speed:
             return self.closes
         return min(self.closes, self.moment + (time.monotonic() - self.since) * self.speed)
 
     def until(self, moment: float) -> float:
-        """Real seconds until a moment."""
+        """Count the real seconds until a moment."""
         return max(0.0, (moment - self.now()) / self.speed) if self.speed else 0.0
 
     def set(self, speed: float) -> None:
@@ -198,7 +198,7 @@ class Player:
             LOG.info("done, vans %s", play.vans_state, extra={"run_id": play.run})
 
     def _open(self, conn: psycopg.Connection, day: days.Day, number: int) -> Any:
-        """The morning: take back what was played of the day, in one transaction; its row then."""
+        """Open the day: take back what was played of it, in one transaction; its row then."""
         with conn.transaction():
             if found := strangers(conn, day):
                 raise FlowError(f"orders {found[0]} … in the shop are not Primeur's: give them other numbers")

@@ -52,7 +52,7 @@ create unique index if not exists one_at_a_time on play.plays ((true)) where sta
 
 
 def run_of(number: int, day: date) -> str:
-    """The vans' run of a played day: the `run` of its readings."""
+    """Name the vans' run of a played day: the `run` of its readings."""
     return f"play-{day.isoformat()}-{number}"
 
 
@@ -102,7 +102,7 @@ class Play:
         return run_of(self.number, self.day)
 
     def state(self) -> State:
-        """How far it is.
+        """Read how far it is.
 
         Raises:
             ServiceError: the database or market-day does not answer; the day goes on when they are back.
@@ -138,7 +138,7 @@ class Play:
         return n, n + 1
 
     def follow(self, every: float = 0.5) -> Iterator[State]:
-        """How far it is, again and again until it has ended, for as long as its speed takes and two minutes more.
+        """Yield how far it is, again and again until it has ended, for as long as its speed takes and two minutes more.
 
         Args:
             every: seconds between two looks.
@@ -176,7 +176,7 @@ class Play:
         return 120 + (86_400 / self.speed if self.speed else 0)
 
     def result(self, state: State) -> list[str]:
-        """What is to be said of a day that has ended, in lines.
+        """Say in lines what there is to be said of a day that has ended.
 
         Raises:
             FlowError: it was refused or failed; the line says why.

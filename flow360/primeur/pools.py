@@ -19,7 +19,7 @@ _MAIL_HOSTS = ("orange.example", "free.example", "laposte.example", "primeur.exa
 
 
 def plain(text: str) -> str:
-    """The text in lower-case ASCII letters, for an e-mail address: Éléonore is eleonore."""
+    """Write the text in lower-case ASCII letters, for an e-mail address: Éléonore is eleonore."""
     bare = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return "".join(c for c in bare if c.isalnum())
 
@@ -40,7 +40,7 @@ class People:
 
 @cache
 def people(seed: int) -> People:
-    """The pools for customers."""
+    """Draw the pools for customers."""
     fake = Faker("fr_FR")
     fake.seed_instance(seed)
     first = [fake.first_name() for _ in range(SIZE)]
@@ -62,7 +62,7 @@ def people(seed: int) -> People:
 
 @cache
 def suppliers(seed: int, n: int = 24) -> tuple[str, ...]:
-    """Names of suppliers, all different."""
+    """Draw names of suppliers, all different."""
     fake = Faker("fr_FR")
     fake.seed_instance(seed + 1)
     names: dict[str, None] = {}
@@ -104,6 +104,6 @@ _ENDINGS = ("", " Merci quand même.", " À suivre.", " Première commande pour 
 
 @cache
 def review_texts(rating: int) -> pa.Array:
-    """All texts of reviews with that rating, 1 to 5."""
+    """List all texts of reviews with that rating, 1 to 5."""
     n = rating - 1
     return texts([f"{a}\u00a0: {b}.{c}" for a in _OPENINGS[n] for b in _MIDDLES[n] for c in _ENDINGS])

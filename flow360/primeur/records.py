@@ -16,23 +16,23 @@ Record = dict[str, Any]
 
 
 def local(moment: datetime) -> str:
-    """A moment as Paris writes it: 2026-05-07T08:15:00+02:00. Its first ten characters are the business day."""
+    """Write a moment as Paris does: 2026-05-07T08:15:00+02:00. Its first ten characters are the business day."""
     return moment.astimezone(PARIS).isoformat()
 
 
 def utc(moment: datetime) -> str:
-    """A moment in UTC: 2026-05-07T06:15:00Z."""
+    """Write a moment in UTC: 2026-05-07T06:15:00Z."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def outward(data: pa.Table) -> list[Record]:
-    """The table's rows with moments in local time, dates in ISO, and money as floats with two decimals."""
+    """Return the table's rows with moments in local time, dates in ISO, and money as floats with two decimals."""
 
     return [outward_row(row) for row in data.to_pylist()]
 
 
 def outward_row(row: Mapping[str, Any]) -> Record:
-    """One row in the form of `outward`."""
+    """Put one row in the form of `outward`."""
 
     def value(v: Any) -> Any:
         if isinstance(v, datetime):
@@ -45,7 +45,7 @@ def outward_row(row: Mapping[str, Any]) -> Record:
 
 
 def by_day(rows: list[Record], column: str) -> dict[str, list[Record]]:
-    """Rows grouped by the business day of a moment, days in order."""
+    """Group rows by the business day of a moment, days in order."""
     days: dict[str, list[Record]] = defaultdict(list)
     for row in rows:
         days[row[column][:10]].append(row)

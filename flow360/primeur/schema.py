@@ -89,7 +89,7 @@ class Table:
         return [c.name for c in self.columns]
 
     def build(self, columns: Sequence) -> pa.Table:
-        """A table of this schema from its columns in order: Arrow arrays as they are, anything else converted."""
+        """Build a table of this schema from its columns in order: Arrow arrays as they are, anything else converted."""
         return pa.Table.from_arrays(
             [c if isinstance(c, pa.Array) else pa.array(c, f.type) for c, f in zip(columns, self.arrow, strict=True)],
             schema=self.arrow,
@@ -377,7 +377,7 @@ WAREHOUSE = tuple(t.name for t in _TABLES if t.name != "stock")
 
 
 def load_order(names: tuple[str, ...] | None = None) -> list[str]:
-    """Table names so that each stands behind the tables that it refers to."""
+    """Order table names so that each stands behind the tables that it refers to."""
     left, done = list(names or TABLES), []
     while left:
         ready = [n for n in left if not (TABLES[n].parents & set(left) - {n})]

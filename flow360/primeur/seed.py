@@ -92,7 +92,7 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
 
 
 def _incident(plan: Plan, tables: dict[str, pa.Table]) -> dict[str, Any]:
-    """The van whose cooling fails: when, when it passed the limit, and which orders were refused for it."""
+    """Describe the van whose cooling fails: when, when it passed the limit, and which orders were refused for it."""
     route = int(tours.route_id(plan, FAILING_DAY * 2 + 1, FAILING_VAN))
     failed = plan.second(FAILING_DAY, *tours.STARTS[1]) + FAILING_MINUTE * 60
     readings = [r for r in tables["temperatures"].to_pylist() if r["route_id"] == route]
@@ -118,7 +118,7 @@ def _counts(defects: list[Defect]) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    """The manifest as JSON with one defect a line, so that a change shows as the lines that changed."""
+    """Write the manifest as JSON with one defect a line, so that a change shows as the lines that changed."""
     head = {k: v for k, v in manifest.items() if k != "defects"}
     text = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
     lines = ",\n".join("  " + json.dumps(d, ensure_ascii=False) for d in manifest["defects"])

@@ -59,7 +59,7 @@ class Extract:
 
 
 def extracts(shop: psycopg.Connection, day: date) -> Iterator[Extract]:
-    """The twelve tables, all as they stood at one moment, whatever is written meanwhile.
+    """Yield the twelve tables, all as they stood at one moment, whatever is written meanwhile.
 
     Args:
         shop: postgres-source; the connection is in no transaction yet, and is left in one that has changed nothing.
@@ -95,7 +95,7 @@ _GRAMMAR = {
 
 @cache
 def shop_contract(table: str) -> Contract:
-    """What a row of an extract looks like: by `schema.TABLES`, with its types, keys and checks."""
+    """Make the contract of an extract's rows out of `schema.TABLES`, with its types, keys and checks."""
     schema = TABLES[table]
     return Contract(
         name=f"{table}_shop",
@@ -141,7 +141,7 @@ def _kind(type_: pa.DataType) -> str:
 
 
 def _range(promised: Promised) -> tuple[Any, Any]:
-    """Least and most: what the type holds, and what the check of the column allows."""
+    """Return least and most: what the type holds, and what the check of the column allows."""
     least = most = None
     if pa.types.is_integer(promised.type):
         most = 2 ** (promised.type.bit_width - 1) - 1

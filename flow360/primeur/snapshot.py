@@ -22,13 +22,13 @@ DROP_ZONE = (FILES, PLAYED)
 
 
 def dropped(pattern: str, folders: Sequence[Path] = DROP_ZONE) -> list[Path]:
-    """The files of the drop zone whose names match, in the order of their names; of two alike the first folder's."""
+    """List the files of the drop zone whose names match, in order of their names; of two alike the first folder's."""
     found = {path.name: path for folder in reversed(folders) for path in folder.glob(pattern)}
     return [found[name] for name in sorted(found)]
 
 
 def read_table(name: str, folder: Path = SEED) -> pa.Table:
-    """A clean table of a seed folder.
+    """Read a clean table of a seed folder.
 
     Raises:
         FlowError: the file is missing or is not what the schema says.
@@ -49,5 +49,5 @@ def read_table(name: str, folder: Path = SEED) -> pa.Table:
 
 @cache
 def seed_table(name: str) -> pa.Table:
-    """A clean table of the committed week, read once a process."""
+    """Read a clean table of the committed week, once a process."""
     return read_table(name)

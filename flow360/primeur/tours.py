@@ -30,12 +30,12 @@ def wave_number(day: np.ndarray | int, half: np.ndarray | int) -> np.ndarray | i
 
 
 def route_id(plan: Plan, wave: np.ndarray | int, van: np.ndarray | int) -> np.ndarray | int:
-    """The number of a van's tour: wave 0 is the first morning."""
+    """Compute the number of a van's tour: wave 0 is the first morning."""
     return wave * plan.vans + van + 1
 
 
 def van_of(plan: Plan, store: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """The van, from 0, that carries each order: one of those of its store."""
+    """Choose the van, from 0, that carries each order: one of those of its store."""
     here = (plan.vans - 1 - store) // plan.stores + 1
     return store + plan.stores * (below(plan.seed, "van", ids, 1 << 30) % here)
 
@@ -46,7 +46,7 @@ def departure(plan: Plan, day: int, half: int) -> int:
 
 
 def failed(plan: Plan, day: int, half: int) -> bool:
-    """Whether this is the wave in which the cooling fails."""
+    """Say whether this is the wave in which the cooling fails."""
     return (day, half) == (FAILING_DAY, 1)
 
 
@@ -56,7 +56,7 @@ def lengths(plan: Plan, wave: int) -> np.ndarray:
 
 
 def van_routes(plan: Plan, chunk: int) -> pa.Table:
-    """The tours of one wave (`chunk` counts the waves): one row a van."""
+    """Build the tours of one wave (`chunk` counts the waves): one row a van."""
     day, half = plan.waves()[chunk]
     van = np.arange(plan.vans)
     start = departure(plan, day, half)
@@ -83,7 +83,7 @@ def _blocks(plan: Plan) -> int:
 
 
 def temperatures(plan: Plan, chunk: int) -> pa.Table:
-    """The readings of at most 1,024 vans in one wave, van by van, 240 each."""
+    """Draw the readings of at most 1,024 vans in one wave, van by van, 240 each."""
     wave, block = divmod(chunk, _blocks(plan))
     day, half = plan.waves()[wave]
     vans = np.arange(block * VANS_IN_CHUNK, min((block + 1) * VANS_IN_CHUNK, plan.vans))
@@ -102,7 +102,8 @@ def temperatures(plan: Plan, chunk: int) -> pa.Table:
 
 
 def readings(plan: Plan, day: date) -> list[dict[str, Any]]:
-    """The rows of `temperatures` of a day, the plan's or a later one: van by van, the morning and then the evening.
+    """List the rows of `temperatures` of a day, the plan's or a later one: van by van, the morning and then the
+    evening.
 
     Raises:
         ValueError: the day is before the plan's first, or too far away.
@@ -114,7 +115,7 @@ def readings(plan: Plan, day: date) -> list[dict[str, Any]]:
 
 
 def _hundredths(plan: Plan, day: int, half: int, vans: np.ndarray, chunk: int) -> np.ndarray:
-    """Hundredths of a degree, shape (vans, minutes)."""
+    """Draw the hundredths of a degree, shape (vans, minutes)."""
     draw = rng(plan.seed, "temperatures", chunk)
     shape = (len(vans), MINUTES)
     base = 280 + below(plan.seed, "cold", vans, 140)[:, None]

@@ -22,26 +22,27 @@ _COURSE = np.array(
 
 
 def wet(plan: Plan, store: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """Whether it rains at a store on a day (both from 0): bool, about one day in four, the same for a whole city."""
+    """Say whether it rains at a store on a day (both from 0): bool, about one day in four, the same for a city."""
     city = store % len(cities())
     return below(plan.seed, "rain", city * 10_000 + day, 100) < 26
 
 
 def weather(plan: Plan, chunk: int = 0) -> pa.Table:
-    """24 rows for each store and day, the morning after the last day's orders included."""
+    """Draw 24 rows for each store and day, the morning after the last day's orders included."""
     hours = [(day, clock, plan.second(day, clock)) for day in range(plan.days + 1) for clock in range(24)]
     return _rows(plan, hours, rng(plan.seed, "weather"))
 
 
 def later(plan: Plan, day: int) -> pa.Table:
-    """The hours of a day (from 0) that `weather` does not have; there are 23 or 25 when the clocks change."""
+    """Draw the hours of a day (from 0) that `weather` does not have; there are 23 or 25 when the clocks change."""
     begins = range(plan.midnight(day), plan.midnight(day + 1), 3600)
     hours = [(day, datetime.fromtimestamp(second, PARIS).hour, second) for second in begins]
     return _rows(plan, hours, rng(plan.seed, "weather", day))
 
 
 def _rows(plan: Plan, hours: list[tuple[int, int, int]], draw: np.random.Generator) -> pa.Table:
-    """One row for each store and hour; an hour is (day, hour of the day in Paris, second since 1970 of its start)."""
+    """Draw one row for each store and hour; an hour is (day, hour of the day in Paris, second since 1970 at its
+    start)."""
     store, hour = np.divmod(np.arange(plan.stores * len(hours)), len(hours))
     day, clock, begin = np.array(hours)[hour].T
     rain = wet(plan, store, day)

@@ -18,7 +18,7 @@ FAHRENHEIT_HOURS = 12
 
 
 def weather_file(plan: Plan, clean: pa.Table) -> tuple[pa.Table, list[Defect]]:
-    """The weather as it is delivered.
+    """Make the weather file's table, with what is planted in it.
 
     Returns:
         The table (store_id may be missing in it), and its defects; `line` is the row, from 0.
@@ -58,7 +58,7 @@ def weather_file(plan: Plan, clean: pa.Table) -> tuple[pa.Table, list[Defect]]:
 
 
 def parquet_bytes(data: pa.Table) -> bytes:
-    """A table as a Parquet file (zstd)."""
+    """Write a table as a Parquet file (zstd)."""
     sink = io.BytesIO()
     pq.write_table(data, sink, compression="zstd")
     return sink.getvalue()

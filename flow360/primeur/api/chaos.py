@@ -132,7 +132,7 @@ class Chaos:
         return fault
 
     def fault(self, request: str, attempt: int) -> Fault:
-        """What the seed decides for an attempt, counted from 1."""
+        """Decide by the seed what happens to an attempt, counted from 1."""
         if attempt > 2:
             return Fault.NONE
         s = self.settings

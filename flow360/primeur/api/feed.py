@@ -29,12 +29,12 @@ class Feed:
     defects: list[Defect]
 
     def items(self, day: str | None = None) -> list[Record]:
-        """All items, or those of one day (none for an unknown day)."""
+        """Return all items, or those of one day (none for an unknown day)."""
         return [row for rows in self.days.values() for row in rows] if day is None else self.days.get(day, [])
 
 
 def feed(plan: Plan, name: str, rows: list[Record]) -> Feed:
-    """The delivery order of one untidy list.
+    """Build the delivery order of one untidy list.
 
     Args:
         name: "orders", "deliveries" or "reviews".
@@ -48,7 +48,7 @@ def feed(plan: Plan, name: str, rows: list[Record]) -> Feed:
 
 
 def feed_of_day(plan: Plan, name: str, day: str, rows: list[Record], number: int) -> tuple[list[Record], list[Defect]]:
-    """One day of an untidy list: its items in delivery order, and what is wrong with them.
+    """Build one day of an untidy list: its items in delivery order, and what is wrong with them.
 
     Args:
         day: ISO date.

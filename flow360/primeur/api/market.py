@@ -37,7 +37,7 @@ class Market:
         self.feeds: dict[str, Feed] = {name: feed(SEED_PLAN, name, outward(seed_table(name))) for name in UNTIDY}
 
     def items(self, name: str, day: str | None = None) -> list[Record]:
-        """The items of a list in delivery order; `day` (ISO) only for the untidy ones.
+        """Return the items of a list in delivery order; `day` (ISO) only for the untidy ones.
 
         Raises:
             FlowError: the day is a later one, and the shop does not answer.

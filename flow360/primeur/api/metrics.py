@@ -67,7 +67,7 @@ class Measure:
                 LOG.log(level, "%s %s %s", scope["method"], scope["path"], status, extra=about | more)
 
     def _route(self, scope: Any) -> tuple[str, int | None]:
-        """The route's pattern, /orders/{order_id}, and the order that the path names.
+        """Find the route's pattern, /orders/{order_id}, and the order that the path names.
 
         The pattern, because a label with the id itself would be a new series for each order; the order also where the
         answer is a fault that never reaches the route: that is the one that somebody will look for.
@@ -81,5 +81,5 @@ class Measure:
 
 
 def metrics() -> Response:
-    """All metrics of this process in Prometheus' text format."""
+    """Write all metrics of this process in Prometheus' text format."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

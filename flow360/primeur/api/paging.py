@@ -22,12 +22,12 @@ def _mark(scope: str, position: int) -> str:
 
 
 def encode(scope: str, position: int) -> str:
-    """The cursor for a position in the list that `scope` names."""
+    """Make the cursor for a position in the list that `scope` names."""
     return base64.urlsafe_b64encode(f"{position}.{_mark(scope, position)}".encode()).decode().rstrip("=")
 
 
 def decode(scope: str, cursor: str | None) -> int:
-    """The position that a cursor stands for; 0 without one.
+    """Read the position that a cursor stands for; 0 without one.
 
     Raises:
         BadCursor: made up, cut, or from another list.
@@ -45,24 +45,24 @@ def decode(scope: str, cursor: str | None) -> int:
 
 
 def page(scope: str, items: list[Record], cursor: str | None, limit: int) -> Record:
-    """One page: {"items": [...], "next_cursor": "…" or None on the last one}."""
+    """Cut one page: {"items": [...], "next_cursor": "…" or None on the last one}."""
     first = decode(scope, cursor)
     after = first + limit
     return {"items": items[first:after], "next_cursor": encode(scope, after) if after < len(items) else None}
 
 
 def body(payload: Record) -> bytes:
-    """The bytes of an answer: JSON, UTF-8."""
+    """Write an answer as bytes: JSON, UTF-8."""
     return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def etag(data: bytes) -> str:
-    """The entity tag of these bytes."""
+    """Compute the entity tag of these bytes."""
     return f'"{hashlib.sha256(data).hexdigest()[:20]}"'
 
 
 def matches(header: str | None, tag: str) -> bool:
-    """Whether an If-None-Match header names the tag."""
+    """Say whether an If-None-Match header names the tag."""
     if not header:
         return False
     named = {part.strip().removeprefix("W/") for part in header.split(",")}

@@ -95,7 +95,7 @@ class Problem(BaseModel):
 
 
 def _refuses(**reasons: str) -> dict[int | str, dict[str, Any]]:
-    """What a path answers instead, for its description: `_refuses(_404="there is no such order")`."""
+    """Describe what a path answers instead: `_refuses(_404="there is no such order")`."""
     return {int(status[1:]): {"model": Problem, "description": reason} for status, reason in reasons.items()}
 
 
@@ -106,7 +106,7 @@ Day = Annotated[date | None, Query(description="only the items of this day in Pa
 
 
 def _answer(request: Request, payload: dict[str, Any]) -> Response:
-    """JSON with an entity tag; 304 without a body when the client has these bytes."""
+    """Answer JSON with an entity tag, or 304 without a body when the client has these bytes."""
     data = body(payload)
     headers = {"ETag": etag(data), "Cache-Control": "no-cache"}
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
@@ -119,13 +119,14 @@ def _client(request: Request) -> str:
 
 
 def _line(error: Mapping[str, Any]) -> str:
-    """One finding of pydantic. What was found is not repeated: JSON can say neither NaN nor half a character."""
+    """Write one finding of pydantic as a line. What was found is not repeated: JSON can say neither NaN nor half a
+    character."""
     line = f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
     return line.encode("utf-8", "backslashreplace").decode()
 
 
 async def _drip(response: Response, seconds: float) -> Response:
-    """The same answer, its body in eight parts over some seconds."""
+    """Send the same answer with its body in eight parts over some seconds."""
     data = b"".join([part async for part in response.body_iterator])
     size = max(1, -(-len(data) // DRIPS))
 
@@ -177,7 +178,7 @@ def _guard(app: FastAPI, chaos: Chaos, usage: Usage) -> None:
 
 
 def _lists(app: FastAPI, market: Market) -> None:
-    """The lists: a day filter where the items have a day."""
+    """Add the lists: a day filter where the items have a day."""
 
     refuses = _refuses(_400="the cursor is not one of this list", _422=WRONG)
     of_a_day = refuses | _refuses(_503="the shop, out of which later days come, does not answer")
@@ -213,7 +214,7 @@ def _lists(app: FastAPI, market: Market) -> None:
 
 
 def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
-    """Single orders, and placing one."""
+    """Add single orders, and placing one."""
 
     @app.post(
         "/orders",
@@ -279,7 +280,7 @@ def _orders(app: FastAPI, market: Market, store: OrderStore) -> None:
 
 
 def _service(app: FastAPI, chaos: Chaos, market: Market, usage: Usage, key: str) -> None:
-    """Health, the switch for the misbehaviour, and what a client has asked for."""
+    """Add health, the switch for the misbehaviour, and what a client has asked for."""
 
     @app.get("/health", tags=["service"])
     def health() -> dict[str, Any]:
@@ -324,7 +325,7 @@ def create_app(
     key: str = "",
     shop: Callable[[], psycopg.Connection] | None = None,
 ) -> FastAPI:
-    """The service.
+    """Build the service.
 
     Args:
         data: folder for placed orders; made if missing.

@@ -95,13 +95,13 @@ class OrderStore:
         return self._db.execute(query, [client, key]).fetchone()
 
     def get(self, order_id: int) -> Record | None:
-        """A placed order, or None."""
+        """Read a placed order, or None."""
         with self._lock:
             row = self._db.execute("select answer from placed where order_id = ?", [order_id]).fetchone()
         return json.loads(row[0]) if row else None
 
     def all(self, reference: str | None = None) -> list[Record]:
-        """The placed orders, all or those of one reference, in order of their numbers."""
+        """Read the placed orders, all or those of one reference, in order of their numbers."""
         query = "select answer from placed where ? is null or reference = ? order by order_id"
         with self._lock:
             rows = self._db.execute(query, [reference, reference]).fetchall()

@@ -23,9 +23,9 @@ class Usage:
             del self._early[self._answers.popitem(last=False)[0]]
 
     def of(self, client: str) -> dict[int, int]:
-        """Status -> number of answers, in order of the status; {} for a client who was never here."""
+        """Return status -> number of answers, in order of the status; {} for a client who was never here."""
         return dict(sorted(self._answers.get(client, {}).items()))
 
     def early(self, client: str) -> int:
-        """How many of its requests came sooner than a 429 had asked for."""
+        """Count the client's requests that came sooner than a 429 had asked for."""
         return self._early[client]

@@ -35,7 +35,7 @@ _DEFECTS = {
 
 @lru_cache(maxsize=3)
 def messages(day: str) -> tuple[Message, ...]:
-    """The messages of a day (ISO) in the order in which they are sent.
+    """List the messages of a day (ISO) in the order in which they are sent.
 
     Raises:
         ValueError: it is not a day of Primeur's.
@@ -45,7 +45,8 @@ def messages(day: str) -> tuple[Message, ...]:
 
 @lru_cache(maxsize=3)
 def tours(day: str) -> Mapping[tuple[str, int], dict[str, Any]]:
-    """What each van says of its two tours of a day (ISO) as it leaves: (van, 0 for the morning's, 1) -> the message.
+    """Return what each van says of its two tours of a day (ISO) as it leaves: (van, 0 for the morning's, 1) -> the
+    message.
 
     Raises:
         ValueError: it is not a day of Primeur's.
@@ -67,12 +68,12 @@ def tours(day: str) -> Mapping[tuple[str, int], dict[str, Any]]:
 
 
 def tour_of(day: str, message: Message) -> dict[str, Any]:
-    """The tour that a reading of a day belongs to."""
+    """Return the tour that a reading of a day belongs to."""
     return tours(day)[message.van_id, (message.body["sequence"] - 1) // MINUTES]
 
 
 def _moment(name: str, text: Any) -> float | None:
-    """Seconds since 1970 of a moment with its offset; None when none is given."""
+    """Read the seconds since 1970 of a moment with its offset; None when none is given."""
     if text is None:
         return None
     try:
@@ -135,12 +136,12 @@ class Request:
         return cls(name, day, float(speed), tuple(vans), clock, since)
 
     def chosen(self) -> list[Message]:
-        """The messages to send."""
+        """List the messages to send."""
         least = float("-inf") if self.since is None else self.since - self._opens
         return [m for m in messages(self.day) if m.at >= least and (not self.vans or m.van_id in self.vans)]
 
     def begin(self) -> float:
-        """At which `Message.at` the replay begins."""
+        """Find at which `Message.at` the replay begins."""
         if self.clock is not None:
             return self.clock - self._opens
         return next((message.at for message in self.chosen()), 0.0)
@@ -163,7 +164,7 @@ class Tally:
             self.kinds[message.kind] += 1
 
     def as_dict(self) -> dict[str, Any]:
-        """sent, readings (different ones, the cut ones included), and one count for each kind of defect."""
+        """Return sent, readings (different ones, the cut ones included), and one count for each kind of defect."""
         counts = {name: self.kinds[kind] for kind, name in _DEFECTS.items()}
         return {"sent": self.sent, "readings": self.sent - counts["doubled"], **counts}
 

@@ -194,7 +194,7 @@ class Sensors:
 
 
 def online(host: str, port: int, deadline: float = 5.0) -> bool:
-    """Whether the broker has the retained word "online" of a running service."""
+    """Ask whether the broker has the retained word "online" of a running service."""
     words: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = lambda *_: client.subscribe(STATUS, qos=1)

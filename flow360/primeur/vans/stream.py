@@ -38,7 +38,7 @@ class Message:
         return TOPIC.format(van_id=self.van_id)
 
     def payload(self, run: str) -> bytes:
-        """The bytes to publish. The replay's id comes first, so that even a cut message tells where it belongs."""
+        """Write the bytes to publish. The replay's id comes first, so that even a cut message says where it belongs."""
         text = json.dumps({"run": run, **self.body})
         return (text[: len(text) * 3 // 5] if self.kind == "bad_row" else text).encode()
 
@@ -56,7 +56,7 @@ def _body(row: Record) -> Record:
 
 
 def stream(plan: Plan, day: str, rows: list[Record]) -> tuple[list[Message], list[Defect]]:
-    """The messages of a day.
+    """Build the messages of a day.
 
     Args:
         plan: the seed that decides what is spoilt.
@@ -96,7 +96,7 @@ def stream(plan: Plan, day: str, rows: list[Record]) -> tuple[list[Message], lis
 
 
 def _spoilt(plan: Plan, rows: list[Record]) -> dict[int, tuple[str, int, str]]:
-    """For each spoilt row: the kind, the seconds by which its message (or the copy) comes later, and a note."""
+    """Return for each spoilt row the kind, the seconds by which its message (or the copy) comes later, and a note."""
     chooser = Chooser.of(plan.seed, "mqtt")
     mine = [n for n, row in enumerate(rows) if row["van_id"] == MISLABELLED_VAN]
     first = chooser.between(60, len(mine) - 120)
