@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def open_stack(engine: str | None = None) -> Stack:
-    """The stack of this checkout; see flow360.stack.facade.open_stack. (Imported late: the engines are heavy.)"""
+    """Open the stack of this checkout; see flow360.stack.facade.open_stack. (Imported late: the engines are heavy.)"""
     from flow360.stack import facade
 
     return facade.open_stack(engine)

@@ -71,7 +71,7 @@ class Reporter:
         )
 
     def _tenth(self, event: Event) -> bool:
-        """In a log file, every tenth of a long fetch is news enough."""
+        """Say whether a tenth of a long fetch is done since the last news: in a log file, that is news enough."""
         tenth = int((event.share or 0) * 10)
         new = self._tenths.get(event.service) != tenth
         self._tenths[event.service] = tenth
@@ -87,7 +87,7 @@ def show(table: Table, narrowest: int = 80) -> None:
 
 
 def status_table(rows: list[ServiceStatus]) -> Table:
-    """The table of `flow360 status`."""
+    """Draw the table of `flow360 status`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("layer", "service", "state", "runs"):
         table.add_column(name, no_wrap=name != "runs")
@@ -102,5 +102,5 @@ def status_table(rows: list[ServiceStatus]) -> Table:
 
 
 def links(rows: list[ServiceStatus]) -> list[str]:
-    """The pages that answer now, a line each: a link in a table cell would be broken in a narrow terminal."""
+    """List the pages that answer now, a line each: a link in a table cell would be broken in a narrow terminal."""
     return [f"{row.name:<16} {row.link}" for row in rows if row.link and row.state == "running"]

@@ -99,7 +99,7 @@ def python(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
 
 
 def foreign(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    """Variables for other people's PostgreSQL, Spark and the like."""
+    """Find variables for other people's PostgreSQL, Spark and the like."""
     ours = environment.MARK in os.environ  # a terminal of JupyterLab: what is there was given by us
     ignored = [] if ours else sorted({*environment.dropped, *environment.foreign(os.environ, OURS)})
     early = [name for name in ("PYTHONPATH", "PYTHONHOME") if name in ignored]
@@ -111,7 +111,7 @@ def foreign(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
 
 
 def user(stack: Stack, names: Sequence[str]) -> list[Finding]:
-    """PostgreSQL's initdb, HDFS and Spark ask for the name of the user; in a container there may be none."""
+    """Check that the user has a name: initdb, HDFS and Spark ask for it; in a container there may be none."""
     try:
         return [Finding("user", "ok", pwd.getpwuid(os.geteuid()).pw_name)]
     except KeyError:
@@ -124,7 +124,7 @@ def user(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 
 def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    """State, cache and checkout must be writable."""
+    """Check that state, cache and checkout can be written to."""
     s = settings()
     found = []
     wanted = {"FLOW360_STATE": s.state_dir, "FLOW360_CACHE": s.cache_dir, "": ROOT}
@@ -140,7 +140,7 @@ def folders(stack: Stack, _names: Sequence[str]) -> list[Finding]:
 
 
 def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    """A checkout made on Windows may have CRLF in files that Linux programs read."""
+    """Check the line ends: a checkout made on Windows may have CRLF in files that Linux programs read."""
     for path in [*(ROOT / "scripts").glob("*"), *(ROOT / "stack").rglob("*.*")]:
         # A compiled file is not text: any two bytes may stand in it.
         if path.is_file() and path.suffix not in (".pyc", ".jar") and b"\r\n" in path.read_bytes()[:20_000]:
@@ -151,7 +151,7 @@ def line_ends(_stack: Stack, _names: Sequence[str]) -> list[Finding]:
 
 
 def readable(stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    """Containers read mounted files as users of their own: a clone that was made with umask 077 is closed to them."""
+    """Check that containers can read mounted files, as users of their own: umask 077 closes a clone to them."""
     if stack.engine.name != "docker":
         return [Finding("readable", "ok", "the services are this user's own processes")]
     for folder in MOUNTED:
@@ -165,7 +165,7 @@ def readable(stack: Stack, _names: Sequence[str]) -> list[Finding]:
 
 
 def leftovers(stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    """Processes of a supervisor that was killed."""
+    """Find processes of a supervisor that was killed."""
     supervisor = stack.host.supervisor
     orphans = supervisor.orphans()
     if orphans:
@@ -209,7 +209,7 @@ def java_version(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 
 def ports(stack: Stack, names: Sequence[str]) -> list[Finding]:
-    """A port that somebody else holds. Ports of services that run already are theirs."""
+    """Find ports that somebody else holds. Ports of services that run already are theirs."""
     running = {row.name for row in stack.status(ask=False) if row.state in ("running", "starting")}
     found = []
     owners: dict[int, str] = {}
@@ -247,7 +247,7 @@ def _free(port: int) -> bool:
 
 
 def _listener(port: int) -> psutil.Process | None:
-    """The process that listens there, if this user may know."""
+    """Find the process that listens there, if this user may know."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
@@ -256,7 +256,7 @@ def _listener(port: int) -> psutil.Process | None:
 
 
 def _holder(port: int, listener: psutil.Process | None) -> tuple[str, bool]:
-    """Who listens there, for people, and whether we may end it."""
+    """Say who listens there, for people, and whether we may end it."""
     with contextlib.suppress(psutil.Error, OSError):
         if listener:
             said = f"{listener.name()} (pid {listener.pid})"
@@ -297,7 +297,7 @@ def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 
 def profile(together: Together, stack: Stack, _names: Sequence[str]) -> list[Finding]:
-    """Which part of the stack this machine can hold at once, notebooks included."""
+    """Say which part of the stack this machine can hold at once, notebooks included."""
     running = sum(row.pss_mb for row in stack.status(ask=False))
     free = _available_memory_mb() + running
     needs = {what: _need(stack, services) for what, services in together.items()}
@@ -314,7 +314,7 @@ def profile(together: Together, stack: Stack, _names: Sequence[str]) -> list[Fin
 
 
 def _need(stack: Stack, names: Iterable[str]) -> int:
-    """Megabytes that the services take together with what they need; a job's are given back."""
+    """Add up the megabytes that the services take together with what they need; a job's are given back."""
     return sum(s.native.memory_mb for name in stack.model.closure(names) if not (s := stack.model[name]).job)
 
 
@@ -354,7 +354,7 @@ def disk(stack: Stack, names: Sequence[str]) -> list[Finding]:
 
 
 def network(stack: Stack, names: Sequence[str]) -> list[Finding]:
-    """Only asked when something must be fetched."""
+    """Check the network, only when something must be fetched."""
     if stack.engine.name != "native":
         return [Finding("network", "ok", "images are docker's business")]
     services = [stack.model[name] for name in names]

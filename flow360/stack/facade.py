@@ -26,7 +26,7 @@ ENGINES = ("auto", "native", "docker")
 
 
 def silent(_event: Event) -> None:
-    """A progress callback that says nothing."""
+    """Take an event and say nothing: the progress callback for whoever wants none."""
 
 
 class Stack:
@@ -79,7 +79,7 @@ class Stack:
             raise FlowError("\n".join(lines), next(iter(held.values())).code)
 
     def _possible(self, names: list[str], progress: Progress, asked: Container[str] | None) -> list[str]:
-        """The services without those that this engine cannot run and nobody asked for by name."""
+        """Leave out the services that this engine cannot run and nobody asked for by name."""
         asked = names if asked is None else asked
         if self.engine is not self.host:
             return names
@@ -89,7 +89,7 @@ class Stack:
         return [name for name in names if name not in left]
 
     def _left_out(self, name: str) -> str | None:
-        """Why the native engine cannot run a service here: for itself, or for one that it needs."""
+        """Say why the native engine cannot run a service here: for itself, or for one that it needs."""
         for other in self.model.closure([name]):
             if why := self.host.left_out(other):
                 return why if other == name else f"it needs {other}: {why}"
@@ -164,7 +164,7 @@ class Stack:
             progress(Event(name, "reset", line))
 
     def status(self, ask: bool = True) -> list[ServiceStatus]:
-        """What is really there, in the order of the layers.
+        """Ask what is really there, in the order of the layers.
 
         Args:
             ask: whether each service is asked for an answer; if not, what has a process counts as running.
@@ -175,19 +175,20 @@ class Stack:
         return sorted(rows, key=lambda row: row.layer)
 
     def logs(self, name: str, lines: int = 20) -> str:
-        """The last lines of a service's log."""
+        """Return the last lines of a service's log."""
         return self._engine_of(name).logs(name, lines)
 
     def follow_command(self, name: str) -> list[str]:
-        """A program that prints a service's log as it grows."""
+        """Return the command of a program that prints a service's log as it grows."""
         return self._engine_of(name).follow_command(name)
 
     def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
-        """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
+        """Write the command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv",
+        …)`."""
         return self._engine_of(name).tool_command(name, program, subcommand, args)
 
     def path_in(self, name: str, path: Path) -> str:
-        """How a service, and a program that ships with it, calls a file of this machine.
+        """Return how a service, and a program that ships with it, calls a file of this machine.
 
         Raises:
             FlowError: it runs in a container that has no such file.
@@ -209,7 +210,7 @@ class Stack:
 
     @contextlib.contextmanager
     def _lock(self, deadline: float = 300) -> Iterator[None]:
-        """One `up` or `down` at a time: two notebooks may start the same service in the same second."""
+        """Let one `up` or `down` work at a time: two notebooks may start the same service in the same second."""
         run = self._state / "run"
         if os.geteuid() == 0:
             os.umask(0o022)  # root's PostgreSQL is another user, who must get down there; secrets have their own modes
@@ -229,7 +230,7 @@ class Stack:
 
 
 def open_stack(engine: str | None = None) -> Stack:
-    """The stack of this checkout.
+    """Open the stack of this checkout.
 
     Args:
         engine: native, docker or auto; by default FLOW360_ENGINE of the settings. `auto` stays with the engine that was

@@ -9,7 +9,7 @@ import psutil
 
 
 def pss_mb(pids: Iterable[int]) -> float:
-    """The proportional set size of processes and all their children, in MB (shared pages are counted once in all)."""
+    """Add up the proportional set size of processes and all their children, in MB (shared pages count once in all)."""
     total = 0
     seen: set[int] = set()
     for pid in pids:

@@ -145,11 +145,11 @@ class Model:
             raise FlowError(f"there is no service {name!r}. There are: {known}", Exit.USAGE) from None
 
     def profile(self, name: str) -> list[str]:
-        """The services of a profile; empty when there is no such profile."""
+        """List the services of a profile; none when there is no such profile."""
         return [s.name for s in self.services.values() if name in s.profiles]
 
     def closure(self, names: Iterable[str]) -> list[str]:
-        """The named services and all they depend on, dependencies first."""
+        """List the named services and all they depend on, dependencies first."""
         order: list[str] = []
         path: list[str] = []
 
@@ -169,7 +169,7 @@ class Model:
         return order
 
     def dependants(self, names: Iterable[str]) -> list[str]:
-        """The named services and all that depend on them, dependants first."""
+        """List the named services and all that depend on them, dependants first."""
         wanted = set(names)
         order = self.closure(self.services)
         for name in order:
@@ -206,7 +206,7 @@ def _deep(value: Any, values: Mapping[str, str | None]) -> Any:
 
 
 def _ports(name: str, specs: Iterable[str]) -> dict[int, int]:
-    """The published ports, in the order of the file: inside the container -> on 127.0.0.1."""
+    """Read the published ports, in the order of the file: inside the container -> on 127.0.0.1."""
     ports = {}
     for spec in specs:
         # Anything else (another address, no address, the long form) could be reached from outside this machine.
@@ -221,7 +221,7 @@ def _ports(name: str, specs: Iterable[str]) -> dict[int, int]:
 
 
 def _like(name: str, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A service's table; with `like`, on top of that of another service (their environments are merged)."""
+    """Return a service's table; with `like`, on top of that of another service (their environments are merged)."""
     table = dict(tables[name])
     other = table.pop("like", None)
     if other is None:
@@ -233,7 +233,7 @@ def _like(name: str, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _heap(name: str, spec: Mapping[str, Any]) -> str:
-    """The heap of a service's JVM (`384m`), written in the way that the image's start script wants to hear it."""
+    """Find the heap of a service's JVM (`384m`), written in the way that the image's start script wants to hear it."""
     environment = (f"{key}={value}" for key, value in spec.get("environment", {}).items())
     told = " ".join([*spec.get("command", ()), *environment])
     found = re.search(r"(?:-Xmx|--driver-memory |SPARK_DAEMON_MEMORY=)(\d+[kmg])\b", told)
@@ -267,7 +267,7 @@ def _native(name: str, table: Mapping[str, Any], spec: Mapping[str, Any], versio
 
 
 def _at(text: str, versions: Mapping[str, str]) -> str:
-    """A text with `{version[kafka]}` replaced, as the tables called `versions` have it."""
+    """Replace `{version[kafka]}` in a text, as the tables called `versions` have it."""
     return re.sub(r"\{version\[([\w-]+)\]\}", lambda match: versions[match[1]], text)
 
 
@@ -291,7 +291,7 @@ _REPLACED = {"command", "entrypoint", "test"}  # the lists that Compose does not
 
 
 def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """One mapping on top of another, as Compose does it: mappings key by key, lists joined, the rest replaced."""
+    """Lay one mapping on top of another, as Compose does it: mappings key by key, lists joined, the rest replaced."""
 
     def both(key: str) -> Any:
         below, above = base[key], top[key]
@@ -310,7 +310,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _extended(spec: Mapping[str, Any], siblings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A service with what it `extends`: one of its own file, or of another one, seen from `folder`."""
+    """Return a service with what it `extends`: one of its own file, or of another one, seen from `folder`."""
     own = dict(spec)
     other = own.pop("extends", None)
     if other is None:
@@ -322,7 +322,7 @@ def _extended(spec: Mapping[str, Any], siblings: Mapping[str, Any], folder: Path
 
 
 def _description(file: Path) -> dict[str, Any]:
-    """One Compose file with what it includes and what its services extend."""
+    """Read one Compose file with what it includes and what its services extend."""
     raw = _load(file)
     whole: dict[str, Any] = {"name": raw.get("name"), "services": {}, "volumes": raw.get("volumes", {})}
     for other in raw.get("include", ()):
@@ -335,7 +335,7 @@ def _description(file: Path) -> dict[str, Any]:
 
 
 def read_compose(file: Path = COMPOSE, on_top: Iterable[str] = ()) -> dict[str, Any]:
-    """compose.yaml and what it includes, variables not replaced; with other files on top, as `overlays` names them.
+    """Read compose.yaml and what it includes, variables not replaced, with other files on top (`overlays`).
 
     Returns:
         name, services and volumes. Paths stand as in the files: seen from the folder of the file.
@@ -349,7 +349,7 @@ def read_compose(file: Path = COMPOSE, on_top: Iterable[str] = ()) -> dict[str, 
 
 
 def read_native(folder: Path = LAYERS, on_top: Iterable[str] = ()) -> dict[str, Any]:
-    """The native halves of all layers as one table, with those of the files on top that have one."""
+    """Read the native halves of all layers as one table, with those of the files on top that have one."""
     halves = [folder / Path(name).with_suffix(".toml").name for name in on_top]
     tables: dict[str, Any] = {}
     for file in (*sorted(folder.glob("[0-9]*.toml")), *(half for half in halves if half.exists())):
@@ -421,5 +421,5 @@ def _service(name: str, about: Mapping[str, Any], native: Native, published: dic
 
 @cache
 def model() -> Model:
-    """The model of this checkout, read once a process."""
+    """Return the model of this checkout, read once a process."""
     return read_model()

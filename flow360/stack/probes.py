@@ -41,7 +41,7 @@ def _probe(function: Callable[..., str | None]) -> Callable[..., str | None]:
 
 
 def of(model: Model, service: Service) -> Probe:
-    """The probe of a service, with the ports that it asks.
+    """Return the probe of a service, with the ports that it asks.
 
     `broker` names another service to ask; `port = 1` means the second port; {service = "NAME", port = 1} as a value is
     another service's port.
@@ -57,7 +57,7 @@ def of(model: Model, service: Service) -> Probe:
 
 @_probe
 def postgres(port: int, database: str, session: str = "", host: str = "127.0.0.1") -> str | None:
-    """`select 1` as the course's own user: a server that refuses the password is not ready.
+    """Ask `select 1` as the course's own user: a server that refuses the password is not ready.
 
     With a session, a client of that name must be connected: that is how a program without a port says that it is there.
     """
@@ -102,7 +102,7 @@ def mysql(port: int, database: str, host: str = "127.0.0.1") -> str | None:
 
 @_probe
 def zookeeper(port: int) -> str | None:
-    """The four-letter word `ruok`, which a serving node answers with `imok`."""
+    """Send the four-letter word `ruok`, which a serving node answers with `imok`."""
     try:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
             sock.settimeout(TIMEOUT)
@@ -115,7 +115,7 @@ def zookeeper(port: int) -> str | None:
 
 @_probe
 def kafka(port: int) -> str | None:
-    """The broker must name a controller (metadata, version 1) and a coordinator of groups (version 0).
+    """Ask the broker for a controller (metadata, version 1) and a coordinator of groups (version 0); it must name both.
 
     The second question makes a new broker create the topic in which it keeps the groups' offsets, so that the first
     consumer of a course does not meet a broker that cannot serve it yet.
@@ -132,7 +132,7 @@ def kafka(port: int) -> str | None:
 
 
 def _ask_kafka(port: int, key: int, version: int, body: bytes) -> bytes:
-    """One request of Kafka's protocol; the answer from its correlation number on."""
+    """Send one request of Kafka's protocol; return the answer from its correlation number on."""
     client = b"flow360"
     body = struct.pack(">hhih", key, version, 1, len(client)) + client + body
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
@@ -164,7 +164,7 @@ def _exactly(sock: socket.socket, count: int) -> bytes:
 
 @_probe
 def mqtt(port: int, topic: str = "", contains: str = "") -> str | None:
-    """CONNECT must be accepted; with a topic, what is retained on it must contain a text.
+    """Send CONNECT, which must be accepted; with a topic, what is retained on it must contain a text.
 
     That is how a publisher without a port says that it is there.
     """
@@ -200,7 +200,7 @@ def mqtt(port: int, topic: str = "", contains: str = "") -> str | None:
 
 @_probe
 def http(port: int, path: str = "/", contains: str = "") -> str | None:
-    """GET must answer 200, with a text in the body if one is named."""
+    """Send GET, which must be answered with 200, with a text in the body if one is named."""
     import requests
 
     try:
@@ -214,14 +214,14 @@ def http(port: int, path: str = "/", contains: str = "") -> str | None:
 
 @_probe
 def vault(port: int) -> str | None:
-    """Its health: 200 when it is unsealed, 503 while it is sealed."""
+    """Ask for its health: 200 when it is unsealed, 503 while it is sealed."""
     missing = http(port, "/v1/sys/health")
     return SEALED if missing and missing.endswith(": 503") else missing
 
 
 @_probe
 def connect(port: int) -> str | None:
-    """Its connectors, as its own user: it answers when it has read its topics and taken its place in the group."""
+    """Ask for its connectors, as its own user: it answers when it has read its topics and joined its group."""
     import requests
 
     from flow360.clients.web import connect as worker
@@ -238,7 +238,7 @@ def connect(port: int) -> str | None:
 
 @_probe
 def search(port: int) -> str | None:
-    """The search engine's health as its own user: every index can be written to (yellow: there is no second node)."""
+    """Ask for the search engine's health as its own user: all indices can be written to (yellow: no second node)."""
     from flow360.clients.search import search_as
     from flow360.errors import FlowError
 
@@ -252,7 +252,7 @@ def search(port: int) -> str | None:
 
 @_probe
 def shipper(port: int, seconds: float = 30) -> str | None:
-    """What the shipper counts of itself must have come to the search engine (`port`) a moment ago."""
+    """Check that what the shipper counts of itself has come to the search engine (`port`) a moment ago."""
     from flow360.clients.search import search_as
     from flow360.errors import FlowError
 
@@ -274,7 +274,7 @@ def _get(port: int, path: str) -> requests.Response:
 
 @_probe
 def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | None:
-    """A part of Airflow that lives says so in the metadata every two seconds; the last time must be fresh.
+    """Check that a part of Airflow said in the metadata that it lives, as it does every two seconds.
 
     Args:
         port: of the server that keeps the metadata.
@@ -297,7 +297,7 @@ def airflow_heartbeat(port: int, job: str, host: str = "127.0.0.1") -> str | Non
 
 @_probe
 def spark_connect(port: int, page: int) -> str | None:
-    """A Config request for `spark.app.id`: the driver answers that once it is registered with the master.
+    """Send a Config request for `spark.app.id`: the driver answers that once it is registered with the master.
 
     A driver whose application was ended by the master goes on to answer it, and can compute nothing; its web page has
     ended with its context, so that is asked, too.
@@ -323,7 +323,7 @@ def spark_connect(port: int, page: int) -> str | None:
 
 
 def _jmx(port: int, bean: str) -> dict:
-    """One bean of a Hadoop daemon, over HTTP; {} while it is not there.
+    """Read one bean of a Hadoop daemon, over HTTP; {} while it is not there.
 
     Raises:
         requests.RequestException, ValueError: no answer, or none that is JSON.
@@ -336,7 +336,7 @@ def _jmx(port: int, bean: str) -> dict:
 
 @_probe
 def namenode(port: int) -> str | None:
-    """JMX on its web port: active. (Whether it may be written to is its DataNodes' matter: they start after it.)"""
+    """Ask JMX on its web port for its state: active. (Whether it can be written to is its DataNodes' matter.)"""
     import requests
 
     try:
@@ -348,7 +348,7 @@ def namenode(port: int) -> str | None:
 
 @_probe
 def datanode(port: int, namenode: int) -> str | None:
-    """JMX on both web ports: it is registered with its NameNode, which counts it as live and has left safe mode."""
+    """Ask JMX on both web ports: it is registered with its NameNode, which counts it as live and has left safe mode."""
     import requests
 
     try:
@@ -367,7 +367,7 @@ def datanode(port: int, namenode: int) -> str | None:
 
 @_probe
 def hive_metastore(port: int) -> str | None:
-    """`getCatalogs` over Thrift (binary protocol): it is answered from the database, by Hive's own catalogue."""
+    """Call `getCatalogs` over Thrift (binary protocol): it is answered from the database, by Hive's own catalogue."""
     name = b"get_catalogs"
     call = struct.pack(">II", 0x80010001, len(name)) + name + struct.pack(">I", 1) + b"\x00"
     try:
@@ -386,7 +386,7 @@ def hive_metastore(port: int) -> str | None:
 
 @_probe
 def hive_server(port: int) -> str | None:
-    """OpenSession and CloseSession, as every client begins and ends."""
+    """Send OpenSession and CloseSession, as every client begins and ends."""
     from flow360.clients import hive_at
 
     try:

@@ -43,7 +43,7 @@ Progress = Callable[[Event], None]
 
 
 def another_password(name: str) -> str:
-    """The line about a database that refuses the password of `.env`, with its fix."""
+    """Write the line about a database that refuses the password of `.env`, with its fix."""
     return (
         f"{name}: its data was made with another password than the one in .env: "
         f"put that one back, or flow360 reset {name}"
@@ -51,7 +51,7 @@ def another_password(name: str) -> str:
 
 
 def with_log(name: str, sentence: str, log: str) -> str:
-    """What went wrong with a service and what its log says of that, in one line.
+    """Say what went wrong with a service and what its log says of that, in one line.
 
     Args:
         log: the last `LOG_LINES` lines. Taken is the last one that speaks of an error (or the last of all), with

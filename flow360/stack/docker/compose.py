@@ -47,7 +47,7 @@ class Compose:
         self.project = os.environ.get("FLOW360_COMPOSE_PROJECT") or named
 
     def command(self, *arguments: str) -> list[str]:
-        """A `docker compose` command of this project; all profiles count, since services are named anyway."""
+        """Write a `docker compose` command of this project; all profiles count, since services are named anyway."""
         command = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--profile", "*"]
         command += ["--project-directory", str(self.file.parent), "--file", str(self.file)]
         for name in self.on_top:
@@ -59,7 +59,7 @@ class Compose:
     # --- questions
 
     def answers(self, deadline: float = 5.0) -> str | None:
-        """None when a daemon and a new enough Compose answer, else the reason and the fix in one line."""
+        """Return None when a daemon and a new enough Compose answer, else the reason and the fix in one line."""
         if not shutil.which("docker"):
             return "docker is not installed: see docs.docker.com/get-docker"
         try:
@@ -78,14 +78,14 @@ class Compose:
         return None
 
     def has_daemon(self) -> bool:
-        """False when no container can run: docker is not installed, or nothing listens where its daemon should."""
+        """Say whether a container can run: docker is installed, and something listens where its daemon should."""
         if not shutil.which("docker"):
             return False
         done = run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], ASK)
         return done.returncode != 0 or _listens(done.stdout.strip())
 
     def containers(self) -> dict[str, dict]:
-        """What `docker inspect` says of each service's container, running or not."""
+        """Ask `docker inspect` about each service's container, running or not."""
         listed = ask(["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT}={self.project}"])
         if not listed.split():
             return {}
@@ -95,7 +95,7 @@ class Compose:
         return {row["Config"]["Labels"][SERVICE]: row for row in rows}
 
     def images(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """The labels of those of the named images that are on this machine."""
+        """Return the labels of those of the named images that are on this machine."""
         names = list(dict.fromkeys(names))
         if not names:
             return {}
@@ -103,7 +103,7 @@ class Compose:
         return {tag: row["Config"]["Labels"] or {} for row in rows for tag in row["RepoTags"] or ()}
 
     def volumes(self, services: Iterable[str]) -> dict[str, str]:
-        """The volumes of services that exist: full name and the time of making."""
+        """List the volumes of services that exist: full name and the time of making."""
         wanted = {name for service in services for name in self._declared(service)}
         listed = ask(["docker", "volume", "ls", "--quiet", "--filter", f"label={PROJECT}={self.project}"])
         if not listed.split():
@@ -116,18 +116,18 @@ class Compose:
         return [name for name in mounts if name in self.description["volumes"]]
 
     def builder(self, image: str) -> str | None:
-        """The service that builds an image from our Dockerfile; None for an image that is pulled."""
+        """Name the service that builds an image from our Dockerfile; None for an image that is pulled."""
         services = self.description["services"].items()
         return next((name for name, spec in services if spec["image"] == image and "build" in spec), None)
 
     def port_variable(self, service: str) -> str:
-        """The variable of `.env` that moves a service's port."""
+        """Name the variable of `.env` that moves a service's port."""
         specs = " ".join(self.description["services"][service].get("ports", ()))
         found = re.search(r"\$\{(\w+)", specs)
         return found.group(1) if found else "its port"
 
     def memory_mb(self, ids: Mapping[str, str]) -> dict[str, float]:
-        """What the kernel accounts to each container (service name -> id), in MB."""
+        """Ask what the kernel accounts to each container (service name -> id), in MB."""
         if not ids:
             return {}
         form = "{{.ID}} {{.MemUsage}}"
@@ -158,7 +158,7 @@ def run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[s
 
 
 def ask(command: Sequence[str]) -> str:
-    """The standard output of a short question.
+    """Return the standard output of a short question.
 
     Raises:
         FlowError: docker's own complaint.
@@ -231,16 +231,16 @@ class Background:
         self._said.close()
 
     def poll(self) -> int | None:
-        """The exit code, None while it runs."""
+        """Return the exit code, None while it runs."""
         return self._process.poll()
 
     def lines(self) -> list[str]:
-        """What it said since the last call, whole lines only."""
+        """Read what it said since the last call, whole lines only."""
         *whole, self._rest = (self._rest + self._said.read()).split(b"\n")
         return [_COLOUR.sub("", line.decode("utf-8", "replace")).rstrip() for line in whole]
 
     def wait(self, seconds: float, line: Line) -> None:
-        """Until it ends: each new line to `line`."""
+        """Wait until it ends, and hand each new line to `line`."""
         end = time.monotonic() + seconds
         while True:
             running = self._process.poll() is None
@@ -255,7 +255,7 @@ class Background:
 
 
 def brief(command: Sequence[str]) -> str:
-    """The words of a docker command that tell a person what it was for."""
+    """Shorten a docker command to the words that say to a person what it was for."""
     if command[:2] != ["docker", "compose"]:
         return " ".join(command[:3])
     verbs = ("up", "down", "rm", "build", "pull", "logs", "version")
@@ -263,7 +263,7 @@ def brief(command: Sequence[str]) -> str:
 
 
 def error_of(what: str, said: Sequence[str]) -> FlowError:
-    """What a docker command said when it failed, as one line; `what` is its name for people."""
+    """Put what a docker command said when it failed into one line; `what` is its name for people."""
     text = "\n".join(said)
     last = next((line.strip() for line in reversed(said) if line.strip()), "no reason given")
     if "no space left on device" in text:
@@ -285,7 +285,7 @@ def _environment() -> dict[str, str]:
 
 
 def _listens(address: str) -> bool:
-    """False when a unix socket or a TCP port is not there or refuses the connection; True when that is not known."""
+    """Say whether a unix socket or a TCP port takes a connection; True also when that is not known."""
     try:
         if address.startswith("unix://"):
             with socket.socket(socket.AF_UNIX) as one:

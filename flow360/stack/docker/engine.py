@@ -42,11 +42,11 @@ class DockerEngine:
     # --- is it there?
 
     def answers(self) -> str | None:
-        """None when the daemon and Compose answer within 5 seconds, else the reason and the fix in one line."""
+        """Return None when the daemon and Compose answer within 5 seconds, else the reason and the fix in one line."""
         return self.compose.answers()
 
     def images_ready(self, names: Iterable[str]) -> bool:
-        """Are all images of these services on this machine (ours built from the files as they are now)?"""
+        """Say whether all images of these services are on this machine (ours built from the files as they are now)."""
         return not images.missing(self.compose, self._services(names))
 
     def fetch(self, names: Iterable[str], progress: Progress) -> None:
@@ -84,7 +84,7 @@ class DockerEngine:
             self._await(process, todo, before, progress)
 
     def _not_running(self, order: Sequence[str], progress: Progress) -> list[str]:
-        """Those that still have to be started; of the others it is said that they run."""
+        """Find those that still have to be started; of the others report that they run."""
         containers = self.compose.containers()
         todo = []
         with ThreadPoolExecutor(8) as pool:
@@ -142,7 +142,7 @@ class DockerEngine:
             time.sleep(0.3)
 
     def _unready(self, service: Service, container: Mapping) -> str | None:
-        """None when a service is ready or a job has ended well, else what is missing."""
+        """Return None when a service is ready or a job has ended well, else what is missing."""
         state = container["State"]
         if service.job:
             return None if _exited_well(state) else "it still works"
@@ -150,7 +150,7 @@ class DockerEngine:
         return f"its health is {health}" if health != "healthy" else self._probe(service)()
 
     def _trouble(self, service: Service, container: Mapping) -> str | None:
-        """A state that waiting cannot mend, reported with the end of the log."""
+        """Describe a state that waiting cannot mend, with the end of the log; None while there is hope."""
         state = container["State"]
         if state["Status"] in ("exited", "dead") and not (service.job and _exited_well(state)):
             return self._with_log(service.name, f"ended with exit code {state['ExitCode']}")
@@ -169,7 +169,7 @@ class DockerEngine:
         return with_log(name, sentence, log)
 
     def _failure(self, said: Sequence[str], names: Sequence[str], containers: Mapping[str, Mapping]) -> FlowError:
-        """What `docker compose up` said, in one line that names the fix."""
+        """Put what `docker compose up` said into one line that names the fix."""
         for name in names:
             container = containers.get(name)
             trouble = container and _started(container) and self._trouble(self.model[name], container)
@@ -250,7 +250,7 @@ class DockerEngine:
             progress(Event(name, "reset"))
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines of a service's log; none when it has no container.
+        """Return the last lines of a service's log; none when it has no container.
 
         Raises:
             FlowError: docker does not answer, or has its own complaint.
@@ -265,15 +265,15 @@ class DockerEngine:
         return done.stdout.rstrip("\n")
 
     def follow_command(self, name: str) -> list[str]:
-        """A program that prints the log as it grows."""
+        """Return the command of a program that prints the log as it grows."""
         return self.compose.command("logs", "--no-log-prefix", "--follow", "--tail", "20", self.model[name].name)
 
     def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
-        """The command line of a program that ships with a service, run in its container."""
+        """Write the command line of a program that ships with a service, run in its container."""
         return self.compose.command("exec", "--no-TTY", self.model[name].name, program, subcommand, *args)
 
     def path_in(self, name: str, path: Path) -> str:
-        """How a service calls a file of this machine that is in a folder, or is a file, which its container has.
+        """Return how a service calls a file of this machine that is in a folder, or is a file, which its container has.
 
         Raises:
             FlowError: it has no such file.
@@ -288,7 +288,7 @@ class DockerEngine:
     # --- status
 
     def status(self, ask: bool = True) -> list[ServiceStatus]:
-        """What is really there, asked now; probes run side by side. Without a daemon everything is stopped.
+        """Ask what is really there, now; probes run side by side. Without a daemon everything is stopped.
 
         Not asked, what has a container that runs counts as running.
         """
@@ -340,7 +340,7 @@ class DockerEngine:
         return "stopped" if state["Status"] == "exited" and state["ExitCode"] in (0, 130, 137, 143) else "failed"
 
     def _memory(self, containers: Mapping[str, Mapping]) -> dict[str, float]:
-        """MB of each service: PSS where this user may read it, else what the kernel accounts to the container."""
+        """Measure MB of each service: PSS where this user may read it, else what the kernel accounts to containers."""
         running = {name: row for name, row in containers.items() if row["State"]["Running"]}
         found = {name: round(pss_mb([row["State"]["Pid"]]), 1) for name, row in running.items()}
         return found if all(found.values()) else self.compose.memory_mb({n: row["Id"] for n, row in running.items()})

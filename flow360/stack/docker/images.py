@@ -30,7 +30,7 @@ INPUTS = (
 
 
 def can_pull(image: str) -> bool:
-    """Does the registry answer for this image within a few seconds?"""
+    """Ask whether the registry answers for this image within a few seconds."""
     try:
         return run(["docker", "manifest", "inspect", image], MANIFEST).returncode == 0
     except FlowError:
@@ -38,7 +38,7 @@ def can_pull(image: str) -> bool:
 
 
 def missing(compose: Compose, services: Iterable[Service]) -> list[str]:
-    """The images of services that are not on this machine, or are ours and were built from other files."""
+    """List the images of services that are not on this machine, or are ours and were built from other files."""
     wanted = list(dict.fromkeys(str(service.image) for service in services))
     present = compose.images(wanted)
     return [
@@ -129,7 +129,7 @@ class Steps:
 
 @cache
 def source_digest() -> str:
-    """One hash over all files that our image is built from."""
+    """Hash all files that our image is built from into one digest."""
     digest = hashlib.sha256()
     for entry in INPUTS:
         path = ROOT / entry
@@ -141,7 +141,7 @@ def source_digest() -> str:
 
 
 def not_to_be_had(image: str, said: Sequence[str], built: bool) -> FlowError:
-    """Why an image could not be pulled (or built), and the fix, in one line."""
+    """Say why an image could not be pulled (or built), and the fix, in one line."""
     text = "\n".join(said)
     last = next((line for line in reversed(said) if line.strip()), "no reason given")[:160]
     if "no space left on device" in text:

@@ -39,7 +39,7 @@ def overlay(text: str, changes: Mapping[str, str], separator: str) -> str:
 
 
 def local_addresses(text: str, services: Model) -> str:
-    """Where containers say `kafka:9092`, plain processes say 127.0.0.1 and the port that the service publishes."""
+    """Replace `kafka:9092`, as containers say, by 127.0.0.1 and the port that the service publishes."""
 
     def one(match: re.Match[str]) -> str:
         service = services.services.get(services.aliases.get(match[1], match[1]))

@@ -21,12 +21,12 @@ TRIPLET = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}.get(pla
 
 
 def root_of(name: str) -> Path:
-    """Where a service's Debian packages are unpacked."""
+    """Return the folder in which a service's Debian packages are unpacked."""
     return settings().cache_dir / "debian" / name
 
 
 def present(name: str, packages: Sequence[str], relocate: str = "") -> bool:
-    """Are exactly these packages unpacked?"""
+    """Say whether exactly these packages are unpacked."""
     note = root_of(name) / ".packages"
     return note.exists() and note.read_text("utf-8").split() == [*packages, *relocate.split()]
 
@@ -105,7 +105,7 @@ def relocated(folder: Path, place: str) -> None:
 
 
 def _known(name: str, alternatives: str, options: list[str], folder: Path) -> str:
-    """The first of the alternatives that this system's archive has."""
+    """Pick the first of the alternatives that this system's archive has."""
     for package in alternatives.split("|"):
         command = ["apt-cache", *options, "show", "--no-all-versions", package]
         if subprocess.run(command, cwd=folder, capture_output=True, timeout=60).returncode == 0:

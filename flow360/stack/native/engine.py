@@ -249,7 +249,7 @@ class NativeEngine:
                 (one.resume if thaw else one.suspend)()
 
     def _process(self, name: str, done: str) -> psutil.Process:
-        """The process of a service, to which something is to be done.
+        """Find the process of a service, to which something is to be done.
 
         Raises:
             FlowError: it does not run.
@@ -274,7 +274,7 @@ class NativeEngine:
             progress(Event(name, "reset", ""))
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines of a service's log."""
+        """Return the last lines of a service's log."""
         log = self.programs.log(self.model[name])
         if not log.exists():
             return ""
@@ -284,21 +284,22 @@ class NativeEngine:
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
 
     def follow_command(self, name: str) -> list[str]:
-        """A program that prints the log as it grows."""
+        """Return the command of a program that prints the log as it grows."""
         return ["tail", "-n", "20", "-F", str(self.programs.log(self.model[name]))]
 
     def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
-        """The command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv", …)`."""
+        """Write the command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv",
+        …)`."""
         return self.programs.tool(self.model[name], program, subcommand, args)
 
     def path_in(self, name: str, path: Path) -> str:
-        """How a service calls a file of this machine: as everybody does."""
+        """Return the path of a file of this machine as a service calls it: as everybody does."""
         return str(path)
 
     # --- status
 
     def status(self, ask: bool = True) -> list[ServiceStatus]:
-        """What is really there, asked now; probes run side by side. Not asked, what has a process counts as running."""
+        """Ask what is really there, now; probes run side by side. Not asked, what has a process counts as running."""
         rows = self.supervisor.processes()
         with ThreadPoolExecutor(8) as pool:
             return list(
@@ -333,11 +334,12 @@ class NativeEngine:
         )
 
     def pids(self) -> dict[str, int]:
-        """The main process of each running service."""
+        """Return the main process of each running service."""
         return {name: row["pid"] for name, row in self.supervisor.processes().items() if row["pid"]}
 
     def kept(self) -> list[Path]:
-        """What the services keep, JupyterLab apart: the data folders that are there, and the marks of jobs done."""
+        """List what the services keep, JupyterLab apart: the data folders that are there, and the marks of done
+        jobs."""
         own = [service for service in self.model.services.values() if not service.host]
         paths = [self.programs.job_mark(service) if service.job else self.programs.data(service) for service in own]
         return [path for path in paths if path.exists()]

@@ -61,7 +61,7 @@ class Jar:
         return self.path.with_name(self.path.name + ".sha256")
 
     def present(self) -> bool:
-        """Is it here and whole? It is hashed once in each boot of the machine, and when it was touched since."""
+        """Say whether it is here and whole. It is hashed once in each boot of the machine, and after each touch."""
         try:
             return self._checked.read_text("utf-8") == self._note() or self.verify()
         except (FileNotFoundError, NotADirectoryError):
@@ -80,14 +80,14 @@ class Jar:
         return True
 
     def _note(self) -> str:
-        """What no change of the file leaves as it is: the time of the last change cannot be set, as mtime can."""
+        """Note what no change of the file leaves as it is: the time of the last change cannot be set, as mtime can."""
         stat = self.path.stat()
         return f"{self.sha256} {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns} {_boot()}\n"
 
 
 @cache
 def _boot() -> str:
-    """The present run of the machine: it may have been another system that wrote to the disk before."""
+    """Name the present run of the machine: it may have been another system that wrote to the disk before."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -95,29 +95,29 @@ def _boot() -> str:
 
 
 def repository() -> Path:
-    """The folder of the jars, in Maven's layout."""
+    """Return the folder of the jars, in Maven's layout."""
     return settings().cache_dir / "maven"
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hex."""
+    """Compute the file's SHA-256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_lock(path: Path = LOCK) -> dict[str, list[Jar]]:
-    """The locked jars by group."""
+    """Read the locked jars by group."""
     groups = tomllib.loads(path.read_text("utf-8"))
     return {group: [Jar(name, digest) for name, digest in jars.items()] for group, jars in groups.items()}
 
 
 def paths(group: str) -> list[Path]:
-    """The class path of a group, in the lock's order."""
+    """Return the class path of a group, in the lock's order."""
     return [jar.path for jar in read_lock()[group]]
 
 
 def missing(groups: Iterable[str]) -> list[Jar]:
-    """What still has to be fetched."""
+    """Find what still has to be fetched."""
     lock = read_lock()
     wanted = list(dict.fromkeys(jar for group in groups for jar in lock[group]))
     with ThreadPoolExecutor(THREADS) as pool:  # after a boot, all are hashed
@@ -152,7 +152,8 @@ def _fetch(wanted: Sequence[Jar], progress: Progress | None) -> None:
 
 @contextmanager
 def alone(what: str) -> Iterator[None]:
-    """The cache belongs to all checkouts: `up` may fetch for later chapters while a lesson wants its own."""
+    """Hold the cache, which belongs to all checkouts: `up` may fetch for later chapters while a lesson wants its
+    own."""
     place = settings().cache_dir / f".{what}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("w") as file:
@@ -201,7 +202,7 @@ def _fetch_one(jar: Jar) -> None:
 
 
 def reachable(timeout: float = 8) -> bool:
-    """Does the repository of the jars answer at all?"""
+    """Ask whether the repository of the jars answers at all."""
     import requests
 
     for address in _maven().remote_repos.values():
@@ -239,7 +240,7 @@ def write_lock(model: Model, path: Path = LOCK, progress: Progress | None = None
 
 
 def resolve(name: str, group: JarGroup) -> list[str]:
-    """The roots of a group and all that they need at run time, as coordinates: the roots first, the rest by name."""
+    """Resolve the roots of a group and all they need at run time to coordinates: roots first, the rest by name."""
     if not group.roots:
         return []
     maven = shutil.which("mvn")
@@ -261,7 +262,7 @@ def resolve(name: str, group: JarGroup) -> list[str]:
 
 
 def _pom(group: JarGroup) -> str:
-    """A project that depends on the roots, each without the excluded ones."""
+    """Write a project that depends on the roots, each without the excluded ones."""
     exclusions = "".join(
         f"<exclusion><groupId>{one}</groupId><artifactId>{other}</artifactId></exclusion>"
         for one, other in (text.split(":") for text in group.exclude)
@@ -278,7 +279,7 @@ def _pom(group: JarGroup) -> str:
 
 
 def _coordinates(line: str) -> str | None:
-    """A line of Maven's list, `group:artifact:jar[:classifier]:version:scope -- module …`, as coordinates."""
+    """Read a line of Maven's list, `group:artifact:jar[:classifier]:version:scope -- module …`, as coordinates."""
     parts = line.strip().split(" ", 1)[0].split(":")
     if len(parts) not in (5, 6):
         return None
@@ -290,7 +291,7 @@ def _coordinates(line: str) -> str | None:
 
 
 def _locked_hash(jar: Jar) -> str:
-    """The SHA-256 of an artifact that was brought now, if it was not here."""
+    """Compute the SHA-256 of an artifact, which is brought now if it was not here."""
     group, artifact, version, classifier, packaging = jar.parts
     if not jar.path.exists():
         _maven().project(group, artifact).at_version(version).artifact(classifier, packaging).resolve()
@@ -301,7 +302,7 @@ def _locked_hash(jar: Jar) -> str:
 
 
 def unpacked(group: str) -> Path:
-    """The folder in which the archives of a group are unpacked; done once for each content."""
+    """Unpack the archives of a group, once for each content, and return their folder."""
     archives = read_lock()[group]
     mark = hashlib.sha256("".join(jar.sha256 for jar in archives).encode()).hexdigest()[:12]
     folder = settings().cache_dir / "unpacked" / f"{group}-{mark}"

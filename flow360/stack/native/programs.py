@@ -23,26 +23,26 @@ class Programs:
         self.state = state
 
     def data(self, service: Service) -> Path:
-        """The folder of what it keeps."""
+        """Return the folder of what it keeps."""
         return self.state / service.name / "data"
 
     def tmp(self, service: Service) -> Path:
-        """The folder of its temporary files, emptied before each start: what a server leaves in /tmp stays there."""
+        """Return the folder of its temporary files, emptied before each start: a server's files in /tmp would stay."""
         return self.state / service.name / "tmp"
 
     def conf(self, service: Service) -> Path:
-        """The folder of its config files as this machine needs them."""
+        """Return the folder of its config files as this machine needs them."""
         return self.state / service.name / "conf"
 
     def log(self, service: Service) -> Path:
         return self.state / "logs" / f"{service.name}.log"
 
     def job_mark(self, service: Service) -> Path:
-        """The file that says that a job is done."""
+        """Return the file that says that a job is done."""
         return self.state / "run" / f"{service.name}.done"
 
     def is_done(self, job: Service) -> bool:
-        """Has a job been done, on the very services that it works on now, and with its files as they are now?"""
+        """Say whether a job was done on the very services that it works on now, and with its files as they are now."""
         try:
             return self.job_mark(job).read_text("utf-8") == _done(job)
         except OSError:
@@ -79,7 +79,7 @@ class Programs:
         }
 
     def command(self, service: Service, once: bool = False) -> list[str]:
-        """The command line; with `once`, for a run beside the service itself, such as formatting."""
+        """Write the command line; with `once`, for a run beside the service itself, such as formatting."""
         native, values = service.native, self._values(service)
         if native.java is None:
             return [part.format(**values) for part in native.command]
@@ -99,7 +99,7 @@ class Programs:
         return java.command(service.name, spec, self.classpath(service), args, folder, cds)
 
     def classpath(self, service: Service) -> list[Path]:
-        """The jars of a Java service, in the order that the JVM shall look."""
+        """List the jars of a Java service, in the order that the JVM shall look."""
         assert service.native.java
         values = self._values(service)
         before: list[Path] = []
@@ -110,7 +110,7 @@ class Programs:
         return [*before, *(jars.paths(service.native.jars) if service.native.jars else [])]
 
     def environment(self, service: Service) -> dict[str, str]:
-        """The variables that the service gets beside those of whoever starts it."""
+        """Return the variables that the service gets beside those of whoever starts it."""
         values = self._values(service)
         found = {}
         if service.native.container_environment:
@@ -124,7 +124,7 @@ class Programs:
         configs.write(service, self.conf(service), self._values(service), self.model)
 
     def tool(self, service: Service, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
-        """The command line of a program that ships with a service: `tool(namenode, "hdfs", "oiv", …)`.
+        """Write the command line of a program that ships with a service: `tool(namenode, "hdfs", "oiv", …)`.
 
         Raises:
             FlowError: there is no such program.
@@ -140,7 +140,7 @@ class Programs:
         return java.command(service.name, spec, jars, list(args), self.conf(service) / "tool", cds=False)
 
     def kept(self, service: Service) -> Program:
-        """The service as the supervisor keeps it; makes the folder that its data goes to."""
+        """Describe the service as the supervisor keeps it, and make the folder that its data goes to."""
         data, native = self.data(service), service.native
         data.parent.mkdir(parents=True, exist_ok=True)
         if not native.prepare:
@@ -159,7 +159,7 @@ class Programs:
 
 
 def _done(job: Service) -> str:
-    """What a job's mark says: the services that it worked on, and a digest of the files that it read."""
+    """Write what a job's mark says: the services that it worked on, and a digest of the files that it read."""
     lines = sorted(job.depends_on)
     if job.native.config:
         files = b"".join((STACK / config.file).read_bytes() for config in job.native.config)

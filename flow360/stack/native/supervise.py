@@ -51,7 +51,7 @@ class Program:
     stop_signal: str = "TERM"
 
     def section(self, owner: str) -> str:
-        """Its section of supervisord.conf."""
+        """Write its section of supervisord.conf."""
         environment = {**self.environment, MARK: f"{owner}:{self.name}", STOP: self.stop_signal}
         pairs = ",".join(f"{key}={_quoted(value)}" for key, value in environment.items())
         lines = [
@@ -78,7 +78,7 @@ class Program:
 
 
 def inherited() -> dict[str, str]:
-    """What of this process's environment a service gets: all, but for what would break it on some machines."""
+    """Return what of this process's environment a service gets: all, but for what would break it on some machines."""
     # The mark is that of JupyterLab, where somebody types `flow360 up` in one of its terminals.
     kept = {name: value for name, value in clean(os.environ, OURS).items() if name != MARK}
     # httpx (JupyterLab, Airflow's tasks) does not start with a SOCKS proxy, reads no_proxy before NO_PROXY, and knows
@@ -96,7 +96,7 @@ def inherited() -> dict[str, str]:
 
 
 def _value(text: str | Path) -> str:
-    """A value as its config file wants it. A blank before `#` or `;` cannot be written: a comment begins there."""
+    """Write a value as its config file wants it, but no blank before `#` or `;`: a comment would begin there."""
     if re.search(r"\s[#;]|[\r\n]", str(text)):
         raise FlowError(
             f"supervisor cannot use a path with ' #' or ' ;' in it: rename the folder ({str(text)[:120]!r})"
@@ -105,7 +105,7 @@ def _value(text: str | Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The value of an environment variable: supervisor knows two kinds of quotes here, and no escapes."""
+    """Quote the value of an environment variable: supervisor knows two kinds of quotes here, and no escapes."""
     quote = "'" if '"' in text else '"'
     if quote in text or text.strip("'\"") != text:
         raise FlowError(f"supervisor cannot pass on a value with such quotes: rename the folder ({text[:120]!r})")
@@ -170,7 +170,7 @@ class Supervisor:
     # --- the daemon
 
     def alive(self) -> bool:
-        """Does supervisord answer?"""
+        """Ask whether supervisord answers."""
         try:
             return self._rpc().supervisor.getState()["statecode"] >= 0
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
@@ -259,7 +259,7 @@ class Supervisor:
                 self.socket.parent.rmdir()
 
     def daemon(self) -> psutil.Process | None:
-        """The supervisord of this state folder, whether it answers or not, told by its config file."""
+        """Find the supervisord of this state folder, whether it answers or not, by its config file."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 if str(self.conf) in process.cmdline() and "supervisor.supervisord" in process.cmdline():
@@ -269,7 +269,7 @@ class Supervisor:
     # --- programs
 
     def processes(self) -> dict[str, dict]:
-        """supervisor's own words on each program: statename, pid, exitstatus, spawnerr, start."""
+        """Ask for supervisor's own words on each program: statename, pid, exitstatus, spawnerr, start."""
         try:
             return {row["name"]: row for row in self._rpc().supervisor.getAllProcessInfo()}
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
@@ -311,7 +311,7 @@ class Supervisor:
         raise ServiceError(f"{name} has not stopped in {ANSWER} s")
 
     def dead(self, name: str, since: float = 0) -> str | None:
-        """None while the program runs or starts, else a sentence.
+        """Return None while the program runs or starts, else a sentence.
 
         Args:
             since: a moment (seconds of the epoch). What was started in the `RESTART` seconds after it, and ended, is
@@ -335,19 +335,19 @@ class Supervisor:
     # --- what a killed supervisord, or a killed program, left behind
 
     def service_of(self, process: psutil.Process) -> str | None:
-        """The service of this state folder to which a process belongs: by the mark in its environment."""
+        """Name the service of this state folder to which a process belongs: by the mark in its environment."""
         with contextlib.suppress(psutil.Error, OSError):
             state, _, name = process.environ().get(MARK, "").rpartition(":")
             return name if state == str(self.state) else None
         return None
 
     def around(self) -> str | None:
-        """The service in which this very process runs, as in a terminal of JupyterLab; None outside of them."""
+        """Name the service in which this very process runs, as in a terminal of JupyterLab; None outside of them."""
         owner, _, name = os.environ.get(MARK, "").rpartition(":")
         return name if owner == str(self.state) else None
 
     def orphans(self) -> list[psutil.Process]:
-        """Living processes of this state folder's services that are not below a supervisord that keeps them.
+        """Find living processes of this state folder's services that are not below a supervisord that keeps them.
 
         All of them, when it was killed; while it lives, the children of a program that was. The caller's own ancestors
         are left out.
