@@ -92,7 +92,7 @@ RECORDS = Counter(
 
 # [START alarm]
 def alarm(record: Any) -> dict[str, Any]:
-    """The row of a record.
+    """Read the row of a record.
 
     Raises:
         BadRecord: it is not an alarm, and why.
@@ -145,7 +145,7 @@ class Sink:
         self._stop.set()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the last round went well."""
+        """Say whether the last round went well."""
         return not self._problem, {"problem": self._problem}
 
     def _work(self) -> None:

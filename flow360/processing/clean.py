@@ -81,7 +81,7 @@ its canonical texts in the order of its table's columns. Of a row that is left t
 
 @cache
 def promise(source: str, name: str) -> Contract | None:
-    """The contract that a file of the raw zone is held against, or None if nothing is known of such a file."""
+    """Return the contract that a file of the raw zone is held against, or None if nothing is known of such a file."""
     stem = name.partition(".")[0]
     if source == "shop":
         return shop_contract(stem) if stem in WAREHOUSE else None
@@ -92,7 +92,7 @@ def promise(source: str, name: str) -> Contract | None:
 
 
 def judged(source: str, day: date, file: File, data: bytes) -> Iterator[dict[str, Any]]:
-    """The rows of one file of the raw zone, as `JUDGED` has them. It does not raise, whatever stands in the file."""
+    """Yield the rows of one file of the raw zone, as `JUDGED` has them; whatever stands in it, it does not raise."""
     promised = promise(source, file.name)
     known = {"table": promised.table if promised else "", "source": source, "file": file.name, "other_day": False}
     refused = file.defect(data) or ("" if promised else "no contract for a file of this name")
@@ -116,7 +116,7 @@ def judged(source: str, day: date, file: File, data: bytes) -> Iterator[dict[str
 
 
 def _day_of(promised: Contract, source: str, record: Record) -> date | None:
-    """The day in Paris that a row is about, right or not. None: it cannot be read, or the row is about none.
+    """Read the day in Paris that a row is about, right or not. None: it cannot be read, or the row is about none.
 
     The shop gives a day's orders whole, with rows of theirs that are of other days.
     """
@@ -130,7 +130,7 @@ def _day_of(promised: Contract, source: str, record: Record) -> date | None:
 
 
 def canonical(promised: Contract, right: Mapping[str, Any]) -> dict[str, str | None]:
-    """A right row's values as texts that are equal where the values are, whichever source they come from."""
+    """Write a right row's values as texts that are equal where the values are, whichever source they come from."""
     same = {name: value.astimezone(UTC) if isinstance(value, datetime) else value for name, value in right.items()}
     texts = promised.texts(same)
     for name, value in right.items():
@@ -142,7 +142,7 @@ def canonical(promised: Contract, right: Mapping[str, Any]) -> dict[str, str | N
 def judge_files(
     day: date, landed: Mapping[str, tuple[str, File]], batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """What each executor does with its files: (path, content) in, `JUDGED` out, some thousands of rows at a time.
+    """Judge an executor's files: (path, content) in, `JUDGED` out, some thousands of rows at a time.
 
     Args:
         landed: path below the raw zone -> source and file, as the manifests have them.
@@ -164,7 +164,7 @@ def judge_files(
 
 
 def read(spark: SparkSession, manifests: Iterable[Manifest]) -> DataFrame:
-    """The delivered rows of these runs, judged one by one.
+    """Read the delivered rows of these runs, judged one by one.
 
     Raises:
         FlowError: no file at all was landed.
@@ -216,7 +216,7 @@ def sort(delivered: DataFrame) -> DataFrame:
 
 
 def _first_difference() -> Column:
-    """The first column in which a row differs from the first one of its key, if it is one that stays."""
+    """Find the first column in which a row differs from the first one of its key, if it is one that stays."""
     from pyspark.sql import functions as F
 
     names = F.lit(None).cast("array<string>")
@@ -231,7 +231,7 @@ def _first_difference() -> Column:
 
 
 def typed(table: str) -> list[Column]:
-    """The columns of a clean table out of a sorted row: the canonical texts cast to the types of the schema."""
+    """Make the columns of a clean table out of a sorted row: the canonical texts cast to the types of the schema."""
     from pyspark.sql import functions as F
 
     own = [
@@ -327,13 +327,13 @@ LEDGER = {
 
 
 def shapes() -> dict[str, dict[str, str]]:
-    """The tables of the clean zone: name -> column -> type."""
+    """Describe the tables of the clean zone: name -> column -> type."""
     own = {t: {c.name: HIVE[c.type] for c in TABLES[t].columns} | CAME_FROM for t in WAREHOUSE}
     return own | {"quarantine": QUARANTINE, "ledger": LEDGER}
 
 
 def statements(day: date, at: str) -> list[str]:
-    """Spark's statements that make a day known to Hive's metastore, in database `clean`; they may be run twice.
+    """Write Spark's statements that make a day known to Hive's metastore, in database `clean`; they may be run twice.
 
     Args:
         at: HDFS, as hdfs://host:port.

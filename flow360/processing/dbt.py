@@ -114,7 +114,7 @@ def build(
 
 
 def run(select: Select = None, **options: Any) -> pd.DataFrame:
-    """As `build`, without tests, seeds and snapshots."""
+    """Build as `build` does, without tests, seeds and snapshots."""
     return build(select, command="run", **options)
 
 
@@ -141,7 +141,7 @@ def _frame(results: Sequence[Any]) -> pd.DataFrame:
 
 
 def _one_line(text: Any, longest: int = 600) -> str:
-    """dbt's message without its colours, rules and line ends, and with paths as they stand in the project."""
+    """Write dbt's message without its colours, rules and line ends, and with paths as they stand in the project."""
     plain = re.sub(r"\x1b\[[0-9;]*m|-{3,}", "", str(text or "")).replace(f"{PROJECT}/", "")
     line = re.split(r" > in macro | compiled code at ", re.sub(r"(\| )+\|", "|", " ".join(plain.split())))[0]
     return line if len(line) <= longest else line[: longest - 1] + "…"
@@ -157,7 +157,7 @@ def _invoke(
     warehouse: Mapping[str, Any] | None = None,
     lookback: int | None = None,
 ) -> Any:
-    """One command of dbt.
+    """Run one command of dbt.
 
     Raises:
         FlowError: nothing was delivered yet, or dbt gave up before it came to a node.
@@ -197,7 +197,7 @@ def _invoke(
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One run at a time for each target folder: two would write over each other's parse and tables."""
+    """Let one run at a time use each target folder: two would write over each other's parse and tables."""
     said = f"dbt: another run has held {folder.name} for {LOCK_SECONDS} s: end it, or wait for it"
     with (folder / ".lock").open("w") as file:
         hold(file, LOCK_SECONDS, said)
@@ -221,7 +221,7 @@ def _installed_alone() -> Iterator[None]:
 
 
 def _environment(at: psycopg.ConnectionInfo, moment: str | None) -> dict[str, str]:
-    """The variables that profiles.yml and the project read; the warehouse is the one that has answered."""
+    """Return the variables that profiles.yml and the project read; the warehouse is the one that has answered."""
     return {
         "POSTGRES_DWH_HOST": at.host,
         "POSTGRES_DWH_PORT": str(at.port),
@@ -237,7 +237,7 @@ def _environment(at: psycopg.ConnectionInfo, moment: str | None) -> dict[str, st
 
 
 def target_dir(target: str = "prod", channel: str = "lake", lab: bool = False) -> Path:
-    """Where dbt leaves its parse, compiled SQL and results."""
+    """Return the folder where dbt leaves its parse, compiled SQL and results."""
     return settings().dbt_dir / "target" / "-".join([target, channel, *(["lab"] if lab else [])])
 
 
@@ -252,7 +252,7 @@ def drop_sandbox() -> None:
 
 
 def manifest(target: str = "prod", channel: str = "lake", lab: bool = False, built: bool = False) -> dict[str, Any]:
-    """dbt's manifest, of the project as it stands now: nodes, sources, exposures, parent_map …
+    """Read dbt's manifest, of the project as it stands now: nodes, sources, exposures, parent_map …
 
     With `built`, the one that the last build left: after a build there is no need to parse all of it once more.
     """
@@ -262,12 +262,12 @@ def manifest(target: str = "prod", channel: str = "lake", lab: bool = False, bui
 
 
 def names(lab: bool = False) -> list[str]:
-    """All that `select` can name: models, seeds, snapshots, tests."""
+    """List all that `select` can name: models, seeds, snapshots, tests."""
     return sorted(node["name"] for node in manifest(lab=lab)["nodes"].values())
 
 
 def compiled(name: str, *, lab: bool = False, **options: Any) -> str:
-    """The SQL that a model or a test becomes.
+    """Return the SQL that a model or a test becomes.
 
     Raises:
         FlowError: nothing has that name.
@@ -282,7 +282,7 @@ _SHAPE = {"source": '[("{}")]', "snapshot": "[/{}/]", "exposure": "([{}])", "see
 
 
 def lineage(*wanted: str, downstream: bool = True, lab: bool = False) -> str:
-    """What the named models are made of and, with `downstream`, what is made of them, as a Mermaid flowchart.
+    """Draw what the named models are made of and, with `downstream`, what is made of them, as a Mermaid flowchart.
 
     Args:
         wanted: names of models; none draws the whole project.
@@ -322,7 +322,7 @@ def _reachable(starts: Sequence[str], edges: dict[str, list[str]]) -> set[str]:
 
 
 def docs() -> Path:
-    """The project's documentation with its lineage, as one page that needs no server and no network; its path."""
+    """Write the project's documentation with its lineage, as one page that needs no server; return its path."""
     _invoke(["docs", "generate", "--static"], "prod", "lake", False)
     page = settings().dbt_dir / "target" / "docs.html"
     shutil.copyfile(target_dir() / "static_index.html", page)

@@ -22,7 +22,7 @@ SECONDS = 60
 
 
 def lab_dir() -> Path:
-    """The learner's own folder: models, their .yml, and tests/ for tests in SQL. Not in git."""
+    """Return the learner's own folder: models, their .yml, and tests/ for tests in SQL. Not in git."""
     return settings().dbt_dir / "lab"
 
 
@@ -76,7 +76,7 @@ def laid_out(copy: Path, lab: Path, select: str | Sequence[str] | None) -> dict[
 
 
 def _wanted(mine: dict[Path, str], select: str | Sequence[str] | None) -> Iterator[Path]:
-    """The files of the names that are asked for, and of those that they refer to; all, where no file has such a name.
+    """Yield the files of the names asked for, and of those that they refer to; all, where no file has such a name.
 
     A .yml that belongs to no model of its name, such as one of sources, belongs to all.
     """

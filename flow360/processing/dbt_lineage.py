@@ -60,7 +60,7 @@ def _dataset(node: Mapping[str, Any]) -> lineage.Dataset:
 
 
 def _inputs(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> set[lineage.Dataset]:
-    """What a node reads, through views to what holds rows."""
+    """Find what a node reads, through views to what holds rows."""
     if node["resource_type"] == "seed":
         return {lineage.Dataset("file", f"dbt/{node['original_file_path']}")}
     found = set()

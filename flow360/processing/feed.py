@@ -167,7 +167,7 @@ def fill() -> pd.DataFrame:
 
 
 def table_of(name: str, right: list[dict[str, Any]]) -> pa.Table:
-    """Right rows of the shop as an Arrow table of the types that the schema says, with `_source`."""
+    """Make an Arrow table, of the types that the schema says and with `_source`, of right rows of the shop."""
     import pyarrow as pa
 
     made = {"_source": lambda row: "shop"}

@@ -49,7 +49,7 @@ class Row:
 
 
 def row_of(made_by: Contract, record: Record, file: str) -> Row:
-    """What is landed of a record."""
+    """Make what is landed of a record."""
     if record.right is not None:
         return Row(made_by.texts(record.right), file)
     values = {name: _text(value) for name, value in record.values.items()}
@@ -58,7 +58,7 @@ def row_of(made_by: Contract, record: Record, file: str) -> Row:
 
 
 def _text(value: Any) -> str | None:
-    """A value of a row that is not right, as it came; what PostgreSQL's text cannot hold becomes U+FFFD."""
+    """Write a value of a row that is not right, as it came; what PostgreSQL's text cannot hold becomes U+FFFD."""
     if value is None or value == "":
         return None
     if isinstance(value, date):
@@ -76,7 +76,7 @@ def _text(value: Any) -> str | None:
 
 
 def _files(name: str) -> Callable[[], Iterator[Row]]:
-    """The files of one contract, in the order of their names; one that has not come is a row that says so."""
+    """Read the files of one contract, in the order of their names; one that has not come is a row that says so."""
 
     def rows() -> Iterator[Row]:
         promised = contract(name)
@@ -88,7 +88,7 @@ def _files(name: str) -> Callable[[], Iterator[Row]]:
 
 
 def strangers() -> list[str]:
-    """The files of the drop zone that no contract names, such as `orders_2026-05-10.CSV.gz`: nobody reads them."""
+    """List the files of the drop zone that no contract names, such as `orders_2026-05-10.CSV.gz`: nobody reads them."""
     promised = [one.path for one in map(contract, NAMES) if one.is_file]
     there = FILES.iterdir() if FILES.is_dir() else ()
     return sorted(path.name for path in there if not any(fnmatchcase(path.name, pattern) for pattern in promised))
@@ -98,7 +98,7 @@ def strangers() -> list[str]:
 
 
 def _api(name: str) -> Callable[[], Iterator[Row]]:
-    """The items in the order in which market-api lists them; read without its server, so that no limit slows us."""
+    """Read the items as market-api lists them, in its order but without its server, so that no limit slows us."""
 
     def rows() -> Iterator[Row]:
         from flow360.primeur.api.market import Market
@@ -111,7 +111,7 @@ def _api(name: str) -> Callable[[], Iterator[Row]]:
 
 
 def _temperatures() -> Iterator[Row]:
-    """The messages of the vans on the day of the course, in the order in which market-sensors sends them."""
+    """Yield the messages of the vans on the day of the course, in the order in which market-sensors sends them."""
     from flow360.primeur.clock import PARIS
     from flow360.primeur.plan import SEED_PLAN
     from flow360.primeur.vans.stream import stream
@@ -127,7 +127,7 @@ def _temperatures() -> Iterator[Row]:
 
 
 def reading_row(payload: bytes, topic: str) -> Row:
-    """A van's message as it is landed: in °C, whatever its unit says; one that says it wrongly is dbt's to find."""
+    """Make what is landed of a van's message: in °C, whatever its unit says; a wrong unit is dbt's to find."""
     promised = contract("readings")
     record = document(promised, payload)
     row = row_of(promised, record, topic)

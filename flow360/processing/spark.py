@@ -34,21 +34,21 @@ _SETTLED = 20  # seconds for Spark's page to show what has ended
 
 
 def plan(query: DataFrame, mode: str = "simple") -> str:
-    """The physical plan as text, as `query.explain(mode=...)` prints it; nothing is run."""
+    """Return the physical plan as text, as `query.explain(mode=...)` prints it; nothing is run."""
     with contextlib.redirect_stdout(io.StringIO()) as text:
         query.explain(mode=mode)
     return text.getvalue()
 
 
 def operators(query: DataFrame) -> list[str]:
-    """The operators of the physical plan, the last one first: ["HashAggregate", "Exchange hashpartitioning(…", …]."""
+    """List the operators of the physical plan, last one first: ["HashAggregate", "Exchange hashpartitioning(…", …]."""
     lines = plan(query).splitlines()
     found = [re.sub(r"^[\s:+*\-]*(\(\d+\) )?", "", line) for line in lines if not line.startswith("==")]
     return [line for line in found if line and not line.startswith("AdaptiveSparkPlan")]
 
 
 def shuffles(query: DataFrame) -> list[str]:
-    """The steps of a plan that move rows from every task to every other one; broadcasts are not among them."""
+    """List the steps of a plan that move rows from every task to every other one; broadcasts are not among them."""
     return [line for line in operators(query) if line.startswith("Exchange ")]
 
 
@@ -59,7 +59,7 @@ def run(query: DataFrame) -> None:
 
 @contextlib.contextmanager
 def configured(session: SparkSession, **settings: Any) -> Iterator[None]:
-    """Other settings below `spark.sql.` while the block runs: `configured(spark, shuffle_partitions=8)`, `_` for `.`.
+    """Set settings below `spark.sql.` while the block runs: `configured(spark, shuffle_partitions=8)`, `_` for `.`.
 
     The old values are put back: to unset one would bring Spark's own default, not the server's.
     """
@@ -118,7 +118,7 @@ def watch(session: SparkSession) -> Iterator[Work]:
 
 
 def _settled(session: SparkSession, before: set[int]) -> list[dict[str, Any]]:
-    """The jobs of the block, once none of them is shown as running.
+    """Wait until none of the block's jobs is shown as running, and return them.
 
     Raises:
         FlowError: some still run after `_SETTLED` seconds, so their figures are not what they did.
@@ -168,7 +168,7 @@ def _records(spread: dict[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def rest(session: SparkSession, path: str) -> Any:
-    """GET below `/api/v1/applications/ID/` of the server's web page, e.g. "executors"."""
+    """Send GET below `/api/v1/applications/ID/` of the server's web page, e.g. "executors"."""
     import requests
 
     from flow360.clients.direct import Session

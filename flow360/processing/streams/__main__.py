@@ -25,7 +25,7 @@ GUARANTEES = ("exactly_once_v2", "at_least_once")
 
 
 def load(source: str) -> Callable[[Any], None]:
-    """The function `topology` of a module (`package.module`) or of a Python file (`.py`), or a pickled function.
+    """Load the function `topology` of a module (`package.module`) or of a Python file (`.py`), or a pickled function.
 
     Raises:
         FlowError: there is no such module or file, or it has no function `topology`.

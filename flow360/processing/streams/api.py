@@ -83,7 +83,7 @@ def _held_list(_java_class: Any, value: list) -> Any:
 class _ToJson:
     @jpype.JOverride
     def configure(self, *_: Any) -> None:
-        """Nothing to set."""
+        """Do nothing: there is nothing to set."""
 
     @jpype.JOverride
     def serialize(self, _topic: str, *rest: Any) -> Any:
@@ -96,14 +96,14 @@ class _ToJson:
 
     @jpype.JOverride
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 @jpype.JImplements(Deserializer)
 class _FromJson:
     @jpype.JOverride
     def configure(self, *_: Any) -> None:
-        """Nothing to set."""
+        """Do nothing: there is nothing to set."""
 
     @jpype.JOverride
     def deserialize(self, _topic: str, *rest: Any) -> Any:
@@ -112,7 +112,7 @@ class _FromJson:
 
     @jpype.JOverride
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 JSON = Serdes.serdeFrom(_ToJson(), _FromJson())

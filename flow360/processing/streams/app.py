@@ -27,7 +27,7 @@ LOOK = 2.0
 def configuration(
     application: str, bootstrap: str, state: Path, guarantee: str, commit_every: float | None = None
 ) -> dict[str, str]:
-    """The settings of a live topology that differ from Kafka Streams' own, each with its reason."""
+    """Return the settings of a live topology that differ from Kafka Streams' own, each with its reason."""
     rare = {} if commit_every is None else {"commit.interval.ms": str(int(commit_every * 1000))}
     return rare | {
         "application.id": application,

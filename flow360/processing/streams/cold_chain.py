@@ -36,7 +36,7 @@ NEW = {"run": None, "at": "", "celsius": None, "since": None, "alarmed": False, 
 
 # [START parse]
 def parse(text: str | None) -> dict[str, Any]:
-    """A reading in °C, or {"cause": …, "text": …} when it does not keep its contract, or is not possible."""
+    """Parse a reading, in °C, or {"cause": …, "text": …} when it does not keep its contract, or is not possible."""
     record = document(contract("readings"), (text or "").encode("utf-8", "surrogatepass"))
     if record.right is None:
         return refusal(record.defect, text)
@@ -53,7 +53,7 @@ def parse(text: str | None) -> dict[str, Any]:
 
 
 def tour(text: str | None) -> dict[str, Any] | None:
-    """A van's tour, None when it has none any more, or the refusal."""
+    """Parse a van's tour; None when it has none any more, or the refusal."""
     try:
         if text is None:
             return None
@@ -64,14 +64,14 @@ def tour(text: str | None) -> dict[str, Any] | None:
 
 
 def name(value: Any) -> str | None:
-    """A short text, or None; anything else is refused, since it would travel on into every state and alarm."""
+    """Take a short text, or None; anything else is refused, since it would travel on into every state and alarm."""
     if value is not None and not (isinstance(value, str) and len(value) <= 100):
         raise ValueError("not a name")
     return value
 
 
 def refusal(cause: str, text: str | None) -> dict[str, Any]:
-    """What goes to the refused: the text as it came; one that is too long is cut, and its checksum identifies it."""
+    """Make what goes to the refused: the text as it came; a longer one is cut, and its checksum identifies it."""
     if len(text or "") <= LONGEST:
         return {"cause": cause, "text": text}
     sha = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
@@ -79,13 +79,13 @@ def refusal(cause: str, text: str | None) -> dict[str, Any]:
 
 
 def refused(_van: str | None, value: dict[str, Any] | None) -> bool:
-    """Whether a parser has refused it."""
+    """Say whether a parser has refused it."""
     return value is not None and "cause" in value
 
 
 # [START watch]
 def watch(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    """The van's next state. `alarm` is true in the one update that has to raise it."""
+    """Compute the van's next state. `alarm` is true in the one update that has to raise it."""
     if reading["at"] <= state["at"]:
         return {**state, "alarm": False}  # doubled, or late: it says nothing about now
     if reading["celsius"] <= LIMIT:
@@ -104,7 +104,7 @@ def _seconds(first: str, last: str) -> float:
 
 
 def by_run(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    """As `watch`, each run with a history of its own: another replay of a day is another day, also at the same time."""
+    """Compute as `watch`, but each run has a history of its own: another replay of a day is another day."""
     histories = {**state.get("others", {}), state["run"] or "": {name: state[name] for name in NEW}}
     mine = histories.pop(reading["run"] or "", NEW)
     others = {run: one for run, one in histories.items() if one["at"]}
@@ -114,7 +114,7 @@ def by_run(van: str, reading: dict[str, Any], state: dict[str, Any]) -> dict[str
 
 # [START topology]
 def on(prefix: str) -> Callable[[Any], None]:
-    """The topology over the topics PREFIX.readings, .routes, .alarms and .refused."""
+    """Make the topology over the topics PREFIX.readings, .routes, .alarms and .refused."""
 
     def topology(builder: Any) -> None:
         from flow360.processing.streams.api import JSON, TEXT, Consumed, Grouped, Joined, Materialized, Produced
@@ -141,7 +141,7 @@ def on(prefix: str) -> Callable[[Any], None]:
 
 
 def alarm(state: dict[str, Any], route: dict[str, Any] | None) -> dict[str, Any]:
-    """What the dispatcher reads; a van without a known tour gets its alarm all the same."""
+    """Write what the dispatcher reads; a van without a known tour gets its alarm all the same."""
     about = {key: (route or {}).get(key) for key in ("route_id", "city")}
     return {
         "run": state["run"],

@@ -104,7 +104,7 @@ class Driver:
             raise StepFailed(topic, jvm.python_error(error)) from None
 
     def read(self, topic: str) -> list[Record]:
-        """The records that came out on a topic since the last call."""
+        """Read the records that came out on a topic since the last call."""
         if topic not in self._outputs:
             if topic not in sinks(self.topology):
                 writes = ", ".join(sinks(self.topology)) or "none"
@@ -114,7 +114,7 @@ class Driver:
         return [Record(r.key(), parsed(r.value()), iso(r.timestamp())) for r in found]
 
     def values(self, topic: str) -> list[Any]:
-        """Only the values of `read`."""
+        """Read only the values, as `read` does the records."""
         return [record.value for record in self.read(topic)]
 
     def advance(self, seconds: float) -> None:
@@ -122,7 +122,7 @@ class Driver:
         self._driver.advanceWallClockTime(api.Duration.ofMillis(int(seconds * 1000)))
 
     def store(self, name: str) -> dict[str, Any]:
-        """What a key-value store holds now."""
+        """Read what a key-value store holds now."""
         store = self._driver.getKeyValueStore(name)
         if store is None:
             raise FlowError(f"the topology has no key-value store {name!r}")
@@ -133,7 +133,7 @@ class Driver:
             rows.close()
 
     def dropped(self) -> int:
-        """How many records came too late for their window, or had no key where one is needed."""
+        """Count the records that came too late for their window, or had no key where one is needed."""
         counted = [v for k, v in dict(self._driver.metrics()).items() if str(k.name()) == "dropped-records-total"]
         return int(sum(float(metric.metricValue()) for metric in counted))
 
@@ -152,22 +152,22 @@ def _nodes(topology: Any, kind: str) -> list[Any]:
 
 
 def _own(topic: str) -> bool:
-    """Whether a person named it; the topics between two parts of a topology are Kafka Streams' own."""
+    """Say whether a person named it; the topics between two parts of a topology are Kafka Streams' own."""
     return not topic.endswith(("-repartition", "-changelog"))
 
 
 def sources(topology: Any) -> list[str]:
-    """The topics that a Java Topology reads, those of global tables included."""
+    """List the topics that a Java Topology reads, those of global tables included."""
     named = [topic for node in _nodes(topology, "Source") for topic in node.topicSet() or ()]
     named += [topic for store in topology.describe().globalStores() for topic in store.source().topicSet() or ()]
     return sorted({str(topic) for topic in named if _own(str(topic))})
 
 
 def sinks(topology: Any) -> list[str]:
-    """The topics that a Java Topology writes."""
+    """List the topics that a Java Topology writes."""
     return sorted({str(node.topic()) for node in _nodes(topology, "Sink") if _own(str(node.topic()))})
 
 
 def stores(topology: Any) -> list[str]:
-    """The names of its state stores."""
+    """List the names of its state stores."""
     return sorted({str(name) for node in _nodes(topology, "Processor") for name in node.stores()})

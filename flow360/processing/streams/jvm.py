@@ -64,7 +64,7 @@ def _fetch() -> None:
 
 
 def python_error(error: BaseException) -> BaseException:
-    """The Python exception behind a Java one: what a lambda of ours raised, or the Java exception's last cause."""
+    """Find the Python exception behind a Java one: what a lambda of ours raised, or the Java exception's last cause."""
     import jpype
 
     if not isinstance(error, jpype.JException):

@@ -104,7 +104,7 @@ class Live:
         return self
 
     def kill(self) -> None:
-        """SIGKILL to the process and all it started: no goodbye to the broker, no commit."""
+        """Send SIGKILL to the process and all it started: no goodbye to the broker, no commit."""
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -150,11 +150,11 @@ class Live:
             return "starting"
 
     def health(self) -> dict[str, Any]:
-        """application, state, guarantee, restored (records by store), error."""
+        """Ask for application, state, guarantee, restored (records by store), error."""
         return self._get("/health", also=(503,))
 
     def ask(self, store: str, key: str | None = None) -> Any:
-        """What a state store holds now: the value of a key (None when it has none), or of all keys.
+        """Read what a state store holds now: the value of a key (None when it has none), or of all keys.
 
         Raises:
             FlowError: it is not RUNNING, or has no such store.
@@ -170,18 +170,18 @@ class Live:
         return answer
 
     def describe(self) -> str:
-        """The steps of the topology, as Kafka Streams describes them."""
+        """Return the steps of the topology, as Kafka Streams describes them."""
         return self._get("/topology")
 
     def log(self, lines: int = 20) -> str:
-        """The last lines that this run of the process has written."""
+        """Return the last lines that this run of the process has written."""
         with self.log_file.open("rb") as file:
             file.seek(self._told)
             text = file.read().decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def problem(self) -> str | None:
-        """Why it ended, in one line; None while nothing has gone wrong."""
+        """Say why it ended, in one line; None while nothing has gone wrong."""
         failed = [line for line in self.log(1000).splitlines() if line.startswith("failed: ")]
         return failed[-1].removeprefix("failed: ") if failed else None
 
@@ -322,7 +322,7 @@ def _wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None
 
 
 def _pickled(function: Callable[[Any], None]) -> bytes:
-    """The function by value; Java's classes and our serdes by name."""
+    """Pickle the function by value; Java's classes and our serdes by name."""
     import io
     import pickle
 

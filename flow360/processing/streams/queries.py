@@ -60,7 +60,7 @@ class Endpoint:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """A probe every second is not news."""
+                """Log nothing: a probe every second is not news."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
@@ -74,7 +74,7 @@ class Endpoint:
 
 
 def respond(application: Application, path: str) -> tuple[HTTPStatus, Any]:
-    """The status and the answer (JSON, or text) to a GET of that path."""
+    """Return the status and the answer (JSON, or text) to a GET of that path."""
     parts = urlsplit(path)
     words = [unquote(word) for word in parts.path.strip("/").split("/")]
     if words == ["health"]:
@@ -108,7 +108,7 @@ def respond(application: Application, path: str) -> tuple[HTTPStatus, Any]:
 
 
 def _open(application: Application, name: str) -> tuple[Any, bool]:
-    """The store, read-only, and whether its keys are windowed."""
+    """Open the store, read-only, and say whether its keys are windowed."""
     from org.apache.kafka.streams import StoreQueryParameters
     from org.apache.kafka.streams.errors import InvalidStateStoreException
     from org.apache.kafka.streams.state import QueryableStoreTypes

@@ -15,7 +15,7 @@ from flow360.primeur.vans.replay import messages, tours
 
 
 def readings(run: str, day: str = DAY.isoformat(), vans: Sequence[str] = ()) -> list[tuple[str, bytes, int]]:
-    """The readings of a day in the order in which they are sent: (van, JSON, milliseconds since 1970).
+    """List the readings of a day in the order in which they are sent: (van, JSON, milliseconds since 1970).
 
     Args:
         run: marks them, as the id of a replay over MQTT does.
@@ -27,6 +27,6 @@ def readings(run: str, day: str = DAY.isoformat(), vans: Sequence[str] = ()) -> 
 
 
 def routes(day: str = DAY.isoformat()) -> list[tuple[str, bytes, int]]:
-    """The tours of a day: (van, JSON as it says it over MQTT, milliseconds of the departure), in order of time."""
+    """List the tours of a day: (van, JSON as it says it over MQTT, milliseconds of the departure), in order of time."""
     found = [(tour["van_id"], json.dumps(tour).encode(), millis(tour["departed_at"])) for tour in tours(day).values()]
     return sorted(found, key=lambda record: (record[2], record[0]))

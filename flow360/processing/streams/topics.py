@@ -52,7 +52,7 @@ def publish(topic: str, records: Sequence[tuple[str, Any, int]]) -> int:
 
 
 def read(topic: str, isolation: str = "read_committed", seconds: float = 60) -> list[Record]:
-    """All records of a topic up to its end as it is now, partition by partition; [] when the topic does not exist.
+    """Read all records of a topic up to its end as it is now, partition by partition; [] when the topic does not exist.
 
     Args:
         isolation: "read_committed" leaves out what belongs to a transaction that was aborted or is still open;
@@ -73,7 +73,7 @@ def _text(data: bytes | None) -> str | None:
 
 
 def parsed(text: str | None) -> Any:
-    """The text as JSON, or as it is when it is not JSON."""
+    """Parse the text as JSON, or return it as it is when it is not JSON."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
