@@ -34,7 +34,7 @@ def _kafka(make: type, *args: Any, **cfg: Any) -> Any:
 
 
 def producer(**cfg: Any) -> KafkaProducer:
-    """A kafka-python producer; keys and values are bytes unless you pass key_serializer, value_serializer.
+    """Make a kafka-python producer; keys and values are bytes unless you pass key_serializer, value_serializer.
 
     Defaults that differ from the library's: a send waits 10 s at most for metadata (max_block_ms). acks=all and
     enable_idempotence=True are the library's own; a lesson that wants less says so.
@@ -48,7 +48,7 @@ def producer(**cfg: Any) -> KafkaProducer:
 
 
 def consumer(*topics: str, **cfg: Any) -> KafkaConsumer:
-    """A kafka-python consumer that starts at the earliest record and whose `for` loop ends after 10 quiet seconds.
+    """Make a kafka-python consumer that starts at the earliest record and whose `for` loop ends after 10 quiet seconds.
 
     Args:
         topics: what to subscribe to; none when you will `assign` partitions.
@@ -63,14 +63,14 @@ def consumer(*topics: str, **cfg: Any) -> KafkaConsumer:
 
 
 def kafka_admin(**cfg: Any) -> KafkaAdminClient:
-    """kafka-python's admin client: topics, groups, offsets. Close it, or use it as `with kafka_admin() as admin:`."""
+    """Make kafka-python's admin client: topics, groups, offsets. Close it, or say `with kafka_admin() as admin:`."""
     from kafka import KafkaAdminClient
 
     return _kafka(KafkaAdminClient, **{"request_timeout_ms": 10_000, **cfg})
 
 
 def confluent(**cfg: Any) -> dict[str, Any]:
-    """The configuration of a confluent-kafka (librdkafka) client: `Producer(confluent(linger_ms=5))`.
+    """Make the configuration of a confluent-kafka (librdkafka) client: `Producer(confluent(linger_ms=5))`.
 
     Underscores become dots (`group_id` -> `group.id`), except in callbacks (`error_cb`).
 
@@ -84,7 +84,7 @@ def confluent(**cfg: Any) -> dict[str, Any]:
 
 @contextmanager
 def zookeeper(**kw: Any) -> Iterator[KazooClient]:
-    """A started kazoo client, logged in: `with zookeeper() as zk: zk.get_children("/brokers/ids")`.
+    """Start a kazoo client, logged in: `with zookeeper() as zk: zk.get_children("/brokers/ids")`.
 
     Raises:
         FlowError: ZooKeeper is down, or refuses the password.
@@ -129,7 +129,7 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
 def mqtt(
     client_id: str = "", *, on_message: Callable[..., None] | None = None, keepalive: int = 30, **kw: Any
 ) -> paho.mqtt.client.Client:
-    """A paho (version 2 callbacks) client, connected, with its network thread running.
+    """Connect a paho client (version 2 callbacks), with its network thread running.
 
     Pass `on_message=f` with `f(client, userdata, message)`, then `client.subscribe(topic, qos=1)`. When done:
     `client.disconnect(); client.loop_stop()`.

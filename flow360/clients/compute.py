@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def spark() -> SparkSession:
-    """This process's session on the Connect server that all notebooks share: `spark().read.parquet(...)`.
+    """Return this process's session on the Connect server that all notebooks share: `spark().read.parquet(...)`.
 
     A second call gives the same session; after the server was started again, a new one (views and cached tables of the
     old one are gone with it). A call to a server that went away gives up after some 5 seconds.
@@ -28,7 +28,7 @@ def spark() -> SparkSession:
 
 
 def spark_at(host: str, port: int, token: str) -> SparkSession:
-    """As `spark`, for a server at another address, such as inside the containers' network.
+    """Return what `spark` does, for a server at another address, such as inside the containers' network.
 
     Raises:
         FlowError: the server is down.
@@ -76,7 +76,7 @@ def spark_at(host: str, port: int, token: str) -> SparkSession:
 
 
 def _spark_error(error: Exception) -> list[str]:
-    """What a notebook shows of Spark's error: its message without the JVM's stack, five lines at most."""
+    """Shorten Spark's error to what a notebook shows: its message without the JVM's stack, five lines at most."""
     if not reach.answers("spark-connect"):
         return [f"{type(error).__name__}: {reach.is_down('spark-connect')}"]
     text = str(error).split("JVM stacktrace:")[0].strip()

@@ -48,7 +48,7 @@ def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
 
 
 def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
-    """A connection to the warehouse (`datawarehouse`), the source (`shop`), or the records of Airflow or of Hive's
+    """Connect to the warehouse (`datawarehouse`), the source (`shop`), or the records of Airflow or of Hive's
     metastore.
 
     Used as `with postgres() as db:` it commits at the end of the block, rolls back on an error, and closes.
@@ -97,7 +97,7 @@ _TOO_MANY = 1040
 
 
 def mysql(**kw: Any) -> pymysql.Connection:
-    """A connection to the fleet's database, in strict mode and in UTC as the server is.
+    """Open a connection to the fleet's database, in strict mode and in UTC as the server is.
 
     Used as `with mysql() as db:` it closes at the end of the block; commit yourself.
 
@@ -134,7 +134,7 @@ def mysql(**kw: Any) -> pymysql.Connection:
 
 
 def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
-    """A SQLAlchemy engine for the warehouse or the source (psycopg 3), or for the fleet's database ("mysql", PyMySQL).
+    """Make a SQLAlchemy engine for the warehouse or the source (psycopg 3), or for the fleet's database ("mysql", PyMySQL).
 
     It has been asked once when you get it.
 
@@ -160,7 +160,7 @@ def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
 
 
 def adbc(which: str = "warehouse") -> adbc_driver_postgresql.dbapi.Connection:
-    """An ADBC connection, which takes and gives Arrow tables: `cursor.adbc_ingest("t", table, mode="append")`.
+    """Connect by ADBC, which takes and gives Arrow tables: `cursor.adbc_ingest("t", table, mode="append")`.
 
     Used as `with adbc() as db:` it closes at the end; commit yourself.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def lake(seconds: float = 20.0) -> WebHDFS:
-    """HDFS as a file system of fsspec, over WebHDFS: `lake().ls("/")`, `with lake().open(path, "wb") as file: ...`.
+    """Open HDFS as a file system of fsspec, over WebHDFS: `lake().ls("/")`, `with lake().open(path) as file: ...`.
 
     pyarrow, pandas, polars and DuckDB take it as their `filesystem`. A path is absolute, with or without `hdfs://…`.
 
@@ -33,7 +33,7 @@ def lake(seconds: float = 20.0) -> WebHDFS:
 
 
 def hive(**kw: Any) -> HiveServer2Connection:
-    """A connection (DB-API, impyla) to HiveServer2: `with hive() as connection: connection.cursor().execute(…)`.
+    """Connect (DB-API, impyla) to HiveServer2: `with hive() as connection: connection.cursor().execute(…)`.
 
     Args:
         kw: anything that `impala.dbapi.connect` takes, e.g. database="clean"; timeout is seconds for one answer (60).
@@ -50,7 +50,7 @@ def hive(**kw: Any) -> HiveServer2Connection:
 
 @contextmanager
 def lake_errors() -> Iterator[None]:
-    """Within it, what HiveServer2 says about a failure becomes one line (FlowError)."""
+    """Turn what HiveServer2 says about a failure within the block into one line (FlowError)."""
     from impala.error import Error
     from thrift.Thrift import TException
 
@@ -74,7 +74,7 @@ def lake_errors() -> Iterator[None]:
 def hive_at(
     port: int, *, host: str = "127.0.0.1", password: str | None = None, timeout: float = 60, **kw: Any
 ) -> HiveServer2Connection:
-    """impyla's own connection to a HiveServer2, with no words of ours when it fails; without a password, with ours."""
+    """Connect to a HiveServer2 by impyla, with no words of ours when it fails; without a password, with ours."""
     from impala.dbapi import connect
 
     who = {"auth_mechanism": "PLAIN", "user": "primeur", "password": password or settings().hive_server_password}

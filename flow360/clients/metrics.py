@@ -221,7 +221,7 @@ class Prometheus:
             raise FlowError("prometheus keeps its old rules: `flow360 logs prometheus` says why")
 
     def _own(self) -> dict[str, float]:
-        """What it measures of itself, now and not at its last scrape: name -> value, of what has no labels."""
+        """Read what it measures of itself, now and not at its last scrape: name -> value, of what has no labels."""
         text = self._get(f"{self.url}/metrics", "prometheus").text
         pairs = (line.split() for line in text.splitlines() if "{" not in line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
@@ -250,7 +250,7 @@ class Prometheus:
 
 
 def _listens(process: psutil.Process, port: int) -> bool:
-    """Whether a process of this user listens on a port."""
+    """Say whether a process of this user listens on a port."""
     try:
         return any(one.laddr.port == port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
     except psutil.Error:  # it has ended, or is somebody else's

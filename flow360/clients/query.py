@@ -55,7 +55,7 @@ def sql(query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, db:
 
 
 def _frame(rows: Sequence[Sequence[Any]], about: Sequence[tuple[str, bool]]) -> pd.DataFrame:
-    """The rows; `about` gives each column's name, and whether its numbers are whole.
+    """Make a frame of the rows; `about` gives each column's name, and whether its numbers are whole.
 
     A whole number beside a missing one is a float to pandas, and another number beyond 2**53.
     """
@@ -102,7 +102,7 @@ def _mysql_sql(query: str, params: Any) -> pd.DataFrame:
 
 
 def _lake_sql(query: str, params: Any) -> pd.DataFrame:
-    """One statement for HiveServer2."""
+    """Run one statement in HiveServer2."""
     import pandas as pd
 
     with lake_errors(), hive() as connection, connection.cursor() as cursor:

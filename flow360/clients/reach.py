@@ -14,7 +14,7 @@ CONNECT_SECONDS = 5
 
 
 def port_of(service: str) -> int | None:
-    """The port of a service on 127.0.0.1 that clients ask, or None when it listens on none (market-sensors).
+    """Return the port of a service on 127.0.0.1 that clients ask, or None when it listens on none (market-sensors).
 
     That is its web port, where it has one (HDFS is asked over HTTP), else the first that it publishes.
     """
@@ -23,7 +23,7 @@ def port_of(service: str) -> int | None:
 
 
 def answers(service: str, seconds: float = 1.0) -> bool:
-    """Whether something accepts connections on the service's port (True for a service without one)."""
+    """Ask whether something accepts connections on the service's port (True for a service without one)."""
     port = port_of(service)
     if port is None:
         return True
@@ -35,7 +35,7 @@ def answers(service: str, seconds: float = 1.0) -> bool:
 
 
 def is_down(service: str, said: object = "") -> FlowError:
-    """The one line about a service that does not answer: which, where, and what to type.
+    """Write the one line about a service that does not answer: which, where, and what to type.
 
     Args:
         said: the driver's own words; they are the line when something listens on the port all the same.

@@ -31,7 +31,7 @@ class Refused(FlowError):
 
 @cache
 def _kind() -> type:
-    """The class of the sessions, made when the first one is needed: requests takes its time."""
+    """Make the class of the sessions when the first one is needed: requests takes its time."""
     import requests
 
     from flow360.clients import direct
@@ -62,7 +62,7 @@ def _kind() -> type:
 
 
 def search(base: str | None = None) -> requests.Session:
-    """The search engine, as its user `elastic`: `search().get("/primeur-logs/_search", json={"query": …}).json()`.
+    """Open the search engine, as its user `elastic`: `search().get("/primeur-logs/_search", json={"query": …}).json()`.
 
     A requests session: paths are joined to the engine's address, each request has a time-out, and what the engine
     refuses (400 and above) is an error of one line; only HEAD answers with its 404.
@@ -78,12 +78,12 @@ def search(base: str | None = None) -> requests.Session:
 
 
 def search_as(user: str, password: str, base: str | None = None) -> requests.Session:
-    """The search engine as another user, such as `shipper`, who may only write."""
+    """Open the search engine as another user, such as `shipper`, who may only write."""
     return _kind()(base or settings().elasticsearch_url, user, password)
 
 
 def _said(answer: requests.Response, method: str, path: str, user: str) -> FlowError:
-    """What the engine's refusal means, in one line."""
+    """Say what the engine's refusal means, in one line."""
     path = path.partition("?")[0]
     if answer.status_code == 401:
         return Denied(f"{SERVICE} does not know {user} with this password: is .env the one it was started with?")

@@ -34,7 +34,7 @@ class Missing(FlowError):
 
 
 def vault() -> hvac.Client:
-    """Vault as the learner's own role `notebook`: `vault().secrets.kv.v2.read_secret("airflow/connections/shop")`.
+    """Open Vault as the learner's own role `notebook`: `vault().secrets.kv.v2.read_secret("airflow/connections/shop")`.
 
     An hvac client for 8 hours. KV version 2 is mounted at `secret`, PostgreSQL's engine at `database`.
 
@@ -46,7 +46,7 @@ def vault() -> hvac.Client:
 
 
 def vault_at(url: str, role_id: str, secret_id: str) -> hvac.Client:
-    """A client that has signed in as an AppRole.
+    """Make a client that has signed in as an AppRole.
 
     Raises:
         ServiceError: as `vault`; or it does not know the role with this secret.
@@ -62,7 +62,7 @@ def vault_at(url: str, role_id: str, secret_id: str) -> hvac.Client:
 
 
 def vault_as(url: str, token: str) -> hvac.Client:
-    """A client with this token (none: to sign in with), whatever token lies in the environment or the home folder."""
+    """Make a client with this token (none: to sign in with), whatever lies in the environment or the home folder."""
     import hvac
 
     from flow360.clients import direct
@@ -91,7 +91,7 @@ def _adapter() -> type:
                 raise said_of(error, method, url, self._expired) from None
 
         def _expired(self) -> bool:
-            """Whether the token itself is why: it may then not even look at itself."""
+            """Ask whether the token itself is why: it may then not even look at itself."""
             try:
                 super().request("get", "/v1/auth/token/lookup-self")
             except hvac.exceptions.VaultError:
@@ -102,7 +102,7 @@ def _adapter() -> type:
 
 
 def said_of(error: Any, method: str, url: str, expired: Callable[[], bool]) -> FlowError:
-    """What Vault's refusal means, in one line without the secret.
+    """Say what Vault's refusal means, in one line without the secret.
 
     Args:
         error: hvac's exception.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def api(seconds: float = 10.0, base: str | None = None) -> requests.Session:
-    """A requests session for market-api: `api().get("/orders", params={"limit": 100})`.
+    """Open a requests session for market-api: `api().get("/orders", params={"limit": 100})`.
 
     Paths are joined to the service's address, and each request has a time-out (`seconds`, or `timeout=` of the call).
     What HTTP says (429, 500) comes back as a response, and a slow answer as requests.Timeout: they are yours to handle.
@@ -32,7 +32,7 @@ def api(seconds: float = 10.0, base: str | None = None) -> requests.Session:
 
 
 def airflow(seconds: float = 30.0) -> requests.Session:
-    """A requests session for Airflow's REST API, logged in: `airflow().get("/dags/hourly_ingestion").json()`.
+    """Open a requests session for Airflow's REST API, logged in: `airflow().get("/dags/hourly_ingestion").json()`.
 
     Paths are joined to the address of the API's version 2. The token is good for a day.
 
@@ -54,7 +54,7 @@ def airflow(seconds: float = 30.0) -> requests.Session:
 
 
 def _refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
-    """What Airflow's API says when it does not do what it was asked for, as one line."""
+    """Raise what Airflow's API says when it does not do what it was asked for, as one line."""
     if answer.status_code < 400:
         return
     try:
@@ -73,7 +73,7 @@ def _refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
 
 
 def connect(seconds: float = 30.0, base: str | None = None) -> requests.Session:
-    """A requests session for Kafka Connect, logged in: `connect().get("/connectors/primeur-shop/status").json()`.
+    """Open a requests session for Kafka Connect, logged in: `connect().get("/connectors/primeur-shop/status").json()`.
 
     Paths are joined to the worker's address, and each request has a time-out.
 
@@ -91,7 +91,7 @@ def connect(seconds: float = 30.0, base: str | None = None) -> requests.Session:
 
 
 def _connect_refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
-    """What Kafka Connect says when it does not do what it was asked for, as one line."""
+    """Raise what Kafka Connect says when it does not do what it was asked for, as one line."""
     if answer.status_code < 400:
         return
     try:
@@ -107,7 +107,7 @@ def _connect_refusal(answer: requests.Response, *_: Any, **__: Any) -> None:
 
 
 def _session(service: str, base: str, seconds: float) -> Any:
-    """A requests session whose paths begin at `base` and whose requests have a time-out."""
+    """Open a requests session whose paths begin at `base` and whose requests have a time-out."""
     import requests
 
     from flow360.clients import direct
@@ -131,7 +131,7 @@ def _session(service: str, base: str, seconds: float) -> Any:
 
 
 def prometheus() -> Prometheus:
-    """Prometheus: `prom = prometheus()`, then `prom.query("up")` gives a DataFrame; also alerts, targets, rules.
+    """Open Prometheus: `prom = prometheus()`, then `prom.query("up")` gives a DataFrame; also alerts, targets, rules.
 
     Raises:
         FlowError: it is down.

@@ -72,19 +72,19 @@ class _Session(direct.Session):
 
 
 def published(url: str) -> str:
-    """A DataNode's address as this machine reaches it: in containers it calls itself `datanode-2:9864`."""
+    """Translate a DataNode's address to one that this machine reaches: in containers it says `datanode-2:9864`."""
     host = urlsplit(url).hostname
     return re.sub(r"^http://[^/]+", f"http://127.0.0.1:{reach.port_of(host)}", url) if host in DATANODES else url
 
 
 def _asked(url: str | None) -> str:
-    """The service that was asked, by its name or its port."""
+    """Name the service that was asked, by its name or its port."""
     place, ports = urlsplit(url or ""), {reach.port_of(name): name for name in DATANODES}
     return place.hostname if place.hostname in DATANODES else ports.get(place.port, "namenode")
 
 
 def _remote(answer: requests.Response) -> str:
-    """The first line of what a daemon says about its refusal."""
+    """Return the first line of what a daemon says about its refusal."""
     try:
         said = answer.json()["RemoteException"]["message"]
     except (ValueError, KeyError):
@@ -93,7 +93,7 @@ def _remote(answer: requests.Response) -> str:
 
 
 def _service(host: str, port: int) -> str:
-    """The service behind a DataNode's address, as the NameNode knows it."""
+    """Name the service behind a DataNode's address, as the NameNode knows it."""
     if host in DATANODES:
         return host  # in containers a DataNode is known by its service's name
     at = settings()
@@ -135,7 +135,7 @@ class Lake(WebHDFS):
         return file
 
     def _place(self, op: str, method: str, path: str, **options: Any) -> str:
-        """The address of a DataNode that takes data for a file.
+        """Ask for the address of a DataNode that takes data for a file.
 
         For seconds the NameNode may name a DataNode that has gone; which one it names is chance.
         """
@@ -171,7 +171,7 @@ class Lake(WebHDFS):
             raise FlowError(f"lake: {path} was not removed: it does not exist")
 
     def _done(self, op: str, method: str, path: str, **options: str) -> bool:
-        """What HDFS answers to a change: true, or false where there was nothing to do."""
+        """Read what HDFS answers to a change: true, or false where there was nothing to do."""
         return self._call(op, method, path, **options).json()["boolean"]
 
     def write(
@@ -221,7 +221,7 @@ class Lake(WebHDFS):
         self._call("RENAME", "put", aside, destination=path, renameoptions="OVERWRITE")
 
     def blocks(self, path: str) -> pd.DataFrame:
-        """One row for each block of a file: block (number), offset, bytes, copies, on (the services that hold it)."""
+        """List the blocks of a file, one a row: block (number), offset, bytes, copies, on (services that hold it)."""
         import pandas as pd
 
         found = self._call("GET_BLOCK_LOCATIONS", path=path).json()["LocatedBlocks"]["locatedBlocks"]
@@ -238,7 +238,7 @@ class Lake(WebHDFS):
         return pd.DataFrame(rows, columns=["block", "offset", "bytes", "copies", "on"])
 
     def datanodes(self) -> pd.DataFrame:
-        """One row for each DataNode that the NameNode knows: service, state, silent_s (seconds), blocks."""
+        """List the DataNodes that the NameNode knows, one a row: service, state, silent_s (seconds), blocks."""
         import pandas as pd
 
         info = self.jmx("NameNodeInfo")
@@ -252,7 +252,7 @@ class Lake(WebHDFS):
         return pd.DataFrame(rows, columns=columns).sort_values("service", ignore_index=True)
 
     def jmx(self, bean: str) -> dict[str, Any]:
-        """What the NameNode measures of itself: NameNodeInfo, FSNamesystem, FSNamesystemState …"""
+        """Read what the NameNode measures of itself: NameNodeInfo, FSNamesystem, FSNamesystemState …"""
         url = f"{settings().namenode_url}/jmx"
         answer = self.session.get(url, params={"qry": f"Hadoop:service=NameNode,name={bean}"})
         answer.raise_for_status()
