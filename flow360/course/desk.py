@@ -20,7 +20,7 @@ LAID = ".laid.json"
 
 
 def own(notebook: str) -> str:
-    """The learner's copy of a notebook, as a path below the checkout."""
+    """Return the learner's copy of a notebook, as a path below the checkout."""
     return f"{FOLDER}/{notebook}"
 
 
@@ -64,7 +64,7 @@ def lay_out(root: Path) -> list[str]:
 
 
 def _cells(original: Path) -> str:
-    """The digest of its cells; of a lab, which somebody may have answered in labs/ itself, as it was generated."""
+    """Digest its cells; of a lab, which somebody may have answered in labs/ itself, as it was generated."""
     from flow360.course.labs import digest  # with nbformat: most times there is nothing new
     from flow360.course.notebooks import read
 
@@ -73,7 +73,7 @@ def _cells(original: Path) -> str:
 
 
 def _cells_there(copy: Path) -> str:
-    """The digest of a copy's cells: whoever runs it changes its outputs alone."""
+    """Digest a copy's cells: whoever runs it changes its outputs alone."""
     from flow360.course.labs import digest
     from flow360.course.notebooks import read
 
@@ -84,7 +84,7 @@ def _cells_there(copy: Path) -> str:
 
 
 def _laid(path: Path) -> dict[str, list[str]]:
-    """What was laid out before; nothing when that cannot be read, and then no copy is replaced."""
+    """Read what was laid out before; nothing when that cannot be read, and then no copy is replaced."""
     try:
         found = json.loads(path.read_text("utf-8"))
         return {name: [sha, cells] for name, (sha, cells) in found.items()}

@@ -29,7 +29,7 @@ NOT_OURS = ("dags/lab", "dbt/lab", "dbt/logs", "dbt/target", "stack/prometheus/l
 
 
 def before(chapter: Chapter) -> list[Chapter]:
-    """The chapters to have done before, in order: what course.toml names as `previous`, link by link."""
+    """List the chapters to have done before, in order: what course.toml names as `previous`, link by link."""
     found: list[Chapter] = []
     while chapter.previous:
         chapter = course().chapter(chapter.previous)
@@ -74,7 +74,7 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
 
 
 def place(stack: Stack, chapter: Chapter) -> Path:
-    """Where the snapshot after a chapter lies: another folder once what made its data, or a password, changes."""
+    """Find where the snapshot after a chapter lies: another folder once what made its data, or a password, changes."""
     digest = hashlib.sha256()
     files = [ROOT / one.solution for one in (*before(chapter), chapter)]
     files += [path for folder in MAKERS for path in sorted((ROOT / folder).rglob("*")) if _makes_data(path)]
@@ -86,7 +86,7 @@ def place(stack: Stack, chapter: Chapter) -> Path:
 
 
 def _makes_data(path: Path) -> bool:
-    """Is it a file of the course's own? What a learner writes, and what Python or dbt leaves, made no data."""
+    """Say whether it is a file of the course's own. What a learner writes, and Python or dbt leaves, made no data."""
     name = path.relative_to(ROOT)
     hidden = any(part == "__pycache__" or part.startswith(".") for part in name.parts)
     return path.is_file() and not hidden and not any(name.is_relative_to(folder) for folder in NOT_OURS)
@@ -108,7 +108,7 @@ def _solve(stack: Stack, chapter: Chapter) -> None:
 
 @contextmanager
 def _put_aside(folders: list[Path], place: Path) -> Iterator[None]:
-    """Whatever happens to these folders in the block, they are afterwards as they were before.
+    """Keep these folders, whatever happens to them in the block: afterwards they are as they were before.
 
     Their copies wait in `place`; what a killed run has left there is put back first.
     """

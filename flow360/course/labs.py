@@ -183,7 +183,7 @@ def build(solution: nbformat.NotebookNode, source: str = "solutions/") -> nbform
 
 
 def solution_of(solution: nbformat.NotebookNode, exercise: str) -> list[str]:
-    """The code of a solved lab that answers an exercise, cell by cell, without the markers.
+    """Return the code of a solved lab that answers an exercise, cell by cell, without the markers.
 
     These are the cells between the check before and the exercise's own that hold a marker.
 
@@ -275,7 +275,7 @@ def write(root: Path, force: bool = False) -> tuple[list[str], list[str]]:
 
 
 def _edited(path: Path) -> bool:
-    """Does it differ from each version that was ever generated? Each carries the digest of what it was then."""
+    """Say whether it differs from each version that was ever generated. Each carries the digest of what it was then."""
     try:
         lab = read(path)
     except FlowError:

@@ -22,7 +22,7 @@ _SHELL = re.compile(r"^\s*(!|%%(bash|sh|script|system)\b|%(system|sx)\b)|^[^#'\"
 
 
 def read(path: Path) -> nbformat.NotebookNode:
-    """The notebook at `path`.
+    """Read the notebook at `path`.
 
     Raises:
         FlowError: it is missing, or not a notebook.
@@ -45,7 +45,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 
 def read_whole(path: Path) -> nbformat.NotebookNode:
-    """The notebook at `path`, with every part that a notebook must have.
+    """Read the notebook at `path`, with every part that a notebook must have.
 
     Raises:
         FlowError: it is missing, or not a whole notebook; the line says how the course's own comes back.
@@ -58,7 +58,7 @@ def read_whole(path: Path) -> nbformat.NotebookNode:
 
 
 def _why_not(text: str) -> str:
-    """Why a text is not a notebook, as its owner would say it."""
+    """Say why a text is not a notebook, as its owner would say it."""
     if not text.strip():
         return "it is empty"
     for number, line in enumerate(text.splitlines(), 1):
@@ -73,12 +73,12 @@ def _why_not(text: str) -> str:
 
 
 def dumps(notebook: nbformat.NotebookNode) -> bytes:
-    """The notebook's bytes: sorted keys, one space of indent, a newline at the end."""
+    """Write the notebook's bytes: sorted keys, one space of indent, a newline at the end."""
     return (nbformat.v4.writes(notebook).rstrip("\n") + "\n").encode()
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The same notebook in its normal form (changed in place): format 4.5, an id for each cell, no counts, no outputs
+    """Put the notebook in its normal form (changed in place): format 4.5, an id for each cell, no counts, no outputs
     but those of cells tagged `keep_output`, and no metadata beyond kernel, language and tags.
 
     An id that is missing is made from the cell's first words, so that it is the same every time.
@@ -104,7 +104,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _still(output: Any) -> Any:
-    """An output that is kept in git without what differs from run to run."""
+    """Take what differs from run to run out of an output that is kept in git."""
     if "execution_count" in output:
         output["execution_count"] = 1
     if "metadata" in output:
@@ -130,7 +130,7 @@ def normalise(path: Path) -> bool:
 
 
 def problems(path: Path) -> list[str]:
-    """What breaks the rules of a notebook, as `file: cell id: NBnn what is wrong`; [] when nothing does.
+    """List what breaks the rules of a notebook, as `file: cell id: NBnn what is wrong`; [] when nothing does.
 
     NB01 a valid notebook of format 4.5 | NB02 every cell has its own id, a readable slug | NB03 no outputs and counts,
     except in cells tagged keep_output | NB04 code cells of 25 lines at most | NB05 the first cell begins with an H1 |

@@ -22,7 +22,7 @@ VERSION = 1
 
 
 def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The record: `{"01_sources/paged_client": {chapter, exercise, attempts, first_passed}}`; empty without a file.
+    """Read the record: `{"01_sources/paged_client": {chapter, exercise, attempts, first_passed}}`; {} without a file.
 
     An entry has `help`, too, when a hint or the solution was shown.
 
@@ -114,17 +114,17 @@ def _aside(path: Path) -> Path:
 
 
 def passed_in(chapter: str, path: Path | None = None) -> int:
-    """How many exercises of a chapter have been passed."""
+    """Count the exercises of a chapter that have been passed."""
     return sum(1 for e in load(path).values() if e["chapter"] == chapter and e["first_passed"])
 
 
 def attempts(chapter: str, exercise: str, path: Path | None = None) -> int:
-    """How often an exercise was tried."""
+    """Count how often an exercise was tried."""
     return load(path).get(f"{chapter}/{exercise}", {}).get("attempts", 0)
 
 
 def progress_rows(registry: Course | None = None, path: Path | None = None) -> list[dict[str, Any]]:
-    """One row for each exercise, in order: chapter, title, exercise, attempts, first_passed (or None), help."""
+    """List the exercises in order, a row for each: chapter, title, exercise, attempts, first_passed (or None), help."""
     entries = load(path)
     rows = []
     for chapter in (registry or course()).chapters:
@@ -144,7 +144,7 @@ def progress_rows(registry: Course | None = None, path: Path | None = None) -> l
 
 
 def progress_table(registry: Course | None = None, path: Path | None = None) -> Table:
-    """The rows as a rich table for the command line; its caption counts what is passed."""
+    """Draw the rows as a rich table for the command line; its caption counts what is passed."""
     from rich.table import Table
 
     rows = progress_rows(registry, path)
@@ -170,7 +170,7 @@ def progress_table(registry: Course | None = None, path: Path | None = None) -> 
 
 
 def lab_rows(registry: Course | None = None, path: Path | None = None) -> list[dict[str, Any]]:
-    """One row for each lab, in order: chapter, title, lab (its file), exercises, passed, state."""
+    """List the labs in order, a row for each: chapter, title, lab (its file), exercises, passed, state."""
     rows = progress_rows(registry, path)
     found = []
     for chapter in (registry or course()).chapters:
@@ -192,7 +192,7 @@ def lab_rows(registry: Course | None = None, path: Path | None = None) -> list[d
 
 
 def lab_table(registry: Course | None = None, path: Path | None = None) -> Table:
-    """The labs as a rich table for the command line."""
+    """Draw the labs as a rich table for the command line."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -15,7 +15,7 @@ from flow360.stack.model import Model, Service, model
 
 
 def chapter_table(registry: Course | None = None) -> str:
-    """The chapters as a Markdown table: links to lesson and lab, layer, services, minutes, exercises."""
+    """Write the chapters as a Markdown table: links to lesson and lab, layer, services, minutes, exercises."""
     rows = [
         "| | Lesson | Layer | What it starts | Minutes | Lab |",
         "|---|---|---|---|---:|---|",
@@ -30,7 +30,7 @@ def chapter_table(registry: Course | None = None) -> str:
 
 
 def service_table(services: Model | None = None) -> str:
-    """The services as a Markdown table, those of one program in a row; programs that run once are left out."""
+    """Write the services as a Markdown table, those of one program in a row; programs that run once are left out."""
     rows = [
         "| Layer | Service | Without containers (native) | With Docker |",
         "|---|---|---|---|",
@@ -49,12 +49,12 @@ def service_table(services: Model | None = None) -> str:
 
 
 def picture() -> str:
-    """The system as a Mermaid drawing: each arrow is a program, and a test sees it move something."""
+    """Draw the system in Mermaid: each arrow is a program, and a test sees it move something."""
     return f"```mermaid\n{graph.mermaid(graph.recorded())}\n```"
 
 
 def score_table(scores: Mapping[str, Mapping[str, Score]] | None = None) -> str:
-    """How strict the checks are, as a Markdown table: a row for each lab of which something was recorded."""
+    """Write how strict the checks are, as a Markdown table: a row for each lab of which something was recorded."""
     rows = [
         "| Lab | Mistakes tried | of these harmless | refused of the others | by exercise |",
         "|---|---:|---:|---:|---|",
@@ -83,7 +83,7 @@ TABLES = {"picture": picture, "chapters": chapter_table, "scores": score_table, 
 
 
 def render(text: str) -> str:
-    """`text` with each region between its two marks (`<!-- chapters:start -->` …) replaced by the table of now.
+    """Replace each region of `text` between its two marks (`<!-- chapters:start -->` …) by the table of now.
 
     Raises:
         FlowError: a mark is missing, doubled, or the end stands before the start.

@@ -93,7 +93,7 @@ class Course:
     chapters: tuple[Chapter, ...]
 
     def find(self, name: str) -> Chapter | None:
-        """The chapter of that stem, number or notebook path, in capital letters too; None when there is none."""
+        """Find the chapter of that stem, number or notebook path, in capital letters too; None when there is none."""
         wanted = Path(str(name)).stem.lower()
         for chapter in self.chapters:
             if wanted in (chapter.stem, chapter.number, chapter.number.lstrip("0") or "0"):
@@ -114,7 +114,7 @@ class Course:
         raise FlowError(f"there is no chapter {name!r}: {tip}", Exit.USAGE)
 
     def after(self, chapter: Chapter) -> Chapter | None:
-        """The next chapter that is written; None after the last one."""
+        """Return the next chapter that is written; None after the last one."""
         stems = [one.stem for one in self.chapters]
         later = self.chapters[stems.index(chapter.stem) + 1 :] if chapter.stem in stems else ()
         return next((one for one in later if one.written), None)

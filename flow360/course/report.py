@@ -128,14 +128,14 @@ def _read(path: Path) -> tuple[Chapter, Any] | str:
 
 
 def _verdict(cell: Any, exercise: str) -> str:
-    """What the check said last; an error that is not a verdict is none."""
+    """Return what the check said last; an error that is not a verdict is none."""
     said = [_SAID[about["verdict"]] for about in _said(cell, *_SAID) if about.get("exercise") == exercise]
     raised = [_RAISED.get(output.get("ename"), FAILED) for output in cell.get("outputs", []) if "ename" in output]
     return (said or raised or [NOT_RUN])[-1]
 
 
 def _said(cell: Any, *verdicts: str) -> Iterator[dict[str, Any]]:
-    """What stands beside the cards of a cell, of these verdicts."""
+    """Yield what stands beside the cards of a cell, of these verdicts."""
     for output in cell.get("outputs", []):
         about = output.get("data", {}).get(MIME)
         if isinstance(about, dict) and about.get("verdict") in verdicts and isinstance(about.get("exercise"), str):
@@ -143,7 +143,7 @@ def _said(cell: Any, *verdicts: str) -> Iterator[dict[str, Any]]:
 
 
 def _answers(chapter: Chapter, notebook: Any) -> str:
-    """The code that is not the lab's own, without white space; empty where nobody has written anything."""
+    """Join the code that is not the lab's own, without white space; empty where nobody has written anything."""
     own = {cell.source.strip() for cell in _shipped(chapter).cells}
     written = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip() not in own]
     return "".join("".join(written).split())
@@ -164,7 +164,7 @@ def _tags(cell: Any) -> list[str]:
 
 
 def by_learner(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Line]]:
-    """The lines of each learner's lab, by (who, chapter, file)."""
+    """Group the lines of each learner's lab, by (who, chapter, file)."""
     found: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
     for line in lines:
         found[line.who, line.chapter, line.file].append(line)
@@ -172,7 +172,7 @@ def by_learner(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Line]]:
 
 
 def table(lines: list[Line]) -> Table:
-    """The class as a rich table: a row for each lab, a sign for each exercise."""
+    """Draw the class as a rich table: a row for each lab, a sign for each exercise."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -192,7 +192,7 @@ def table(lines: list[Line]) -> Table:
 
 
 def as_csv(lines: list[Line]) -> str:
-    """A line for each exercise of each lab, with a head."""
+    """Write a line for each exercise of each lab, with a head."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(Line.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
@@ -201,12 +201,12 @@ def as_csv(lines: list[Line]) -> str:
 
 
 def _plain(value: str) -> str:
-    """A text that no spreadsheet takes for a formula: the names are the learners'."""
+    """Write a text so that no spreadsheet takes it for a formula: the names are the learners'."""
     return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
 
 
 def as_html(report: Report) -> str:
-    """A page for itself, without scripts and without a network."""
+    """Write a page for itself, without scripts and without a network."""
     rows = []
     for (who, chapter, file), some in by_learner(report.lines).items():
         cells = [who, chapter, file, *([some[0].problem] if some[0].problem else [])]

@@ -54,7 +54,7 @@ def _whole(source: Path) -> NotebookNode:
 
 
 def _known(parameters: dict[str, Any], notebook: NotebookNode, source: Path) -> None:
-    """Are these all parameters of the notebook? papermill would only warn, and run it with its own values."""
+    """Refuse what is not a parameter of the notebook: papermill would only warn, and run it with its own values."""
     cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     names = re.findall(r"^(\w+)\s*(?::[^=]+)?=(?!=)", "\n".join(cells), re.MULTILINE)
     if unknown := [name for name in parameters if name not in names]:
@@ -92,7 +92,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any] | None = None
 
 
 def cell_seconds(cell: Any) -> int:
-    """How long a cell may take on an idle machine: two minutes, unless its tag (`seconds-400`) allows it more.
+    """Return how long a cell may take on an idle machine: two minutes, unless its tag (`seconds-400`) allows it more.
 
     A cell that shows a widget or waits for an answer would otherwise hold up its notebook until somebody looks.
     """

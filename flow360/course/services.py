@@ -11,7 +11,7 @@ from flow360.stack.model import model
 
 
 def resolve(names: Iterable[str]) -> list[str]:
-    """Service names out of services, profiles and chapters, in order, each once.
+    """Resolve services, profiles and chapters to service names, in order, each once.
 
     Raises:
         FlowError: a name that is none of these.
@@ -30,7 +30,7 @@ def resolve(names: Iterable[str]) -> list[str]:
 
 
 def _near(name: str) -> str:
-    """What may have been meant, or where the names stand."""
+    """Say what may have been meant, or where the names stand."""
     profiles = {profile for service in model().services.values() for profile in service.profiles}
     chapters = [known for chapter in course().chapters for known in (chapter.number, chapter.stem)]
     near = difflib.get_close_matches(name.lower(), [*model().services, *sorted(profiles), *chapters], n=3, cutoff=0.6)
