@@ -41,7 +41,7 @@ Panel = Mapping[str, Any]
 
 
 def read(name: str) -> dict[str, Any]:
-    """A dashboard of stack/grafana/dashboards by its name, as Grafana's JSON."""
+    """Read a dashboard of stack/grafana/dashboards by its name, as Grafana's JSON."""
     file = FOLDER / f"{name}.json"
     if not file.exists():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.json")))
@@ -155,7 +155,7 @@ def _now(target: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _legend(form: str, labels: Mapping[str, Any]) -> str:
-    """`{{route}}` in a legend is the value of that label; without a legend all labels are shown."""
+    """Replace `{{route}}` in a legend by the value of that label; without a legend show all labels."""
     if not form:
         return " ".join(str(value) for key, value in labels.items() if key not in ("__name__", "instance", "value"))
     return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda match: str(labels.get(match[1], "")), form)
@@ -167,7 +167,7 @@ def _text(value: float, unit: str) -> str:
 
 
 def _colour(value: float, defaults: Mapping[str, Any]) -> str:
-    """The colour of the highest threshold that the value has reached."""
+    """Pick the colour of the highest threshold that the value has reached."""
     colour = "tab:blue"
     for step in defaults.get("thresholds", {}).get("steps", ()):
         if step.get("value") is None or value >= step["value"]:

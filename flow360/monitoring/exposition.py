@@ -33,7 +33,7 @@ class _Quiet(WSGIRequestHandler):
             super().handle()
 
     def log_message(self, *_: Any) -> None:
-        """A scrape every two seconds is not news."""
+        """Log nothing: a scrape every two seconds is not news."""
 
 
 class Exposition:

@@ -75,7 +75,7 @@ class Incident:
 
 
 def _slow_api(stop: threading.Event) -> None:
-    """Every answer takes two seconds, and the customers keep coming."""
+    """Let every answer take two seconds, while the customers keep coming."""
     api = clients.api()
     api.post("/chaos", json={"slow": 1.0, "errors": 0.0, "trickle": 0.0, "delay": 2.0}).raise_for_status()
     try:
@@ -86,7 +86,7 @@ def _slow_api(stop: threading.Event) -> None:
 
 
 def _locked_warehouse(stop: threading.Event) -> None:
-    """A forgotten transaction holds a lock, and one session after another waits for it."""
+    """Let a forgotten transaction hold a lock, and one session after another wait for it."""
     lock = "select pg_advisory_lock(360606)"
     threads = []
 
@@ -105,7 +105,7 @@ def _locked_warehouse(stop: threading.Event) -> None:
 
 
 def _slow_consumer(stop: threading.Event) -> None:
-    """Records come, and the group that should read them commits nothing."""
+    """Send records that come to a group that should read them and commits nothing."""
     from confluent_kafka import Producer
 
     producer = Producer(clients.confluent())

@@ -43,7 +43,7 @@ class KafkaCollector(Collector):
         self._last: list[Metric] = []
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is asked while the collector is registered: the broker may be away."""
+        """Describe nothing, and so ask nothing while the collector is registered: the broker may be away."""
         return []
 
     def collect(self) -> Iterable[Metric]:

@@ -78,7 +78,7 @@ def _facet(name: str, **values: Any) -> dict[str, Any]:
 
 
 def _parent() -> dict[str, Any]:
-    """The task of Airflow in which this process works, if it is one."""
+    """Name the task of Airflow in which this process works, if it is one."""
     dag, task, run = (os.environ.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_ID", "TASK_ID", "DAG_RUN_ID"))
     if not (dag and task and run):
         return {}
@@ -128,7 +128,7 @@ def _count(into: dict[Dataset, Counter[str]], dataset: Dataset, rows: int | None
 
 @contextmanager
 def run(job: str, inputs: Datasets = (), to: Datasets = ()) -> Iterator[Run]:
-    """A run that lasts as long as the block: START, then COMPLETE, or FAIL when the block raises."""
+    """Let a run last as long as the block: START, then COMPLETE, or FAIL when the block raises."""
     one = Run(job, inputs, to)
     one.say("START")
     try:

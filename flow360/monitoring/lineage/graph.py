@@ -55,7 +55,7 @@ class Edge:
 
 
 def edges(events: Iterable[Mapping[str, Any]]) -> list[Edge]:
-    """The arrows of these events, in the order of their names. One within a place is none."""
+    """List the arrows of these events, in the order of their names. One within a place is none."""
     found: dict[Arrow, Edge] = {}
     read: dict[str, set[str]] = {}  # by run: where a stream has read from; what comes of it may come a while later
     for event in events:
@@ -67,7 +67,7 @@ def edges(events: Iterable[Mapping[str, Any]]) -> list[Edge]:
 
 
 def moved(events: Iterable[Mapping[str, Any]]) -> set[Arrow]:
-    """The arrows that moved something in these events."""
+    """Return the arrows that moved something in these events."""
     return {edge.arrow for edge in edges(events) if edge.last}
 
 
@@ -81,7 +81,7 @@ def _moment(event: Mapping[str, Any]) -> datetime:
 
 
 def _moved(event: Mapping[str, Any], read: set[str]) -> dict[Arrow, Any]:
-    """Arrow -> rows that came to its target; None if they were not counted, or `NOTHING`.
+    """Return arrow -> rows that came to its target; None if they were not counted, or `NOTHING`.
 
     Args:
         read: the places that the run has read from so far; those of this event are added.
@@ -98,7 +98,7 @@ def _moved(event: Mapping[str, Any], read: set[str]) -> dict[Arrow, Any]:
 
 
 def _places(event: Mapping[str, Any], way: str) -> dict[str, Any]:
-    """Place -> rows of its datasets, None or `NOTHING`."""
+    """Return place -> rows of its datasets, None or `NOTHING`."""
     found: dict[str, Any] = {}
     for one in event.get(f"{way}s", []):
         place = Dataset(one["namespace"], one["name"]).place
@@ -127,7 +127,7 @@ def _sum(first: Any, second: Any) -> Any:
 
 
 def mermaid(arrows: Collection[Arrow]) -> str:
-    """The arrows as a Mermaid flowchart, the same for the same arrows whatever their order."""
+    """Draw the arrows as a Mermaid flowchart, the same for the same arrows whatever their order."""
     shapes: dict[str, str] = {}
     lines = []
     for arrow in sorted(set(arrows)):
@@ -152,7 +152,7 @@ def _shape(place: str) -> str:
 
 
 def recorded() -> set[Arrow]:
-    """The arrows of README's picture."""
+    """Read the arrows of README's picture."""
     return {Arrow(*one) for one in json.loads(RECORDED.read_text("utf-8"))}
 
 

@@ -38,12 +38,12 @@ class Found:
 
 
 def path() -> Path:
-    """The file that is written now."""
+    """Return the file that is written now."""
     return settings().lineage_dir / "events.jsonl"
 
 
 def _kept() -> list[Path]:
-    """All that may be there: of this machine's programs, and of those in containers, which see `GENERATED` alone."""
+    """List all that may be there: of this machine's programs, and of containers, which see `GENERATED` alone."""
     folders = dict.fromkeys([path().parent, *([] if settings().flow360_lineage else [GENERATED / "lineage"])])
     return [folder / name for folder in folders for name in (ASIDE, path().name)]
 
@@ -88,7 +88,7 @@ def _rotate(file: Path, fd: int) -> None:
 
 
 def read() -> Found:
-    """All that is there, of each folder the older file first."""
+    """Read all that is there, of each folder the older file first."""
     events, bad = [], 0
     for file in _kept():
         with contextlib.suppress(FileNotFoundError):
@@ -100,7 +100,7 @@ def read() -> Found:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The event, or None if the line is not one that `graph` could read."""
+    """Parse the event, or return None if the line is not one that `graph` could read."""
     try:
         event = json.loads(line)
         text = [event["eventTime"], event["job"]["name"], event["run"]["runId"]]

@@ -31,27 +31,27 @@ class Dataset:
 
 
 def shop(table: str) -> Dataset:
-    """A table of the shop's own database."""
+    """Name a table of the shop's own database."""
     return Dataset("postgres://postgres-source:5432", f"shop.public.{table}")
 
 
 def warehouse(table: str) -> Dataset:
-    """A table of the warehouse, "schema.table"."""
+    """Name a table of the warehouse, "schema.table"."""
     return Dataset("postgres://postgres-dwh:5432", f"datawarehouse.{table}")
 
 
 def raw(source: str) -> Dataset:
-    """What the lake's raw zone holds of a source."""
+    """Name what the lake's raw zone holds of a source."""
     return Dataset("hdfs://namenode:8020", f"/raw/{source}")
 
 
 def clean(table: str) -> Dataset:
-    """A table of the lake's clean zone."""
+    """Name a table of the lake's clean zone."""
     return Dataset("hdfs://namenode:8020", f"/clean/{table}")
 
 
 def topic(name: str) -> Dataset:
-    """A topic of Kafka."""
+    """Name a topic of Kafka."""
     return Dataset("kafka://kafka:29092", name)
 
 

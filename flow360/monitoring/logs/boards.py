@@ -88,7 +88,7 @@ def rows(search: str, minutes: float = 15, size: int = 100) -> pd.DataFrame:
 
 
 def query_of(kql: str) -> str:
-    """Kibana's query language as the engine's own `query_string`, as far as our saved objects use it."""
+    """Translate Kibana's query language to the engine's own `query_string`, as far as our saved objects use it."""
     text = re.sub(r"\s*:\s*", ":", kql)
     return re.sub(r"\b(and|or|not)\b(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", lambda match: match[1].upper(), text)
 
@@ -132,7 +132,7 @@ def _aggregation(level: Saved, minutes: float) -> dict[str, Any]:
 
 
 def _seconds(minutes: float) -> int:
-    """How long a bar lasts, so that there are at most `BARS`."""
+    """Choose how long a bar lasts, so that there are at most `BARS`."""
     return next((step for step in STEPS if step * BARS >= minutes * 60), STEPS[-1])
 
 

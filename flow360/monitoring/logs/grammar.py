@@ -20,7 +20,7 @@ OF_A_TASK = "ctx.log?.file?.path != null && ctx.log.file.path.contains('dag_id='
 
 @cache
 def grammar() -> dict[str, Any]:
-    """The grammar of the lines as the file has it."""
+    """Read the grammar of the lines as the file has it."""
     return yaml.safe_load(LINES.read_text("utf-8"))
 
 
@@ -28,7 +28,7 @@ def grammar() -> dict[str, Any]:
 
 
 def pipeline() -> dict[str, Any]:
-    """The ingest pipeline, for `PUT _ingest/pipeline/…`."""
+    """Write the ingest pipeline, for `PUT _ingest/pipeline/…`."""
     lines = grammar()
     steps: list[dict[str, Any]] = [
         _step("set", field="event.ingested", value="{{{_ingest.timestamp}}}"),
@@ -74,7 +74,7 @@ def pipeline() -> dict[str, Any]:
 
 
 def rejected() -> dict[str, Any]:
-    """The pipeline of what the index refused: the reason, and the document as it was sent, without addresses."""
+    """Write the pipeline of what the index refused: the reason, and the document as it was sent, without addresses."""
     lines = grammar()
     steps = [
         _step("json", field="reply", target_field="answer"),
@@ -90,7 +90,7 @@ def rejected() -> dict[str, Any]:
 
 
 def _step(kind: str, tag: str = "", **said: Any) -> dict[str, Any]:
-    """A processor; with a tag, one whose failure is written on the document, which goes on."""
+    """Write a processor; with a tag, one whose failure is written on the document, which goes on."""
     if tag:
         said["on_failure"] = [{"append": {"field": "tags", "value": tag}}]
     return {kind: said}
@@ -113,7 +113,7 @@ def _null_safe(field: str) -> list[str]:
 
 
 def logstash() -> str:
-    """The same as a filter of Logstash."""
+    """Write the same as a filter of Logstash."""
     lines = grammar()
     original = _bracketed(PARSED)
     out = ["# Made from stack/logs/lines.yaml by `flow360 generate`, not by hand.", "filter {"]
@@ -158,12 +158,12 @@ def _logstash_grok(field: str, patterns: list[str], indent: str, failed: str) ->
 
 
 def _bracketed(field: str) -> str:
-    """A field as Logstash calls it: [log][level]; one without parts by its name."""
+    """Write a field as Logstash calls it: [log][level]; one without parts by its name."""
     return "".join(f"[{part}]" for part in field.split(".")) if "." in field else field
 
 
 def _quoted(text: str) -> str:
-    """A text in Logstash's quotes, which know no escapes: of two kinds, the one that it does not hold."""
+    """Put a text in Logstash's quotes, which know no escapes: of two kinds, the one that it does not hold."""
     quote = "'" if '"' in text else '"'
     if quote in text:
         raise ValueError(f"Logstash cannot quote {text}")

@@ -53,12 +53,12 @@ def traced(trace_id: str) -> Iterator[None]:
 
 
 def new_trace() -> str:
-    """An id for what begins here, as W3C's Trace Context writes them: 32 hexadecimal digits."""
+    """Make an id for what begins here, as W3C's Trace Context writes them: 32 hexadecimal digits."""
     return secrets.token_hex(16)
 
 
 def trace_of(traceparent: str) -> str:
-    """The trace id of a `traceparent` header, or a new one where there is none that is right."""
+    """Read the trace id of a `traceparent` header, or make a new one where there is none that is right."""
     version, _, rest = traceparent.partition("-")
     found = rest.partition("-")[0]
     right = len(version) == 2 and len(found) == 32 and set(found) <= set("0123456789abcdef") and found != "0" * 32
