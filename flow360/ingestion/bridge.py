@@ -121,7 +121,7 @@ INTO = {channel.outcome: channel.into for channel in CHANNELS.values()}
 
 # [START judge]
 def judge(topic: str, payload: bytes) -> tuple[str, int]:
-    """The van and the moment (milliseconds since 1970) of a reading, or of a van that leaves.
+    """Read the van and the moment (milliseconds since 1970) of a reading, or of a van that leaves.
 
     Raises:
         BadRecord: it cannot be one: "too large", "bad json", "wrong schema", "wrong van", or "ahead of its time".
@@ -150,25 +150,25 @@ def judge(topic: str, payload: bytes) -> tuple[str, int]:
 
 
 def channel_of(topic: str) -> Channel:
-    """What is said on an MQTT topic."""
+    """Look up what is said on an MQTT topic."""
     return CHANNELS[topic.rpartition("/")[2]]
 
 
 @cache
 def envelope(channel: Channel) -> Contract:
-    """What the bridge needs of a message."""
+    """Make the contract of what the bridge needs of a message."""
     promised = contract(channel.contract)
     names = ("van_id", channel.moment, promised.columns[channel.moment].not_after)
     return promised.only(*filter(None, names))
 
 
 def van_of(topic: str) -> str:
-    """The van that an MQTT topic names."""
+    """Read the van that an MQTT topic names."""
     return topic.split("/")[2]
 
 
 def letters(topic: str, payload: bytes, error: BadRecord) -> Iterator[tuple[bytes, list[tuple[str, bytes]]]]:
-    """The dead letters of a message, (value, headers): one, or for a message that is too large its pieces in order."""
+    """Yield a message's dead letters, (value, headers): one, or for a message that is too large its pieces in order."""
     parts = range(0, max(len(payload), 1), LARGEST)
     about = {"topic": topic, "cause": error.cause, "message": error, "bytes": len(payload)}
     about["sha256"] = hashlib.sha256(payload).hexdigest()
@@ -189,7 +189,7 @@ class Entry:
     since: float = field(default_factory=time.monotonic)
 
     def is_again(self, message: mqtt.MQTTMessage) -> bool:
-        """Is that the same message, sent again because it was not acknowledged in time?"""
+        """Say whether that is the same message, sent again because it was not acknowledged in time."""
         old = self.message
         return message.dup and (old.topic, old.payload) == (message.topic, message.payload)
 
@@ -276,7 +276,7 @@ class Bridge:
         self._stop.set()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether messages pass, and what waits."""
+        """Say whether messages pass, and what waits."""
         with self._lock:
             oldest = min((entry.since for entry in self._waiting.values()), default=None)
             about = {"subscribed": self._subscribed, "waiting": len(self._waiting), "error": self.error}
@@ -408,14 +408,14 @@ class Bridge:
             LOG.warning("kafka is away; %s messages wait", len(self._waiting))
 
     def _fail(self, why: str) -> None:
-        """Nothing of what waits was acknowledged, so all of it comes again: end, and begin from there."""
+        """End, and begin again from there: nothing of what waits was acknowledged, so all of it comes again."""
         self.error = self.error or why
         self._closing = True
         self.stop()
 
 
 def address(text: str) -> tuple[str, int]:
-    """ "HOST:PORT" as a pair."""
+    """Read "HOST:PORT" as a pair."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise typer.BadParameter(f"{text!r} is not HOST:PORT")

@@ -31,7 +31,7 @@ SECONDS = 60
 
 
 def connectors(folder: Path = FOLDER) -> dict[str, dict[str, str]]:
-    """The connectors' configurations by name: one file each."""
+    """Read the connectors' configurations by name: one file each."""
     return {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))}
 
 
@@ -55,7 +55,7 @@ def grant(db: psycopg.Connection, config: dict[str, str]) -> None:
 
 
 def holds_its_place(db: psycopg.Connection, config: dict[str, str]) -> bool:
-    """Whether the slot is there and what it has not read yet is, too; a slot that lost its place is dropped."""
+    """Say whether the slot is there and what it has not read yet is, too; a slot that lost its place is dropped."""
     slot = [config["slot.name"]]
     found = db.execute("select wal_status from pg_replication_slots where slot_name = %s", slot).fetchone()
     if found and found[0] == "lost":
@@ -93,12 +93,12 @@ def _without_place(worker: requests.Session, name: str) -> None:
 
 
 def state(worker: requests.Session, name: str) -> dict[str, Any]:
-    """What the worker says of a connector and its tasks."""
+    """Ask the worker about a connector and its tasks."""
     return worker.get(f"/connectors/{name}/status").json()
 
 
 def runs(worker: requests.Session, name: str) -> bool:
-    """Whether a connector and at least one task of it run, and none does not."""
+    """Say whether a connector and at least one task of it run, and none does not."""
     said = state(worker, name)
     return bool(said["tasks"]) and {said["connector"]["state"], *(one["state"] for one in said["tasks"])} == {"RUNNING"}
 

@@ -33,7 +33,7 @@ class BadRecord(ValueError):
 
 
 def decode_json(record: Any, fields: Mapping[str, type | tuple[type, ...]], max_bytes: int = 1_000_000) -> Item:
-    """The value of a record as a dict that has these fields with these types.
+    """Read the value of a record as a dict that has these fields with these types.
 
     Raises:
         BadRecord: "null key", "too large", "bad json" or "wrong schema".
@@ -101,7 +101,7 @@ def consume_with_dead_letters(
 
 
 def _letter(record: Any, cause: str, message: str, room: int) -> Item:
-    """The dead letter of a record: its key, value and headers byte for byte, and seven headers more.
+    """Write the dead letter of a record: its key, value and headers byte for byte, and seven headers more.
 
     Where that is more than `room` bytes, key and value are cut and the record's own headers left out: `error.bytes` and
     `error.sha256` are those of the whole value, which still is where topic, partition and offset say.
@@ -120,17 +120,17 @@ def _letter(record: Any, cause: str, message: str, room: int) -> Item:
 
 
 def error_headers(about: Mapping[str, Any], longest: int = 500) -> list[tuple[str, bytes]]:
-    """What is known of a fault as the headers of a dead letter, `error.cause` …, of so many characters at most."""
+    """Write what is known of a fault as a dead letter's headers, `error.cause` …, of so many characters at most."""
     return [(f"error.{name}", str(said)[:longest].encode("utf-8", "backslashreplace")) for name, said in about.items()]
 
 
 def _size(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:
-    """An upper bound for what a record takes in a message of its own; the protocol's numbers have 10 bytes at most."""
+    """Bound what a record takes in a message of its own from above; the protocol's numbers have 10 bytes at most."""
     return 150 + len(key or b"") + len(value or b"") + sum(20 + len(name.encode()) + len(v) for name, v in headers)
 
 
 def _room(producer: KafkaProducer, topic: str) -> int:
-    """The largest message, in bytes, that both the producer and the topic take.
+    """Find the largest message, in bytes, that both the producer and the topic take.
 
     Asked beforehand: after the broker has refused a message, an idempotent producer sends nothing any more.
     """

@@ -32,7 +32,7 @@ VANS = tuple(f"VAN-{n:02d}" for n in range(1, 13))
 
 
 def partition_of(key: bytes | str, partitions: int) -> int:
-    """The partition that kafka-python and the Java client give to a key."""
+    """Compute the partition that kafka-python and the Java client give to a key."""
     from kafka.partitioner.default import murmur2
 
     return (murmur2(key.encode() if isinstance(key, str) else key) & 0x7FFFFFFF) % partitions
@@ -40,7 +40,7 @@ def partition_of(key: bytes | str, partitions: int) -> int:
 
 # [START assign]
 def assign(partitions: int, consumers: int, strategy: str = "range", topics: int = 1) -> list[dict[str, int]]:
-    """Which consumer (from 0) gets which partition ("A-0"), before and after one more consumer joins the group.
+    """Assign partitions ("A-0") to consumers (from 0), before and after one more consumer joins the group.
 
     The answer comes from the code that a group's leader runs, not from a copy of its rules.
 
@@ -75,7 +75,7 @@ def assign(partitions: int, consumers: int, strategy: str = "range", topics: int
 
 
 def who_reads_what(partitions: int, consumers: int, strategy: str = "range", topics: int = 1) -> pd.DataFrame:
-    """One row for each consumer: its partitions, and the vans whose readings it gets from topic A (key = van)."""
+    """List the consumers, one a row: its partitions, and the vans whose readings it gets from topic A (key = van)."""
     import pandas as pd
 
     now, _ = assign(partitions, consumers, strategy, topics)
@@ -88,7 +88,8 @@ def who_reads_what(partitions: int, consumers: int, strategy: str = "range", top
 
 
 def draw(partitions: int, consumers: int, strategy: str = "range", topics: int = 1) -> Axes:
-    """A grid: a row for each consumer, a column for each partition; a ring is where it goes when one more joins."""
+    """Draw a grid: a row for each consumer, a column for each partition; a ring is where one goes when one more
+    joins."""
     import matplotlib.pyplot as plt
 
     now, then = assign(partitions, consumers, strategy, topics)
@@ -216,7 +217,7 @@ def commit(group: str, offsets: Mapping[TopicPartition, int]) -> None:
 
 
 def members_of(group: str) -> dict[str, list[int]]:
-    """Who reads which partitions, as the broker's group coordinator reports it: member -> partitions.
+    """Ask who reads which partitions, as the broker's group coordinator reports it: member -> partitions.
 
     Empty while the group does not exist or is being balanced.
     """
@@ -234,7 +235,7 @@ def members_of(group: str) -> dict[str, list[int]]:
 
 
 def lag_tool(group: str) -> pd.DataFrame:
-    """What `kafka-consumer-groups --describe` says: one row for each partition that concerns the group.
+    """Ask `kafka-consumer-groups --describe`: one row for each partition that concerns the group.
 
     Columns: topic, partition, current_offset, log_end_offset, lag (the last three may be missing: the tool prints `-`).
 

@@ -100,7 +100,7 @@ def merge_by_copy(db: psycopg.Connection, table: str, rows: pd.DataFrame, key: s
 
 
 def _fitting(rows: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """The rows as objects: pandas makes 3.0 of a whole number in a column with a gap, and JSON is text on its way."""
+    """Turn the rows into objects: pandas makes 3.0 of a whole number beside a gap, and JSON is text on its way."""
     import pandas as pd
 
     values = rows.astype(object).where(rows.notna(), None)

@@ -134,7 +134,7 @@ def _judged(check: Callable[[Item], str | None], item: Item) -> str | None:
 def _page(
     session: requests.Session, path: str, params: Item, result: Fetched, attempts: int, seconds: float
 ) -> tuple[dict[str, Any], bytes]:
-    """One page and its bytes; asked for again after 429, 500 to 599, a time-out, a cut connection, or no page."""
+    """Get one page and its bytes; ask again after 429, 500 to 599, a time-out, a cut connection, or no page."""
     import requests
 
     cause = ""
@@ -170,7 +170,7 @@ def _page(
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:
-    """The page, or None for HTML, half a body, an error with a good status, and whatever else is not a page."""
+    """Parse the page; None for HTML, half a body, an error with a good status, and whatever else is not a page."""
     try:
         page = json.loads(body)
         return page if isinstance(page["items"], list) and "next_cursor" in page else None
@@ -179,7 +179,7 @@ def _parsed(body: bytes) -> dict[str, Any] | None:
 
 
 def _asked_to_wait(answer: requests.Response) -> float:
-    """Seconds that Retry-After asks for, as a number or as a date; 0 when it says nothing that can be done."""
+    """Read the seconds that Retry-After asks for, a number or a date; 0 when it says nothing that can be done."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
@@ -190,7 +190,7 @@ def _asked_to_wait(answer: requests.Response) -> float:
 
 
 def _body(answer: requests.Response, seconds: float) -> bytes:
-    """The body, if it comes in time: the time-out of requests is for each read, and a body that drips passes it."""
+    """Read the body, if it comes in time: requests' time-out is for each read, and a body that drips passes it."""
     import requests
 
     end, body = time.monotonic() + seconds, b""

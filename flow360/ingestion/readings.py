@@ -99,7 +99,7 @@ def take_readings(
 
 
 def landed(spark: SparkSession, lake: Lake, folder: str = FOLDER) -> DataFrame:
-    """All readings that have been landed: Kafka's columns, `day` in Paris, and `log`, the id of their topic.
+    """Read all readings that have been landed: Kafka's columns, `day` in Paris, and `log`, the id of their topic.
 
     Raises:
         FlowError: none has been.
@@ -116,7 +116,7 @@ def landed(spark: SparkSession, lake: Lake, folder: str = FOLDER) -> DataFrame:
 
 
 def of_day(lake: Lake, day: date, folder: str = FOLDER, **options: Any) -> Iterator[tuple[str, pa.Table]]:
-    """The readings that have been landed under a day in Paris: each file that counts, and its rows.
+    """Yield the readings that have been landed under a day in Paris: each file that counts, and its rows.
 
     Args:
         options: `columns` and `filters`, as pyarrow takes them.
@@ -130,7 +130,7 @@ def of_day(lake: Lake, day: date, folder: str = FOLDER, **options: Any) -> Itera
 
 
 def _logs(lake: Lake, folder: str) -> list[str]:
-    """The names of the logs' folders that Spark has finished a batch in."""
+    """Name the logs' folders that Spark has finished a batch in."""
     names = (
         [path.rstrip("/").rpartition("/")[2] for path in lake.ls(folder, detail=False)] if lake.exists(folder) else []
     )
@@ -138,7 +138,7 @@ def _logs(lake: Lake, folder: str) -> list[str]:
 
 
 def _counted(lake: Lake, log: str) -> list[str]:
-    """The files that count, by Spark's list: one entry a batch, of which every tenth holds all the ones before it."""
+    """List the files that count, by Spark's list: one entry a batch; every tenth holds all the ones before it."""
     listed = [path.rpartition("/")[2] for path in lake.ls(f"{log}/_spark_metadata", detail=False)]
     batches = {name.removesuffix(".compact"): name for name in sorted(listed) if name[:1].isdigit()}
     since = max((int(number) for number, name in batches.items() if name.endswith(".compact")), default=0)

@@ -47,7 +47,7 @@ def make_topics(bootstrap: str, names: Iterable[str]) -> None:
 
 # [START fresh_topic]
 def fresh_topic(name: str, partitions: int = 1, **configs: Any) -> str:
-    """An empty topic of that name; what was in one of the same name before is gone.
+    """Make an empty topic of that name; what was in one of the same name before is gone.
 
     Args:
         name: letters, digits, `.`, `-`, `_`.
@@ -88,7 +88,7 @@ def drop_topics(*names: str) -> None:
 
 
 def partitions_of(topic: str) -> list[TopicPartition]:
-    """The topic's partitions, in order."""
+    """List the topic's partitions, in order."""
     from kafka import TopicPartition
 
     with clients.kafka_admin() as admin:
@@ -97,7 +97,7 @@ def partitions_of(topic: str) -> list[TopicPartition]:
 
 
 def ends(topic: str) -> dict[int, tuple[int, int]]:
-    """partition -> (offset of the first record that is still kept, offset that the next one will get)."""
+    """Ask for partition -> (offset of the first record that is still kept, offset that the next one will get)."""
     parts = partitions_of(topic)
     reader = clients.consumer()
     try:
@@ -108,7 +108,7 @@ def ends(topic: str) -> dict[int, tuple[int, int]]:
 
 
 def identity(topic: str, bootstrap: str = "") -> str:
-    """The topic's id: one of the same name that was deleted and made again has another.
+    """Ask for the topic's id: one of the same name that was deleted and made again has another.
 
     Args:
         bootstrap: host:port of Kafka; that of the settings if nothing is said.
@@ -150,7 +150,7 @@ def read_all(
     bootstrap: str = "",
     since: int | None = None,
 ) -> list[Record]:
-    """Every record from the beginning of the topic to its end as it is now, partition by partition.
+    """Read every record from the beginning of the topic to its end as it is now, partition by partition.
 
     Args:
         topic: what to read; no group is involved, nothing is committed.
@@ -206,12 +206,12 @@ def _record(message: Any) -> Record:
 
 
 def iso(millis: int) -> str:
-    """Milliseconds since 1970 as text in UTC: 2026-05-07T15:32:00Z."""
+    """Write milliseconds since 1970 as text in UTC: 2026-05-07T15:32:00Z."""
     return datetime.fromtimestamp(int(millis) / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def millis(at: str | datetime | int) -> int:
-    """A moment in milliseconds since 1970; a text or datetime without a zone is UTC."""
+    """Convert a moment to milliseconds since 1970; a text or datetime without a zone is UTC."""
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
     if isinstance(at, datetime):

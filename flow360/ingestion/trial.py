@@ -87,7 +87,7 @@ class Delivery:
     doubled: int
 
     def table(self) -> pd.DataFrame:
-        """One row."""
+        """Make one row of it."""
         import pandas as pd
 
         return pd.DataFrame([vars(self)], index=[""])
@@ -169,7 +169,7 @@ _PRODUCE = 0  # the number of the produce request in Kafka's protocol
 
 @contextmanager
 def losing_cable(answers: int = 1) -> Iterator[str]:
-    """A way to the broker on which the answers to the first produce requests get lost.
+    """Open a way to the broker on which the answers to the first produce requests get lost.
 
     It is an HTTP proxy (CONNECT) on 127.0.0.1. The broker gets the request and does what it says; when its answer
     comes, the line is cut. Every later connection works as it should.
@@ -255,7 +255,7 @@ class _Cable:
 
 
 def _frame(line: socket.socket) -> bytes:
-    """One message of Kafka's protocol with its four bytes of length; b"" at the end."""
+    """Read one message of Kafka's protocol with its four bytes of length; b"" at the end."""
     head = _exactly(line, 4)
     return head + _exactly(line, struct.unpack(">i", head)[0]) if head else b""
 
