@@ -47,7 +47,7 @@ class Step:
 
 
 def steps(dockerfile: str) -> list[Step]:
-    """The instructions of a Dockerfile: comments left out, continued lines joined, heredocs taken along."""
+    """List the instructions of a Dockerfile: comments left out, continued lines joined, heredocs taken along."""
     lines = re.split(r"\r?\n", dockerfile)
     sign = re.escape(_escape(lines))
     continued = re.compile(rf"(?<!{sign}){sign}[ \t]*$")
@@ -86,7 +86,7 @@ def steps(dockerfile: str) -> list[Step]:
 
 
 def rebuilt(dockerfile: str, changed: Iterable[str]) -> list[tuple[Step, bool]]:
-    """The instructions that make layers, each with: is it built again when these files change?
+    """List the instructions that make layers, each with: is it built again when these files change?
 
     Args:
         dockerfile: its text.
@@ -114,7 +114,7 @@ def rebuilt(dockerfile: str, changed: Iterable[str]) -> list[tuple[Step, bool]]:
 
 
 def places(dockerfile: str, path: str) -> list[tuple[Step, str, set[str]]]:
-    """Each instruction with the folder that it works in, and where a file of the build context lies by then.
+    """List each instruction with the folder that it works in, and where a file of the build context lies by then.
 
     What a command of RUN moves is not known.
     """
@@ -144,7 +144,7 @@ def places(dockerfile: str, path: str) -> list[tuple[Step, str, set[str]]]:
 
 
 def _within(source: str, path: str, excluded: list[str]) -> tuple[str, bool] | None:
-    """The path of a file below what a source means, and whether the source is the file itself; None: not there."""
+    """Find the path of a file below what a source means, and whether the source is the file itself; None: not there."""
     if not _takes(source, path, excluded):
         return None
     parts = path.split("/")
@@ -157,14 +157,14 @@ def _within(source: str, path: str, excluded: list[str]) -> tuple[str, bool] | N
 
 
 def _put(target: str, folder: str, path: str, is_file: bool) -> str:
-    """Where COPY puts it: below a folder, or, where one file has one name to get, under that name."""
+    """Find where COPY puts it: below a folder, or, where one file has one name to get, under that name."""
     whole = posixpath.normpath(posixpath.join(folder, target))
     named = is_file and not target.endswith("/") and whole != posixpath.normpath(folder)
     return whole if named else posixpath.join(whole, path)
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Does a path fit a pattern? `*`, `?` and `[a-z]` stay within a folder, as Go and GitHub have it; `**` does not."""
+    """Say whether a path fits a pattern. As in Go and at GitHub, `*`, `?`, `[a-z]` stay in a folder; `**` does not."""
     parts = re.split(r"(\\.|\[\^?[^\]]+\]|\*\*/|\*\*|\*|\?)", pattern)
     kinds = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     whole = "".join(kinds.get(part) or _one(part) for part in parts)
@@ -172,14 +172,14 @@ def matches(path: str, pattern: str) -> bool:
 
 
 def _one(part: str) -> str:
-    """The regular expression of a class such as [a-z], or of plain text."""
+    """Write the regular expression of a class such as [a-z], or of plain text."""
     if len(part) > 2 and part.startswith("["):
         return "(?!/)[" + part[1:].replace("[", r"\[")
     return re.escape(re.sub(r"\\(.)", r"\1", part))
 
 
 def _escape(lines: list[str]) -> str:
-    """The sign that continues a line: a directive in the first lines may choose another one."""
+    """Find the sign that continues a line: a directive in the first lines may choose another one."""
     for line in lines:
         directive = re.fullmatch(r"\s*#\s*(\w+)\s*=\s*(\S+)\s*", line)
         if directive is None:
@@ -194,7 +194,7 @@ def _is_nothing(line: str) -> bool:
 
 
 def _heredocs(rest: str, left: deque[str]) -> Iterator[str]:
-    """The lines of the heredocs that an instruction begins; they are taken from those that are left."""
+    """Yield the lines of the heredocs that an instruction begins; they are taken from those that are left."""
     for dash, _, name in _HEREDOC.findall(rest):
         while left:
             line = left.popleft()
@@ -204,7 +204,7 @@ def _heredocs(rest: str, left: deque[str]) -> Iterator[str]:
 
 
 def _json(rest: str) -> list[str] | None:
-    """The arguments in JSON's form; None for the shell's, which is also, as in Docker, what only looks like JSON."""
+    """Read the arguments in JSON's form; None for the shell's, and, as in Docker, for what only looks like JSON."""
     try:
         items = json.loads(rest) if rest.startswith("[") else None
     except ValueError:
@@ -213,7 +213,7 @@ def _json(rest: str) -> list[str] | None:
 
 
 def _filled(word: str, values: dict[str, str]) -> str:
-    """The word with its variables; one that only the build knows stays as it is written."""
+    """Fill the word's variables in; one that only the build knows stays as it is written."""
 
     def one(match: re.Match[str]) -> str:
         value = values.get(match[1] or match[3]) or match[2]
@@ -223,14 +223,14 @@ def _filled(word: str, values: dict[str, str]) -> str:
 
 
 def _stage(reference: str, names: list[str]) -> str:
-    """The stage that a name or a number means; an image's name means none."""
+    """Find the stage that a name or a number means; an image's name means none."""
     if reference.isdigit() and int(reference) < len(names):
         return names[int(reference)]
     return next((name for name in names if name.lower() == reference.lower()), reference)
 
 
 def _reads(step: Step) -> Iterator[tuple[str | None, list[str], list[str]]]:
-    """What an instruction reads: from which stage (None: the build context), which files, and which of them not."""
+    """Yield what an instruction reads: from which stage (None: the build context), which files, and which not."""
     if step.word == "RUN":  # the cache compares the command, not what it would do today; and what is mounted for it
         for flag in step.flags:
             name, _, value = flag.partition("=")
@@ -244,7 +244,7 @@ def _reads(step: Step) -> Iterator[tuple[str | None, list[str], list[str]]]:
 
 
 def _takes(source: str, path: str, excluded: list[str]) -> bool:
-    """Is a file of the context among what a source means: a file, a folder, or a pattern for either?"""
+    """Say whether a file of the context is among what a source means: a file, a folder, or a pattern for either."""
     source, parts = posixpath.normpath("/" + source.lstrip("/"))[1:], path.split("/")
     for deep in range(len(parts) + 1):
         head, tail = "/".join(parts[:deep]), parts[deep:] or parts[-1:]

@@ -49,7 +49,7 @@ def _run(command: Sequence[str | Path], seconds: float = SECONDS, **env: str) ->
 
 
 def _tool(name: str) -> Path:
-    """A program of this environment."""
+    """Find a program of this environment."""
     return Path(sys.executable).parent / name
 
 
@@ -58,7 +58,7 @@ def _tool(name: str) -> Path:
 
 @cache
 def actionlint() -> Path | None:
-    """actionlint: on the PATH, in the cache, or built once by Go; None where there is no Go or no network."""
+    """Find actionlint on the PATH or in the cache, or build it once by Go; None where there is no Go or no network."""
     if found := shutil.which("actionlint"):
         return Path(found)
     program = settings().cache_dir / "go" / ACTIONLINT.rpartition("@")[2] / "actionlint"
@@ -77,14 +77,14 @@ def actionlint() -> Path | None:
 
 
 def judge() -> str:
-    """Which judge decides about workflows on this machine, as a sentence for people."""
+    """Say which judge decides about workflows on this machine, as a sentence for people."""
     if actionlint():
         return "actionlint decides"
     return "GitHub's schema decides: actionlint is not on the PATH, and there is no Go (or no network) to build it"
 
 
 def workflow(text: str) -> list[Finding]:
-    """What is wrong with a GitHub Actions workflow: unknown keys, needs without a job, expressions, old actions."""
+    """Find what is wrong with a workflow of GitHub Actions: unknown keys, needs without a job, old actions …"""
     program = actionlint()
     if program is None:
         return _schema(text, "vendor.github-workflows")
@@ -101,7 +101,7 @@ def workflow(text: str) -> list[Finding]:
 
 
 def dockerfile(text: str) -> list[Finding]:
-    """What hadolint says of a Dockerfile."""
+    """Ask hadolint about a Dockerfile."""
     # hadolint up to 2.15 wants an empty line behind a heredoc (language-docker#115); elsewhere one does no harm.
     ends = {step.last for step in steps(text) if step.last > step.line}
     numbered = [(n, row) for n, line in enumerate(text.split("\n"), 1) for row in [line, ""][: 1 + (n in ends)]]
@@ -120,7 +120,7 @@ def dockerfile(text: str) -> list[Finding]:
 
 
 def compose(text: str) -> list[Finding]:
-    """What the Compose specification says of a compose file, and what only its meaning shows: a dependency on nothing.
+    """Hold a compose file against its specification, and find what only its meaning shows: a dependency on nothing.
 
     `docker compose config` is asked too where the client is installed; it needs no daemon.
     """
@@ -148,7 +148,7 @@ def compose(text: str) -> list[Finding]:
 
 @cache
 def has_compose() -> bool:
-    """Is there a `docker compose` client?"""
+    """Say whether there is a `docker compose` client."""
     return bool(shutil.which("docker")) and _run(["docker", "compose", "version"], 20).returncode == 0
 
 

@@ -45,7 +45,7 @@ listener "tcp" {{
 
 
 def records(since: datetime | None = None) -> list[dict[str, Any]]:
-    """The audit log as Vault wrote it, oldest first: a dict for each question and one for each answer.
+    """Read the audit log as Vault wrote it, oldest first: a dict for each question and one for each answer.
 
     Texts in questions and answers are keyed hashes, and so are tokens; paths, moments and roles are plain.
 
@@ -65,7 +65,7 @@ def records(since: datetime | None = None) -> list[dict[str, Any]]:
 
 
 def audit(since: datetime | None = None) -> pd.DataFrame:
-    """The audit log, a row for each answer: who asked for what, when, and whether it was refused.
+    """Read the audit log, a row for each answer: who asked for what, when, and whether it was refused.
 
     Columns: time (UTC), who (the AppRole), operation, path, error (empty when it was answered), request_id.
 
@@ -94,7 +94,7 @@ def audit(since: datetime | None = None) -> pd.DataFrame:
 
 
 def who(record: dict[str, Any]) -> str:
-    """The AppRole whose token was shown with a record of the audit log; "" for another kind of token, or none."""
+    """Name the AppRole whose token was shown with a record of the audit log; "" for another kind of token, or none."""
     return (record.get("auth") or {}).get("metadata", {}).get("role_name", "")
 
 
@@ -150,7 +150,7 @@ class ThrowAway:
         return ["-dev", address, token, "-dev-no-store-token"]
 
     def client(self, token: str = "") -> hvac.Client:
-        """A client with this token; without one it may only ask for the seal."""
+        """Make a client with this token; without one it may only ask for the seal."""
         return vault_as(self.url, token)
 
     def restart(self) -> None:
