@@ -134,7 +134,7 @@ def mysql(**kw: Any) -> pymysql.Connection:
 
 
 def engine(which: str = "warehouse", **kw: Any) -> sqlalchemy.Engine:
-    """Make a SQLAlchemy engine for the warehouse or the source (psycopg 3), or for the fleet's database ("mysql", PyMySQL).
+    """Make a SQLAlchemy engine for the warehouse or the source (psycopg 3), or for the fleet ("mysql", by PyMySQL).
 
     It has been asked once when you get it.
 
