@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def has_checks(chapter: Chapter) -> bool:
-    """Whether the chapter's module of checks exists yet."""
+    """Say whether the chapter's module of checks exists yet."""
     return importlib.util.find_spec(chapter.checks) is not None
 
 
 def load(chapter: Chapter) -> ModuleType:
-    """The chapter's module of checks."""
+    """Import the chapter's module of checks."""
     return importlib.import_module(chapter.checks)
 
 
 def checks_of(module: ModuleType) -> dict[str, Check]:
-    """The checks that a module defines, by name, in the order of the lab."""
+    """Collect the checks that a module defines, by name, in the order of the lab."""
     from flow360.checks.verdict import Check
 
     found = [value for value in vars(module).values() if isinstance(value, Check)]

@@ -53,7 +53,7 @@ class Apart:
         return next((line[3:] for line in lines if line.startswith("!! ")), f"exit code {self._process.returncode}")
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
@@ -66,7 +66,7 @@ class Apart:
 
 @contextmanager
 def apart(function: Callable[..., Any], *args: Any) -> Iterator[Apart]:
-    """`with apart(take_orders, topic, group) as process:`; afterwards nothing of it runs."""
+    """Run a function apart: `with apart(take_orders, topic, group) as process:`; afterwards nothing of it runs."""
     process = Apart(function, *args)
     try:
         yield process

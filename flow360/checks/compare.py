@@ -83,7 +83,7 @@ def expect_rows(
 
 
 def _plain(value: Any) -> Any:
-    """A value by which two libraries' ways to say the same are equal, and which can be counted."""
+    """Replace a value by one that is equal where two libraries say the same, and can be counted."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, bool) or type(value).__name__ == "bool":

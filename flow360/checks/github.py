@@ -34,7 +34,7 @@ def load(text: str) -> Any:
 
 
 def runs(name: str, matrix: Any) -> list[dict[str, Any]]:
-    """The runs that GitHub makes of a matrix: the product of its axes, less `exclude`, with `include`."""
+    """List the runs that GitHub makes of a matrix: the product of its axes, less `exclude`, with `include`."""
     expect(isinstance(matrix, dict), f"{name}: write the matrix itself, and not an expression")
     axes = {axis: values for axis, values in matrix.items() if axis not in ("include", "exclude")}
     for axis, values in axes.items():
@@ -53,12 +53,12 @@ def runs(name: str, matrix: Any) -> list[dict[str, Any]]:
 
 
 def _fits(more: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
-    """Whether an entry of `include` leaves each value of a run as it is."""
+    """Say whether an entry of `include` leaves each value of a run as it is."""
     return all(run.get(axis, value) == value for axis, value in more.items())
 
 
 def given(name: str, text: str, run: Mapping[str, Any]) -> str:
-    """An input of a step in one run, with the values of the matrix in the place of their expressions."""
+    """Fill an input of a step in one run: the values of the matrix in the place of their expressions."""
 
     def one(match: re.Match[str]) -> str:
         found = re.fullmatch(r"matrix(?:\.([\w-]+)|\[\s*'([\w-]+)'\s*\])", match[1].strip())
@@ -72,7 +72,7 @@ def given(name: str, text: str, run: Mapping[str, Any]) -> str:
 
 
 def computed(name: str, key: str, system: str, files: Mapping[str, str]) -> str:
-    """The key as a runner computes it: `runner.os`, and hashFiles over the files that match any of the patterns."""
+    """Compute the key as a runner does: `runner.os`, and hashFiles over the files that match any of the patterns."""
 
     def one(match: re.Match[str]) -> str:
         expression = match[1].strip()

@@ -148,7 +148,8 @@ def _played(
 
 
 def _tests(alert: str, cases: Iterable[Case]) -> Iterable[dict[str, Any]]:
-    """The cases in promtool's form. Each expression ends with its case and probe, which come back when it is missed."""
+    """Write the cases in promtool's form. Each expression ends with its case and probe, which come back in a
+    failure."""
     named = f'ALERTS{{alertname="{alert}", alertstate="%s"}}'
     state = f"(max(2 * {named % 'firing'} or {named % 'pending'}) or vector(0))"
     for number, case in enumerate(cases):
@@ -165,7 +166,7 @@ def _tests(alert: str, cases: Iterable[Case]) -> Iterable[dict[str, Any]]:
 
 
 def _case(case: Case, probes: list[dict[str, Any]]) -> dict[str, Any]:
-    """A case in promtool's form, with what is asked of it."""
+    """Write a case in promtool's form, with what is asked of it."""
     samples = [
         {"series": name, "values": " ".join(f"{value:g}" for value in values)} for name, values in case.series.items()
     ]

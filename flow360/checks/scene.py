@@ -44,7 +44,7 @@ class Asked:
 
 @contextmanager
 def scene(name: str) -> Iterator[Connection]:
-    """A transaction that is rolled back.
+    """Open a transaction that is rolled back.
 
     Args:
         name: the learner's variable, at the beginning of a message.

@@ -295,7 +295,7 @@ class Check:
         return "" if done is None else f" {done} of {len(self.chapter.exercises)} in this lab."
 
     def _next(self) -> tuple[str, str] | None:
-        """Where to go when the lab is done: the title and the notebook of the next lesson."""
+        """Say where to go when the lab is done: the title and the notebook of the next lesson."""
         if self._passed() != len(self.chapter.exercises):
             return None
         following = course().after(self.chapter)

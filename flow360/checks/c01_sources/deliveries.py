@@ -34,7 +34,7 @@ DELIVERIES = """
 
 @exercise
 def paged_client(fetch_deliveries: Any) -> None:
-    """All deliveries of a day, each once, through 429, 500 and slow answers, without hammering the service."""
+    """Check that it gets all deliveries of a day, each once, through 429, 500 and slow answers, without hammering."""
     fetch = limited(liberal.function("fetch_deliveries", fetch_deliveries), 60, "fetch_deliveries")
     chance = draw()
     day = chance.choice(DAYS)
@@ -57,7 +57,7 @@ def paged_client(fetch_deliveries: Any) -> None:
 
 
 def _as_sent(day: str) -> dict[int, Row]:
-    """The day's deliveries as the service sends them, by number, while it behaves."""
+    """Read the day's deliveries as the service sends them, by number, while it behaves."""
     found, cursor = {}, None
     with clients.api() as session:
         while True:

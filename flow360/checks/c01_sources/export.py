@@ -14,7 +14,7 @@ from flow360.checks.verdict import NotYet, exercise, expect, expect_equal
 
 @exercise
 def typed_parquet(parquet_path: Any) -> None:
-    """The shop's week as Parquet: identifiers, moments, money and texts with their right types, no value changed."""
+    """Check the shop's week as Parquet: identifiers, moments, money and texts rightly typed, no value changed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -53,7 +53,7 @@ def typed_parquet(parquet_path: Any) -> None:
 
 
 def _compare_rows(table: Any) -> None:
-    """The file's rows against the shop's, value by value."""
+    """Compare the file's rows with the shop's, value by value."""
     with clients.postgres("source") as db:
         truth = {row[0]: row[1:] for row in db.execute(EXPORT)}
     columns = ["order_id", "ordered_at", "postcode", "newsletter", "items", "total_eur", "delivery_note"]

@@ -18,7 +18,7 @@ COLUMNS = ["order_id", "customer_id", "store_id", "ordered_at", "channel", "stat
 
 @exercise
 def generated_orders(generate_orders: Any) -> None:
-    """Orders that the shop's own table takes, of customers who exist, in their store, the same for the same seed."""
+    """Check that the shop's own table takes the orders, of real customers, in their store, repeatable by the seed."""
     import pandas as pd
 
     make = limited(liberal.function("generate_orders", generate_orders), 60, "generate_orders")

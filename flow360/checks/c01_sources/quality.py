@@ -23,7 +23,7 @@ Planted = Mapping[str, set[int]]
 
 @exercise
 def quality_profile(profile: Any) -> None:
-    """Every planted defect of the order files and of one made for this check, and no sound order."""
+    """Check that it finds every planted defect of the order files and of one made here, and no sound order."""
     from flow360.primeur.manifest import manifest
     from flow360.primeur.snapshot import FILES
 

@@ -24,7 +24,7 @@ Reading = dict[str, Any]
 
 @exercise
 def sensor_subscriber(subscribe: Any) -> None:
-    """Each reading of a replayed day once, the late ones too, whatever else comes over the wire."""
+    """Check that each reading of a replayed day comes once, the late ones too, whatever else comes over the wire."""
     from flow360.primeur.manifest import manifest
 
     liberal.function("subscribe", subscribe)
@@ -55,7 +55,7 @@ def sensor_subscriber(subscribe: Any) -> None:
 
 @contextmanager
 def _raised_in_callbacks() -> Iterator[list[BaseException]]:
-    """What a callback of the learner's raises: it ends paho's thread, whose traceback would be all that is said."""
+    """Collect what the learner's callbacks raise: it ends paho's thread, which would say no more than a traceback."""
     raised: list[BaseException] = []
     usual = threading.excepthook
 
@@ -99,7 +99,7 @@ def _replay(run: str, day: str, vans: list[str]) -> list[bytes]:
 
 
 def _whole(payloads: list[bytes]) -> dict[int, Reading]:
-    """The readings among them, by reading_id; those that were cut short are left out."""
+    """Read the readings among them, by reading_id; those that were cut short are left out."""
     found: dict[int, Reading] = {}
     for payload in payloads:
         with contextlib.suppress(json.JSONDecodeError):

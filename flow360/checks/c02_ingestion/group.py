@@ -25,7 +25,7 @@ ORDERS, GATE_AT, GATE = 600, 220, 36_002
 
 @exercise
 def safe_group(take_orders: Any) -> None:
-    """All orders of a topic in a table, as sent, although the process was killed as the database committed."""
+    """Check that all orders of a topic are in a table, as sent, though a kill came as the database committed."""
     liberal.function("take_orders", take_orders)
     orders = _orders(draw())
     table, group = f"staging.lab02_{uuid.uuid4().hex[:8]}", fresh()
@@ -79,7 +79,7 @@ class _Gate:
         self.db, self.table, self._closed = db, table, True
 
     def waiting(self) -> list[int]:
-        """The server processes that stand before the gate."""
+        """Find the server processes that stand before the gate."""
         found = self.db.execute(
             "select pid from pg_locks where locktype = 'advisory' and objid = %s and not granted", [GATE]
         )
@@ -147,7 +147,7 @@ def _take_out(group: str) -> None:
 
 
 def _finish(process: Apart, topic: str, group: str, table: str) -> None:
-    """Until it has ended, or all is done, or nothing has moved for 15 seconds."""
+    """Wait until it has ended, or all is done, or nothing has moved for 15 seconds."""
     done: list[tuple[int, int]] = []
 
     def over() -> bool:

@@ -17,7 +17,7 @@ from flow360.ingestion import groups, topics
 
 @exercise
 def lag_by_hand(lag_of: Any) -> None:
-    """partition -> lag of a group on a topic, as Kafka's own tool prints it, and where it prints nothing."""
+    """Check partition -> lag of a group on a topic: as Kafka's own tool prints it, and where it prints nothing."""
     ask = limited(liberal.function("lag_of", lag_of), SECONDS)
     chance, group = draw(), fresh()
     with lab_topic("lag", partitions=chance.randint(6, 8)) as topic, lab_topic("beside", partitions=9) as beside:
@@ -50,7 +50,7 @@ def _compare(found: Any, truth: dict[int, int], printed: set[int]) -> None:
 
 
 def _behind(topic: str, group: str, chance: random.Random) -> None:
-    """In the middle, at the end, trimmed before and past the commit, trimmed and never committed, empty, new."""
+    """Leave partitions in the middle, at the end, trimmed before and past the commit, never committed, empty, new."""
     from kafka import TopicPartition
 
     parts = [TopicPartition(topic, part.partition) for part in topics.partitions_of(topic)]

@@ -36,7 +36,7 @@ Place = tuple[int, int]
 
 @exercise
 def dead_letters(sort_readings: Any) -> None:
-    """The good readings returned, the bad ones in the dead-letter topic, bytes unchanged, with cause and place."""
+    """Check that good readings are returned, and bad ones are dead letters, unchanged, with cause and place."""
     sort = limited(liberal.function("sort_readings", sort_readings), SECONDS)
     chance = draw()
     good, group = _good(chance), fresh()
@@ -50,7 +50,7 @@ def dead_letters(sort_readings: Any) -> None:
 
 
 def _good(chance: random.Random) -> list[dict[str, Any]]:
-    """Readings of which one is a whole number, one below zero, one has a field more, and two are the same."""
+    """Draw readings of which one is a whole number, one below zero, one has a field more, and two are the same."""
     readings: list[dict[str, Any]] = [
         {"van_id": f"VAN-{chance.randint(1, 12):02d}", "celsius": round(chance.uniform(1, 9), 2)} for _ in range(50)
     ]

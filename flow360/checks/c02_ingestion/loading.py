@@ -30,7 +30,7 @@ LEFT_OPEN = """
 
 @exercise
 def idempotent_load(load_orders: Any) -> None:
-    """`staging.lab02_load` after the same file twice, corrections, an empty file, and one that is cut in the middle."""
+    """Check `staging.lab02_load` after the same file twice, corrections, an empty file, and one that is cut in half."""
     load = limited(liberal.function("load_orders", load_orders), SECONDS, "load_orders")
     chance = draw()
     first = _orders(chance, chance.randint(180, 220))
@@ -74,7 +74,7 @@ def _orders(chance: random.Random, count: int, above: int = 0) -> list[Row]:
 
 
 def _changed(order: Row, n: int) -> Row:
-    """A correction of the status, of the total, or of both."""
+    """Draw a correction of the status, of the total, or of both."""
     status = f"corrected {n}" if n % 3 != 1 else order["status"]
     total = Decimal(f"{n}.29") if n % 3 else order["total_eur"]
     return {"order_id": order["order_id"], "status": status, "total_eur": total}
@@ -102,7 +102,7 @@ def _load(load: Any, path: Path) -> None:
 
 
 def _refuses_what_is_cut(load: Any, path: Path, first: list[Row]) -> None:
-    """New orders and a correction, and then half a line."""
+    """Check that new orders and a correction, and then half a line, are refused as a whole."""
     new = [{"order_id": 900_000 + n, "status": "delivered", "total_eur": Decimal("7.50")} for n in range(50)]
     _write(path, [*new, {**first[0], "status": "cut"}], end="900050,deliv\n")
     before, refused = fingerprint(FOUND), False

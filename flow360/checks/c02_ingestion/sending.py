@@ -22,7 +22,7 @@ Reading = dict[str, Any]
 
 @exercise
 def keyed_producer(send_readings: Any) -> None:
-    """Readings of twelve vans in a topic: each once, whole, keyed by van, in the order of their sequence."""
+    """Check that readings of twelve vans are in a topic: each once, whole, keyed by van, in order of sequence."""
     send = limited(liberal.function("send_readings", send_readings), SECONDS)
     readings = _readings(draw())
     with lab_topic("readings", partitions=PARTITIONS) as topic:
@@ -42,7 +42,7 @@ def keyed_producer(send_readings: Any) -> None:
 
 
 def _readings(chance: random.Random) -> list[Reading]:
-    """All vans mixed, each in its order; a reading without a value and one below zero are among them."""
+    """Draw readings of all vans mixed, each in its order; one without a value and one below zero are among them."""
     vans = [f"VAN-{number}" for number in chance.sample(range(10, 100), 12)]
     turns = [van for van in vans for _ in range(40)]
     chance.shuffle(turns)
@@ -101,7 +101,7 @@ def _expect_keys(sent: list[tuple[Record, Reading]]) -> None:
 
 
 def _raises_when_refused(send: Any, reading: Reading) -> None:
-    """One reading of three is too large for the topic; the last one is taken, so asking about that is not enough."""
+    """Send three readings: one is too large for the topic; the last is taken, so asking about it is not enough."""
     large = {**reading, "van_id": "VAN-" + "9" * 5000}
     mine = _partitions(large["van_id"])
     small = [{**reading, "van_id": van} for n in range(10, 100) if not mine & _partitions(van := f"VAN-{n}")]
@@ -118,5 +118,5 @@ def _raises_when_refused(send: Any, reading: Reading) -> None:
 
 
 def _partitions(van: str) -> set[int]:
-    """Where clients put a van's readings: kafka-python and Java choose by murmur2, librdkafka by CRC-32."""
+    """Return where clients put a van's readings: kafka-python and Java choose by murmur2, librdkafka by CRC-32."""
     return {partition_of(van, PARTITIONS), zlib.crc32(van.encode()) % PARTITIONS}

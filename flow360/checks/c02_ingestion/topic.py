@@ -14,13 +14,13 @@ SECONDS = 40
 
 
 def fresh(what: str = "") -> str:
-    """A name of this check alone: `lab02-1f0c…`, `lab02-readings-1f0c…`."""
+    """Make a name for this check alone: `lab02-1f0c…`, `lab02-readings-1f0c…`."""
     return "-".join(["lab02", *([what] if what else []), uuid.uuid4().hex[:8]])
 
 
 @contextmanager
 def lab_topic(what: str, partitions: int = 1, **configs: Any) -> Iterator[str]:
-    """A topic of this check alone, gone afterwards."""
+    """Make a topic for this check alone, gone afterwards."""
     name = topics.fresh_topic(fresh(what), partitions, **configs)
     try:
         yield name
@@ -29,12 +29,12 @@ def lab_topic(what: str, partitions: int = 1, **configs: Any) -> Iterator[str]:
 
 
 def committed(group: str, topic: str) -> dict[int, int]:
-    """partition -> the offset that the group has committed; a partition without a commit is not in it."""
+    """Ask for partition -> the offset that the group has committed; a partition without a commit is not in it."""
     found = groups.ask_coordinator(lambda admin: admin.list_group_offsets(group))[group]
     return {part.partition: at.offset for part, at in found.items() if part.topic == topic}
 
 
 def lag(group: str, topic: str) -> dict[int, int]:
-    """partition -> records that the group has not committed; a partition without a commit counts from its beginning."""
+    """Count partition -> records that the group has not committed; without a commit, from the partition's beginning."""
     done = committed(group, topic)
     return {part: end - done.get(part, first) for part, (first, end) in topics.ends(topic).items()}

@@ -13,7 +13,7 @@ from flow360.orchestration import pipelines
 
 
 def lab_file(name: str, given: Any) -> Path:
-    """The learner's file in dags/lab; NotAttempted while it is missing or still holds a hole."""
+    """Find the learner's file in dags/lab; NotAttempted while it is missing or still holds a hole."""
     file = pipelines.LAB / liberal.path(name, given)
     if not file.is_file():
         raise NotAttempted(f"{name}: dags/lab/{file.name} is not there: run the cell that writes it.")

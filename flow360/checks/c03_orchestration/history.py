@@ -17,7 +17,7 @@ DURATIONS = """
 
 @exercise
 def slow_task(slow: Any) -> None:
-    """The task of lab_history with the longest median duration."""
+    """Check that it is the task of lab_history with the longest median duration."""
     slow = liberal.text("slow", slow)
     tasks = sql(DURATIONS, db="airflow").set_index("task_id")
     if tasks.empty or tasks["runs"].min() < 3:

@@ -29,7 +29,7 @@ SENTINELS = "select * from staging.lab_reviews where review_id < 0"
 
 @exercise
 def idempotent_load(load_file: Any) -> None:
-    """Runs of lab_reviews for two days, and each again, leave each of their reviews once, and other days untouched."""
+    """Check that runs for two days, and each again, leave each review once, and other days as they were."""
     lab_file("load_file", load_file)
     if pipelines.loaded("lab_reviews") is None:
         raise NotYet("load_file: the DAG lab_reviews is not there: do exercise 1 first")
@@ -46,7 +46,7 @@ def idempotent_load(load_file: Any) -> None:
 
 
 def _runs() -> None:
-    """Neighbours side by side, then each again: what one has left, the other must not take away."""
+    """Run neighbours side by side, then each again: what one has left, the other must not take away."""
     beside = fingerprint(SENTINELS)
     both = [pipelines.rerun("lab_reviews", f"2026-05-0{morning}T06:00Z") for morning in (7, 8)]
     for run in both:

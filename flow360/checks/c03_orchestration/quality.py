@@ -21,7 +21,7 @@ DAYS = (4, 5, 6, 9, 10)
 
 @exercise
 def quality_branch(quality_file: Any) -> None:
-    """Few bad lines go on with publish, many with hold_back, by the limit of the run, which belongs to publish."""
+    """Check that few bad lines go on with publish, many with hold_back, by the limit of the run, which is publish's."""
     lab_dag("quality_file", quality_file, "lab_quality")
     tasks = pipelines.clients.airflow().get("/dags/lab_quality/tasks").json()["tasks"]
     names = sorted(task["task_id"] for task in tasks)
@@ -51,13 +51,13 @@ def quality_branch(quality_file: Any) -> None:
 
 
 def _edges(chance: random.Random) -> list[tuple[int, float]]:
-    """For each of the two formulas a day for which it gives the larger float, and that: `<` is wrong by one of them."""
+    """Find for both formulas a day for which it gives the larger float, and that: `<` is wrong by one of them."""
     shares = {day: _shares(day) for day in chance.sample(DAYS, len(DAYS))}
     return [next((day, both[n]) for day, both in shares.items() if both[n] == max(both)) for n in (0, 1)]
 
 
 def _shares(day: int) -> tuple[float, float]:
-    """The share of bad lines of a day of May, by the two formulas that a learner may write."""
+    """Compute the share of bad lines of a day of May, by the two formulas that a learner may write."""
     with clients.postgres("source") as shop:
         judged = _quality().judge_day(shop, f"2026-05-{day:02}")
     good, bad = len(judged.good), len(judged.bad)
@@ -66,7 +66,7 @@ def _shares(day: int) -> tuple[float, float]:
 
 @cache
 def _quality() -> ModuleType:
-    """What the DAG's task imports as `include.quality`: with Airflow's path, which has the folder of the DAGs."""
+    """Import `include.quality` as the DAG's task does: with Airflow's path, which has the folder of the DAGs."""
     before = sys.path[:]
     sys.path.insert(0, str(pipelines.DAGS))
     try:

@@ -34,7 +34,7 @@ def as_it_was_left() -> None:
 
 @exercise
 def repaired_days(repaired: Any) -> None:
-    """The days that were missing and wrong, each run again with success, the others left alone, all five complete."""
+    """Check that the missing and the wrong day ran again with success, and no other; that all five are complete."""
     days = list(repaired) if hasattr(repaired, "__iter__") and not isinstance(repaired, str) else [repaired]
     named = sorted(str(day)[:10] for day in days)
     if MISSING in named and WRONG not in named:

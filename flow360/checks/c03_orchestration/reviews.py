@@ -13,7 +13,7 @@ REVIEWS = f"""
 
 
 def of_shop(days: list[str]) -> list[Row]:
-    """The shop's reviews of these days in Paris, with their day."""
+    """Read the shop's reviews of these days in Paris, with their day."""
     return rows(REVIEWS.format("reviews"), (days,), db="source")
 
 

@@ -19,7 +19,7 @@ NEVER = datetime(2126, 1, 1, tzinfo=PARIS)
 
 @exercise
 def first_dag(dag_file: Any) -> None:
-    """lab_reviews: each day in Paris is an interval, also when the clocks change; retries; check_day after load_day."""
+    """Check lab_reviews: its intervals are days in Paris, also of 23 hours; retries; check_day after load_day."""
     lab_dag("dag_file", dag_file, "lab_reviews")
     api = pipelines.clients.airflow()
     about = api.get("/dags/lab_reviews/details").json()

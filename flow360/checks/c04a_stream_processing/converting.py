@@ -17,7 +17,7 @@ BEGIN = millis("2026-05-07T10:00:00Z")
 
 @exercise
 def clean_celsius(clean: Topology) -> None:
-    """readings -> celsius: {"celsius": …} for each reading with a value, °F converted."""
+    """Check readings -> celsius: {"celsius": …} for each reading with a value, °F converted."""
     given = _readings(draw())
     for sent, found in zip(given, drive("clean", clean, given, "celsius"), strict=True):
         value, unit = sent.value["value"], sent.value["unit"]
@@ -43,7 +43,7 @@ def _celsius(value: float, unit: str) -> float:
 
 
 def _readings(chance: random.Random) -> list[Sent]:
-    """Readings of vans that measure now in this unit and now in that, in an order of their own."""
+    """Draw readings of vans that measure now in this unit and now in that, in an order of their own."""
     celsius = [0.0, 4, -0.5, *(chance.randint(-30_000, 30_000) / 1000 for _ in range(8))]
     fahrenheit = [0.0, 32, -40.0, *(chance.randint(-4_000, 12_000) / 100 for _ in range(25))]
     values: list[tuple[Any, str]] = [(value, "C") for value in celsius] + [(value, "F") for value in fahrenheit]

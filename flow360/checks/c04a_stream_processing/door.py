@@ -25,7 +25,7 @@ Story = Sequence[tuple[str, float]]
 
 @exercise
 def door_alarm(live: Live) -> None:
-    """A live program: three warm readings in a row raise one alarm on lab-04a.alarms, and a kill changes nothing."""
+    """Check a live program: three warm readings in a row raise one alarm on lab-04a.alarms; a kill changes nothing."""
     expect_type("live", live, Live)
     expect_equal("live: the program's name", found=live.application, expected=APPLICATION)
     expect(live.alive, f"live: the program is not running: start it with streams.run(door, {APPLICATION!r})")
@@ -53,7 +53,7 @@ def door_alarm(live: Live) -> None:
 
 
 def _stories(run: str, chance: random.Random) -> list[tuple[str, float]]:
-    """The readings of some vans: each rule has one, and three take what comes; one after the other, mixed."""
+    """Draw the readings of some vans: each rule has one, and three take what comes; one after the other, mixed."""
     warm, cold = (lambda: chance.choice(WARM)), (lambda: chance.choice(COLD))
     own = {
         "two": [warm(), warm()],
@@ -134,5 +134,5 @@ def _send(live: Live, run: str, readings: Story, isolation: str = "read_committe
 
 
 def _told(isolation: str = "read_committed") -> Counter[str]:
-    """The alarms by van; "read_uncommitted" also has those of a transaction that is not over."""
+    """Count the alarms by van; "read_uncommitted" also has those of a transaction that is not over."""
     return Counter(str(record.key) for record in topics.read(ALARMS, isolation))

@@ -62,7 +62,7 @@ def drive(name: str, topology: Topology, given: Sequence[Sent], out: str) -> lis
 
 
 def fields_of(name: str, record: topics.Record, *fields: str) -> dict[str, Any]:
-    """The value of a record: a dict with exactly these fields.
+    """Read the value of a record: a dict with exactly these fields.
 
     Raises:
         NotYet: it is something else.
@@ -74,5 +74,5 @@ def fields_of(name: str, record: topics.Record, *fields: str) -> dict[str, Any]:
 
 
 def some_vans(chance: random.Random, count: int) -> list[str]:
-    """Names of vans that Primeur does not have (yet)."""
+    """Draw names of vans that Primeur does not have (yet)."""
     return [f"VAN-{number}" for number in chance.sample(range(20, 100), count)]

@@ -18,7 +18,7 @@ CITIES = ("Paris", "Lyon", "Marseille", "Nîmes")
 
 @exercise
 def on_tour(toured: Topology) -> None:
-    """celsius + tours -> on-tour: {"celsius", "route_id", "city"}, None where the van has no tour."""
+    """Check celsius + tours -> on-tour: {"celsius", "route_id", "city"}, None where the van has no tour."""
     given = _mornings(draw())
     tours: dict[str, dict[str, Any]] = {}
     for sent, found in zip(given, drive("toured", toured, given, "on-tour"), strict=True):
@@ -45,7 +45,7 @@ def on_tour(toured: Topology) -> None:
 
 
 def _mornings(chance: random.Random) -> list[Sent]:
-    """Vans that set out, are given another tour, come home and set out again, and what they measure on the way."""
+    """Draw vans that set out, get another tour, come home and set out again, and what they measure on the way."""
     vans, given = some_vans(chance, 4), []
 
     def reading(van: str, celsius: float | None = None, late: int = 0) -> None:

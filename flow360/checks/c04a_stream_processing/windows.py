@@ -21,7 +21,7 @@ Window = tuple[str, str]  # the van, and where the window begins
 
 @exercise
 def average_per_van(averages: Topology) -> None:
-    """celsius -> averages: {"from", "n", "average"} by van and five minutes, 15 minutes of grace."""
+    """Check celsius -> averages: {"from", "n", "average"} by van and five minutes, 15 minutes of grace."""
     given = _story(draw(), 5 * MINUTE, 15 * MINUTE)
     counted = _counted(given, 5 * MINUTE, 15 * MINUTE)
     found: dict[Window, int] = {}
@@ -52,7 +52,7 @@ def average_per_van(averages: Topology) -> None:
 
 @exercise
 def final_count(counts: Topology) -> None:
-    """celsius -> counts: one {"from", "n"} for each van and ten minutes, when the grace of five has passed."""
+    """Check celsius -> counts: one {"from", "n"} for each van and ten minutes, when the grace of five has passed."""
     size, grace = 10 * MINUTE, 5 * MINUTE
     given = _story(draw(), size, grace)
     counted = _counted(given, size, grace)
@@ -127,7 +127,7 @@ def _story(chance: random.Random, size: int, grace: int) -> list[Sent]:
 
 
 def _counted(given: Sequence[Sent], size: int, grace: int) -> dict[Window, list[float]]:
-    """The values that each window holds, in the order in which they came."""
+    """Collect the values that each window holds, in the order in which they came."""
     windows, clock = defaultdict(list), 0
     for sent in given:
         clock, start = max(clock, sent.at), sent.at - sent.at % size
@@ -137,7 +137,7 @@ def _counted(given: Sequence[Sent], size: int, grace: int) -> dict[Window, list[
 
 
 def _over(counted: dict[Window, list[float]], given: Sequence[Sent]) -> list[Window]:
-    """The windows that have closed behind the last record: all but its own."""
+    """List the windows that have closed behind the last record: all but its own."""
     return [window for window in counted if window[0] != given[-1].key]
 
 
@@ -146,7 +146,7 @@ def _mean(values: Sequence[float]) -> Fraction:
 
 
 def _window(name: str, key: Any, start: Any, counted: dict[Window, list[float]]) -> Window:
-    """The window that an answer is for.
+    """Find the window that an answer is for.
 
     Raises:
         NotYet: there is none of this van that begins then.

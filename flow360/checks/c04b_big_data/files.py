@@ -16,7 +16,7 @@ DAY = "strftime(ordered_at::timestamptz at time zone 'Europe/Paris', '%Y-%m-%d')
 
 @exercise
 def right_files(folder: Any) -> None:
-    """A folder with one `day=…` folder for each day in Paris, one Parquet file in each, and all orders as they are."""
+    """Check a folder: one `day=…` folder for each day in Paris, one Parquet file in each, all orders as they are."""
     place = _place(folder)
     expect_given("folder", "orders")
     expect(place.is_dir(), f"folder: {str(folder)!r} is not a folder: has the table been written?")
@@ -34,7 +34,7 @@ def right_files(folder: Any) -> None:
 
 
 def _place(folder: Any) -> Path:
-    """The folder of the answer, which lies below the lake and is none of the given tables."""
+    """Find the folder of the answer, which lies below the lake and is none of the given tables."""
     text = os.fspath(liberal.path("folder", folder))
     place = Path(text.removeprefix("file:").replace("//", "/")).resolve()
     inside = place.relative_to(LAKE.resolve()).parts if place.is_relative_to(LAKE.resolve()) else ()
@@ -73,7 +73,7 @@ def _kinds(query: str) -> dict[str, str]:
 
 
 def _alike(found: str, wanted: str) -> bool:
-    """A moment may be kept with or without its zone: it is UTC in both."""
+    """Compare types; a moment may be kept with or without its zone: it is UTC in both."""
     return found == wanted or (found.startswith("TIMESTAMP") and wanted.startswith("TIMESTAMP"))
 
 

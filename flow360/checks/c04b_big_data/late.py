@@ -52,7 +52,8 @@ LATE = f"""
 
 @exercise
 def late_model(predict: Callable[..., Any], auc: Any) -> None:
-    """predict(deliveries, orders, weather, first): a probability for each delivery from `first` on; its AUC of ours."""
+    """Check predict(deliveries, orders, weather, first): a probability for each delivery from `first` on, and its
+    AUC."""
     liberal.function("predict", predict)
     auc = liberal.number("auc", auc)
     expect_given("predict", "deliveries", "orders", "weather")
@@ -63,7 +64,7 @@ def late_model(predict: Callable[..., Any], auc: Any) -> None:
 
 
 def _real(predict: Callable[..., Any]) -> float:
-    """The AUC of what the answer says of Primeur's week."""
+    """Compute the AUC of what the answer says of Primeur's week."""
     found = _asked(predict, *map(read, ("deliveries", "orders", "weather")), FIRST)
     truth = {row["delivery_id"]: row["late"] for row in duck(LATE)}
     _expect_deliveries(f"predict, from {FIRST} on", found, truth)
@@ -77,7 +78,7 @@ def _real(predict: Callable[..., Any]) -> float:
 
 
 def area(score: dict[int, float], label: dict[int, int]) -> float:
-    """The AUC by ranks (Mann and Whitney), ties counted half."""
+    """Compute the AUC by ranks (Mann and Whitney), ties counted half."""
     import pandas as pd
 
     both = pd.DataFrame({"score": score, "label": label}).dropna()
@@ -87,7 +88,7 @@ def area(score: dict[int, float], label: dict[int, int]) -> float:
 
 
 def _asked(predict: Callable[..., Any], deliveries: Any, orders: Any, weather: Any, first: date) -> list[Row]:
-    """What the answer says, as delivery_id -> probability; a list of rows when a delivery is there twice."""
+    """Ask the answer for delivery_id -> probability; a list of rows when a delivery is there twice."""
 
     def call() -> Any:
         said = frame("predict, what it returns", predict(deliveries, orders, weather, first))
@@ -136,7 +137,7 @@ def _expect_other_weeks(predict: Callable[..., Any], chance: random.Random) -> N
 
 
 def _weeks(first: datetime, chance: random.Random) -> tuple[list[Row], list[Row], list[Row], dict[int, int]]:
-    """Deliveries, orders and weather around `first`, and what the rule of the days before says of those after it."""
+    """Draw deliveries, orders and weather around `first`, and what the days before say of those after it."""
     deliveries, orders, weather, truth = [], [], [], {}
     number = chance.randrange(10**6, 10**8)
     midnights = [first.replace(tzinfo=None) + timedelta(days=n) for n in range(-BEFORE, AFTER)]
@@ -196,7 +197,7 @@ def _delivery(number: int, promised: datetime, late: bool, chance: random.Random
 
 @contextlib.contextmanager
 def _tables(**tables: list[Row]) -> Iterator[list[Any]]:
-    """The rows as DataFrames of Spark, over files that are gone after the block."""
+    """Write the rows as DataFrames of Spark, over files that are gone after the block."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -22,7 +22,7 @@ _CENT = Decimal("0.01")
 
 @exercise
 def fewer_shuffles(fast: Any) -> None:
-    """A question (category, euros) to the lines and products of the moment, with a single shuffle in its plan."""
+    """Check a question (category, euros) to the lines and products of the moment: a single shuffle in its plan."""
     fast = frame("fast", fast)
     expect_given("fast", "order_lines", "products")
     expect_columns("fast", fast, {"category": TEXT, "euros": NUMBER}, only=True)
@@ -60,7 +60,7 @@ def _in_cents(row: Row) -> Row:
 
 
 def _more(chance: random.Random) -> dict[str, list[Row]]:
-    """New articles of an old shelf and a new one, one that nobody buys; lines of these, of old ones, and of none."""
+    """Draw new articles of an old shelf and a new one, one that nobody buys; lines of these, old ones, and none."""
     shelf, idle = (f"shelf {chance.randrange(10**6)}-{n}" for n in range(2))
     first = chance.randrange(10**5, 10**6)
     shelves = (shelf, shelf, "dairy", idle)

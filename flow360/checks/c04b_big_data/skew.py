@@ -45,7 +45,8 @@ _COLUMNS = {"order_id": WHOLE, "customer_id": WHOLE, "loyalty": TEXT}
 
 @exercise
 def cured_join(cured: Any) -> None:
-    """The rows of the skewed join; the largest task at most twice the median; at most 1.5 times the rows moved."""
+    """Check the rows of the skewed join, its largest task (twice the median at most), the rows moved (1.5 times at
+    most)."""
     cured = frame("cured", cured)
     expect_given("cured", "orders", "customers")
     expect_columns("cured", cured, _COLUMNS)
@@ -74,12 +75,12 @@ def cured_join(cured: Any) -> None:
 
 
 def skew_settings() -> Any:
-    """As in the lab: no broadcast, eight partitions, no help from AQE."""
+    """Set what the lab sets: no broadcast, eight partitions, no help from AQE."""
     return configured(clients.spark(), autoBroadcastJoinThreshold=-1, shuffle_partitions=8, adaptive_enabled="false")
 
 
 def _more(chance: random.Random) -> dict[str, list[Row]]:
-    """New customers with new orders, of all kinds of numbers; orders of a customer that nobody knows, and of nobody."""
+    """Draw new customers with new orders, of all kinds of numbers; orders of an unknown customer, and of nobody."""
     first = chance.randrange(10**8, 10**9)
     customers = [{"customer_id": first + n, "loyalty": f"new-{chance.randrange(99)}"} for n in range(40)]
     whose = [*(one["customer_id"] for one in customers), first + 999, None, GUEST]
@@ -102,7 +103,7 @@ def _expect_no_broadcast(spark: Any, work: Work) -> None:
 
 
 def _ended(spark: Any, work: Work) -> list[dict[str, Any]]:
-    """The SQL executions of the block, once Spark has counted up what each step of them did.
+    """Wait until Spark has counted up what each step of the block's SQL executions did, and return these.
 
     Raises:
         FlowError: some are shown as running long after their jobs have ended.

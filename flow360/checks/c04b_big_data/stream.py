@@ -41,7 +41,7 @@ _NO_MORE = "Waiting for data to arrive"
 
 @exercise
 def exact_stream(copy: Callable[..., Any]) -> None:
-    """copy(spark, topic, target, checkpoint) copies each record once, though the driver dies before it notes so."""
+    """Check copy(spark, topic, target, checkpoint): each record once, though the driver dies before it notes so."""
     liberal.function("copy", copy)
     numbers = _numbers(draw())
     first, second = numbers[: ROWS // 2], numbers[ROWS // 2 :]
@@ -74,7 +74,7 @@ def exact_stream(copy: Callable[..., Any]) -> None:
 
 
 def _numbers(chance: random.Random) -> list[int]:
-    """Numbers that only a long holds, small ones, and some that come twice: two records are two rows."""
+    """Draw numbers that only a long holds, small ones, and some that come twice: two records are two rows."""
     some = [2**53 + 1, 2**62, 0, *chance.sample(range(1, 10**9), ROWS - 63)]
     both = [*some, *chance.sample(some, 60)]
     chance.shuffle(both)
@@ -113,7 +113,7 @@ def _start(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path)
 
 
 def _at_work(status: Mapping[str, Any]) -> bool:
-    """Whether a query makes itself ready or computes a batch; one that only asks for records does not."""
+    """Say whether a query makes itself ready or computes a batch; one that only asks for records does not."""
     batch = status["isTriggerActive"] and status["isDataAvailable"]
     return batch or status["message"].startswith("Initializing")
 
@@ -123,7 +123,7 @@ def _over(query: Any) -> bool:
 
 
 def _settled(query: Any, checkpoint: Path) -> bool:
-    """Whether the last batch that was begun is noted as done: its rows may be there a moment before."""
+    """Say whether the last batch that was begun is noted as done: its rows may be there a moment before."""
     begun = max((int(path.name) for path in checkpoint.rglob("offsets/[0-9]*")), default=-1)
     return _over(query) or begun < 0 or any(int(path.name) == begun for path in _notes(checkpoint))
 
@@ -163,7 +163,7 @@ def _expect_ids(name: str, query: Any, target: Path, numbers: list[int]) -> None
 
 
 def _failed(query: Any) -> str:
-    """Why a query has not done all; "" for one that did what it wanted to."""
+    """Say why a query has not done all; "" for one that did what it wanted to."""
     if error := query.exception():
         return f"the query failed: {str(error).splitlines()[0][:160]}"
     return (
@@ -186,7 +186,7 @@ def _listed(files: Iterable[Path]) -> str:
 
 
 def _files(target: Path) -> list[Path]:
-    """The files that count: those that Spark's file sink vouches for; without its list, all that were finished."""
+    """List the files that count: those that Spark's file sink vouches for; without its list, all that were finished."""
     if log := [path for path in (target / "_spark_metadata").glob("[0-9]*") if path.is_file()]:
         lines = [line for path in log for line in path.read_text("utf-8").splitlines()[1:]]
         return sorted({Path(unquote(urlsplit(json.loads(line)["path"]).path)) for line in lines})
@@ -196,7 +196,7 @@ def _files(target: Path) -> list[Path]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a Parquet file was written to its end."""
+    """Say whether a Parquet file was written to its end."""
     with contextlib.suppress(FileNotFoundError):  # a writer gives it another name at this moment
         return path.read_bytes()[-4:] == b"PAR1"
     return False

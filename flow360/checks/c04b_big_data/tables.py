@@ -25,7 +25,7 @@ _PLANS = "spark.connect.session.planCache.enabled"  # a plan that is remembered 
 
 
 def lake() -> Path:
-    """The folder of the lab's tables (40,000 orders; a folder of Parquet files each), written at the first call."""
+    """Return the folder of the lab's tables (40,000 orders; Parquet files), written at the first call."""
     for name in TABLES:
         if not _is_given(name):
             _write(name)
@@ -33,7 +33,7 @@ def lake() -> Path:
 
 
 def _is_given(name: str) -> bool:
-    """Whether a table's files are those that were given; what a check that was cut off left is taken away first."""
+    """Say whether a table's files are those that were given; what a check that was cut off left is taken away first."""
     folder, record = LAKE / name, LAKE / f".{name}.{_GIVEN}"
     (folder / _HIDDEN).unlink(missing_ok=True)
     if not folder.is_dir() or not record.exists():
@@ -69,12 +69,12 @@ def expect_given(answer: str, *names: str) -> None:
 
 
 def read(name: str) -> Any:
-    """One of the lab's tables as a Spark DataFrame."""
+    """Read one of the lab's tables as a Spark DataFrame."""
     return clients.spark().read.parquet(str(lake() / name))
 
 
 def guest_orders() -> Any:
-    """The orders with 60 % of them under one customer number (1001), as a shop with guest orders has them."""
+    """Read the orders with 60 % of them under one customer number (1001), as a shop with guest orders has them."""
     from pyspark.sql import functions as F
 
     guest = F.when(F.col("order_id") % 10 < 6, GUEST).otherwise(F.col("customer_id"))
@@ -109,13 +109,13 @@ def more_rows(tables: Mapping[str, Sequence[Row]]) -> Iterator[None]:
 
 
 def _refresh(spark: Any, names: Mapping[str, Any]) -> None:
-    """What is cached of the tables is computed again when it is asked for."""
+    """Forget what is cached of the tables: it is computed again when it is asked for."""
     for name in names:
         spark.catalog.refreshByPath(str(LAKE / name))
 
 
 def limited_on_spark(seconds: float, name: str, call: Callable[[], Any]) -> Any:
-    """What a call gives that asks Spark by the session that lives; NotYet when it takes longer than `seconds`."""
+    """Limit a call that asks Spark by the session that lives; NotYet when it takes longer than `seconds`."""
     from pyspark.sql.connect.session import SparkSession
 
     session = clients.spark()
@@ -167,14 +167,14 @@ TEXT = ("string", "varchar", "char")
 
 
 def duck(query: str, **tables: Any) -> list[Row]:
-    """The rows of a query over files or Arrow tables (by name), by DuckDB: an engine that shares nothing with Spark."""
+    """Query files or Arrow tables (by name) by DuckDB, an engine that shares nothing with Spark: the rows."""
     with ducks(**tables) as db:
         return db.sql(query).to_arrow_table().to_pylist()
 
 
 @contextlib.contextmanager
 def ducks(**tables: Any) -> Iterator[Any]:
-    """A DuckDB in UTC that knows these Arrow tables."""
+    """Open a DuckDB in UTC that knows these Arrow tables."""
     import duckdb
 
     with duckdb.connect() as db:

@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 @exercise
 def defects_test(fit: Any) -> None:
-    """Test lab_orders_are_fit: of the landed files it returns exactly the spoilt orders, of clean ones none."""
+    """Check lab_orders_are_fit: of the landed files it returns exactly the spoilt orders, of clean ones none."""
     expect_type("fit", fit, pd.DataFrame)
     prepare_files()
     row = _tested()
@@ -57,7 +57,7 @@ def _tested() -> pd.Series:
 
 
 def _compiled() -> str:
-    """The SQL of the test, as the last run left it."""
+    """Read the SQL of the test, as the last run left it."""
     nodes = dbt.manifest(lab=True, built=True)["nodes"].values()
     return next(node["compiled_code"] for node in nodes if node["name"] == NAME).strip().rstrip(";")
 
@@ -82,7 +82,7 @@ def _judge(found: set[str], planted: Mapping[str, set[str]]) -> None:
 
 
 def _sound(db: Connection, chance: random.Random) -> list[Row]:
-    """Sixty orders of the lake as a file would bring them: late, with strange characters, a zero of a cent left out."""
+    """Draw sixty of the lake's orders as a file would bring them: late, with strange characters, a zero left out."""
     from psycopg.rows import dict_row
 
     all_of_them = db.cursor(row_factory=dict_row).execute(
@@ -108,7 +108,7 @@ def _sound(db: Connection, chance: random.Random) -> list[Row]:
 
 
 def _spoilt(db: Connection, chance: random.Random, rows: list[Row]) -> dict[str, list[Row]]:
-    """Each kind of defect, in more than one form."""
+    """Draw each kind of defect, in more than one form."""
     (largest,) = db.execute("select max(customer_id) from lake.customers").fetchone()
     totals = [Decimal(row["total_eur"]) for row in rows]
     rescued = [{**row, "_rescued": ";".join(map(str, row.values()))} for row in rows[:3]]
@@ -140,7 +140,7 @@ _CENTS = ("0.01", "-0.01", "1.00", "-1.00", "0.10")
 
 
 def _numbered(chance: random.Random, rows: Iterable[Row]) -> list[Row]:
-    """The rows in any order, with their lines."""
+    """Shuffle the rows, and number their lines."""
     mixed = list(rows)
     chance.shuffle(mixed)
     return [{**row, "_line": number} for number, row in enumerate(mixed, 1)]

@@ -27,7 +27,7 @@ Reading = dict[str, Any]
 
 @exercise
 def incremental_model(van_hours: Any) -> None:
-    """lab.lab_fct_van_hours, incremental: after new and late readings equal to its full refresh, with less work."""
+    """Check lab.lab_fct_van_hours: after new and late readings equal to its full refresh, with less work."""
     first, second = _deliveries(draw())
     only_readings(first)
     row = built("van_hours", van_hours, MODEL, full_refresh=True)
@@ -49,7 +49,7 @@ def _same(why: str) -> None:
 
 
 def _spared(before: int, first: list[Reading], second: list[Reading]) -> None:
-    """Each row keeps the number of the transaction that wrote it: those of untouched hours are older."""
+    """Check that rows of untouched hours keep the number of the transaction that wrote them: an older one."""
     written = rows(f"select van_id, hour from lab.{MODEL} where xmin::text::bigint > %s", [before])
     last = max(reading["arrived_at"] for reading in first)
     # Whoever reads from the last arrival on, and not from behind it, misses nothing and writes its hours once more.
@@ -68,7 +68,7 @@ def _place(reading: Reading) -> tuple[str, datetime]:
 
 
 def _deliveries(chance: random.Random) -> tuple[list[Reading], list[Reading]]:
-    """What arrived by the fortieth minute of an hour; and what came later, some of it late by hours.
+    """Draw what arrived by the fortieth minute of an hour; and what came later, some of it late by hours.
 
     One van begins only then, one has a whole early hour to bring, one half of it, colder than the other half; and one
     is silent. Some readings have no temperature, and two are of the same second.
@@ -96,7 +96,7 @@ def _deliveries(chance: random.Random) -> tuple[list[Reading], list[Reading]]:
 
 
 def _readings(van: str, begin: datetime, chance: random.Random) -> Iterator[Reading]:
-    """Six in each hour, the first minute of an hour and its last second among them."""
+    """Draw six in each hour, the first minute of an hour and its last second among them."""
     for number in range(HOURS):
         hour = begin + number * HOUR
         seconds = [0, 3599, *chance.sample(range(60, 1700), 2), *chance.sample(range(1800, 2300), 2)]

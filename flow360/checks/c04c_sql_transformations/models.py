@@ -28,7 +28,7 @@ YEAR = 2026
 
 
 def built(variable: str, frame: Any, model: str, **options: Any) -> pd.Series:
-    """The model's row of a fresh build; NotYet when it failed, or when the learner's table is of something else."""
+    """Return the model's row of a fresh build; NotYet when it failed, or the learner's table is of something else."""
     expect_type(variable, frame, pd.DataFrame)
     expect(
         "node" in frame and model in set(frame["node"]),
@@ -48,12 +48,12 @@ def built(variable: str, frame: Any, model: str, **options: Any) -> pd.Series:
 
 
 def node(model: str) -> dict[str, Any]:
-    """What dbt knows of the model that was built last: `compiled_code`, `depends_on` …"""
+    """Return what dbt knows of the model that was built last: `compiled_code`, `depends_on` …"""
     return dbt.manifest(lab=True, built=True)["nodes"][f"model.primeur.{model}"]
 
 
 def compare(variable: str, found: Asked, truth: Asked, key: Sequence[str], why: str = "") -> None:
-    """NotYet unless both have the same columns, of the same kinds, and the same rows."""
+    """Raise NotYet unless both have the same columns, of the same kinds, and the same rows."""
     scene.expect_kinds(variable, found, truth, exact=True)
     expect_rows(variable, found=found.rows, expected=truth.rows, key=key, why=why)
 
@@ -69,7 +69,7 @@ def _relation(model: str) -> str:
 
 
 def moments(chance: random.Random) -> Iterator[datetime]:
-    """Moments around midnights in Paris, both clock changes among them, and some at any hour; without end."""
+    """Yield moments around midnights in Paris, both clock changes among them, and some at any hour; without end."""
     second = timedelta(seconds=1)
     days = [
         *clock_changes(YEAR),
@@ -94,7 +94,7 @@ PAYMENTS = """
 
 @exercise
 def staging_model(payments: Any) -> None:
-    """View lab.lab_stg_payments: the source's rows, renamed, with a signed amount and the day in Paris."""
+    """Check view lab.lab_stg_payments: the source's rows, renamed, with a signed amount and the day in Paris."""
     model = "lab_stg_payments"
     built("payments", payments, model)
     if _parents(model) != ["source.primeur.lake.payments"]:
@@ -111,7 +111,7 @@ def staging_model(payments: Any) -> None:
 
 
 def _payments(chance: random.Random) -> list[dict[str, Any]]:
-    """Charges and refunds of any amount, also of none, and by a method that nobody has seen yet."""
+    """Draw charges and refunds of any amount, also of none, and by a method that nobody has seen yet."""
     methods = ["card", "wallet", "transfer", "voucher", f"method-{chance.randint(1, 99)}"]
     paid = moments(chance)
     return [
@@ -136,7 +136,7 @@ PRODUCT_DAYS = """
 
 @exercise
 def fact_at_grain(product_days: Any) -> None:
-    """Table lab.lab_fct_product_days: one row for each product and day (Paris), without cancelled orders."""
+    """Check table lab.lab_fct_product_days: one row for each product and day (Paris), without cancelled orders."""
     model, key = "lab_fct_product_days", ["product_id", "ordered_on"]
     built("product_days", product_days, model)
     parents = [parent.rpartition(".")[2] for parent in _parents(model)]
@@ -158,7 +158,7 @@ def fact_at_grain(product_days: Any) -> None:
 
 
 def _sold(db: Connection, chance: random.Random) -> None:
-    """Orders in each state, on days of which some have 23 or 25 hours, that name an article once, twice, or not."""
+    """Insert orders in each state, also on days of 23 or 25 hours, that name an article once, twice, or not."""
     products = [number for (number,) in db.execute("select product_id from lake.products order by 1").fetchall()]
     some, ordered = chance.sample(products, 4), moments(chance)
     kept = {"_day": "2026-05-07", "_source": "shop"}

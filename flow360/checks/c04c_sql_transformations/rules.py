@@ -33,7 +33,7 @@ WRONG = {
 
 @exercise
 def unit_test(refund_tests: Any) -> None:
-    """Unit tests of lab_refunds that pass for the rule and fail for each way of getting it wrong."""
+    """Check that unit tests of lab_refunds pass for the rule and fail for each way of getting it wrong."""
     expect_type("refund_tests", refund_tests, pd.DataFrame)
     expect("node" in refund_tests, f"refund_tests: expected what dbt.build({MODEL!r}, lab=True) returns")
     prepare_rule()
@@ -48,7 +48,7 @@ def unit_test(refund_tests: Any) -> None:
 
 
 def _mine() -> list[dict[str, Any]]:
-    """The learner's unit tests of the rule."""
+    """Read the learner's unit tests of the rule."""
     path = dbt.lab_dir() / f"{MODEL}.yml"
     expect(path.is_file(), f"refund_tests: there is no {MODEL}.yml: write it with dbt.write")
     try:
@@ -62,7 +62,7 @@ def _mine() -> list[dict[str, Any]]:
 
 
 def _tried(tests: list[dict[str, Any]], rules: list[str]) -> list[list[Any]]:
-    """The tests' results for each rule: all of them in one run of dbt, each rule as a model of its own."""
+    """Run the tests for each rule: all of them in one run of dbt, each rule as a model of its own."""
     with tempfile.TemporaryDirectory() as folder:
         for number, rule in enumerate(rules):
             name = f"{MODEL}_{number}"

@@ -21,7 +21,7 @@ TWICE = 40
 
 @exercise
 def compact_files(compacted: Any) -> None:
-    """One file with exactly the rows of the sixty, which are still there, as they were."""
+    """Check that one file has exactly the rows of the sixty, which are still there, as they were."""
     compacted = place("compacted", compacted)
     expect_equal("compacted", found=compacted, expected=COMPACT, why="the folder of the one file")
     lake = clients.lake()
@@ -44,12 +44,12 @@ def compact_files(compacted: Any) -> None:
 
 
 def _data(paths: Iterable[str]) -> list[str]:
-    """Those that a reader of the folder takes: what begins with _ or . is not data."""
+    """List those that a reader of the folder takes: what begins with _ or . is not data."""
     return sorted(path for path in paths if not path.rpartition("/")[2].startswith(("_", ".")))
 
 
 def _read(paths: list[str]) -> Any:
-    """The rows of small files; most of the time is the way to HDFS and back, so several are on it at once."""
+    """Read the rows of small files; most of the time is the way to HDFS and back, so several are on it at once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -66,6 +66,6 @@ def _read(paths: list[str]) -> Any:
 
 
 def _kinds(table: Any) -> dict[str, str]:
-    """Names and types; in which unit a moment is kept, and by which offsets a text, is the writer's choice."""
+    """Return names and types; in which unit a moment is kept, and by which offsets a text, is the writer's choice."""
     kinds = {field.name: re.sub(r"\[\w+", "[", str(field.type)) for field in table.schema}
     return {name: kind.removeprefix("large_") for name, kind in sorted(kinds.items())}

@@ -19,7 +19,7 @@ COPIES = 3
 
 @exercise
 def land_day(landed: Any) -> None:
-    """A file in the raw zone that is the branch's file, byte for byte, with three copies of each block."""
+    """Check that a file in the raw zone is the branch's file, byte for byte, with three copies of each block."""
     landed = place("landed", landed)
     expect_equal("landed", found=landed, expected=LANDED, why="the folder carries the day, the file keeps its name")
     lake = clients.lake()
@@ -30,7 +30,7 @@ def land_day(landed: Any) -> None:
 
 @exercise
 def repair_file(fewest: Any) -> None:
-    """The price list as it came, with three copies asked for, and three copies there."""
+    """Check that the price list is as it came, with three copies asked for, and three copies there."""
     fewest = liberal.whole("fewest", fewest)
     lake = clients.lake()
     expect(lake.isfile(PRICES), f"{PRICES}: HDFS does not have this file: run the cell above it again")
@@ -61,7 +61,7 @@ def expect_bytes(name: str, found: bytes, file: str) -> None:
 
 @functools.cache
 def as_sent() -> dict[str, bytes]:
-    """The files of the drop zone as the generator makes them, by name."""
+    """Make the files of the drop zone as the generator makes them, by name."""
     from flow360.primeur import files
     from flow360.primeur.generate import table
     from flow360.primeur.plan import SEED_PLAN

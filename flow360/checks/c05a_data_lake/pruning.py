@@ -26,7 +26,7 @@ _LAB = re.compile(r"`?\blab\b`?(?=\s*\.\s*`?orders\b)", re.IGNORECASE)
 
 @exercise
 def pruned_query(query: Any) -> None:
-    """A query for the worth of one day's orders whose plan reads one partition, asked of a table with other rows."""
+    """Check a query for the worth of one day's orders: it reads one partition, and is right for other rows, too."""
     text = liberal.statement("query", query)
     expect(_LAB.search(text), "query: expected it to ask lab.orders, by this name")
     text = _LAB.sub(ASIDE, text)
@@ -55,7 +55,8 @@ def pruned_query(query: Any) -> None:
 
 @contextmanager
 def _aside(chance: random.Random) -> Iterator[Decimal]:
-    """Days around the seventh, and the seventh of another year; what the orders of the seventh are worth."""
+    """Put aside the seventh, days around it, and one of another year; yield what the orders of the seventh are
+    worth."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -84,7 +85,7 @@ def _aside(chance: random.Random) -> Iterator[Decimal]:
 
 
 def _orders(chance: random.Random, begin: datetime) -> list[Row]:
-    """Orders of one day: its first and last second, every state and channel, equal amounts, one of nothing."""
+    """Draw orders of one day: its first and last second, every state and channel, equal amounts, one of nothing."""
     amounts = [0.0, 0.01, 0.29, 19.99, 19.99, *(chance.randrange(100, 99_999) / 100 for _ in range(15))]
     states = ("delivered", "cancelled", "refunded", "placed")
     seconds = [0, 86_399, *(chance.randrange(86_400) for _ in amounts[2:])]
@@ -110,7 +111,7 @@ def _arrow() -> dict[str, Any]:
 
 
 def _hive(*statements: str) -> None:
-    """Several statements in one session."""
+    """Run several statements in one session."""
     with clients.lake_errors(), clients.hive() as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)

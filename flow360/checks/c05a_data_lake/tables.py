@@ -36,7 +36,7 @@ TABLE = """
 
 @exercise
 def external_table(in_hive: Any) -> None:
-    """lab.orders: external, partitioned by the day in Paris, the same rows for Hive, pyarrow and the warehouse."""
+    """Check lab.orders: external, by the day in Paris, the same rows for Hive, pyarrow and the warehouse."""
     in_hive = liberal.whole("in_hive", in_hive)
     about = sql(TABLE, db="metastore")
     expect(not about.empty, "lab.orders: the metastore does not know this table")
@@ -97,6 +97,6 @@ def _expect_types() -> None:
 
 
 def _utc(row: Row) -> Row:
-    """A moment without a zone is one of UTC, in Hive and in a file."""
+    """Take a moment without a zone for one of UTC, as it is in Hive and in a file."""
     moments = {name: value for name, value in row.items() if isinstance(value, datetime) and value.tzinfo is None}
     return {**row, **{name: value.replace(tzinfo=UTC) for name, value in moments.items()}}

@@ -24,7 +24,7 @@ INDEXES = """
 
 @exercise
 def index_changes_plan(index: Any) -> None:
-    """An index on lab.order_history by which the latest orders of a customer are read with neither scan nor sort."""
+    """Check an index on lab.order_history: it reads a customer's latest orders with neither scan nor sort."""
     index = liberal.relation("index", index, "lab").removeprefix("lab.")
     found = {row["name"]: row for row in rows(INDEXES)}
     if index not in found:
@@ -82,7 +82,8 @@ EDGE = f"""
 
 @exercise
 def partition_by_month(partitioned: Any) -> None:
-    """lab.deliveries_by_month: one partition a month, all rows in the right one, and a month's query reads only it."""
+    """Check lab.deliveries_by_month: one partition a month, all rows in the right one, which alone a month's query
+    reads."""
     name = liberal.relation("partitioned", partitioned, "lab")
     expect_equal("partitioned", found=name, expected=TABLE)
     expect_kept("partitioned", "delivery_history")
@@ -124,7 +125,7 @@ def _same_rows(db: Connection, columns: str) -> None:
 
 
 def _edges(db: Connection, firsts: list[date]) -> None:
-    """A delivery on the first and on the last day of each month lands in the one partition of that month."""
+    """Check that a delivery on the first and on the last day of each month lands in the one partition of that month."""
     planted = 0
     for first in firsts:
         for day in (first, (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)):

@@ -33,7 +33,7 @@ Load = Callable[[Any, pa.Table], Any]
 
 @exercise
 def fast_load(load_lines: Any) -> None:
-    """load_lines(db, rows) appends an Arrow table to lab.order_lines at half the pace of server-side COPY or more."""
+    """Check that load_lines(db, rows) appends an Arrow table to lab.order_lines, at half the pace of COPY or more."""
     run = limited(liberal.function("load_lines", load_lines), SECONDS, "load_lines")
     scene.free(TABLE)
     try:
@@ -50,7 +50,7 @@ def fast_load(load_lines: Any) -> None:
 
 
 def _appends(run: Load, chance: random.Random) -> None:
-    """All rows as they are, beside those that were there, over the caller's connection; the caller commits."""
+    """Check that it appends all rows as they are, over the caller's connection, which the caller commits."""
     there, night = _lines(chance, 20), _lines(chance, 3000)
     with clients.postgres() as db:
         db.execute(f"truncate {TABLE}")
@@ -72,13 +72,13 @@ def _appends(run: Load, chance: random.Random) -> None:
 
 
 def _seen() -> list[tuple]:
-    """What another session sees, within the time that a lock may take."""
+    """Read what another session sees, within the time that a lock may take."""
     with scene.scene("load_lines") as other:
         return sorted(other.execute(ALL).fetchall())
 
 
 def _ended(run: Load, db: psycopg.Connection, lines: pa.Table) -> None:
-    """One load; when it is not over in time its session is ended, so that nothing waits for it."""
+    """Run one load; when it is not over in time its session is ended, so that nothing waits for it."""
     try:
         run(db, lines)
     except NotYet:
@@ -88,7 +88,7 @@ def _ended(run: Load, db: psycopg.Connection, lines: pa.Table) -> None:
 
 
 def _lines(chance: random.Random, count: int) -> pa.Table:
-    """Order lines with the largest amounts and the smallest, each column in a range of its own, in several chunks."""
+    """Draw order lines with the largest amounts and the smallest, each column in its own range, in several chunks."""
     places = chance.sample(range(10**6), count)
     table = TABLES["order_lines"].arrow
     values = {
@@ -151,7 +151,7 @@ def _put(db: psycopg.Connection, lines: pa.Table, table: str) -> None:
 
 
 def _seconds(way: Callable[[Any], Any]) -> float:
-    """Seconds of one load into the empty table, with its commit."""
+    """Measure the seconds of one load into the empty table, with its commit."""
     with clients.postgres() as db:
         db.execute(f"truncate {TABLE}")
     began = time.perf_counter()

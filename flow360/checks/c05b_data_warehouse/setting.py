@@ -43,7 +43,7 @@ BULK_ROWS = 120_000
 
 
 def lookup(customer: int) -> str:
-    """The query of customer service: the ten latest orders of a caller."""
+    """Write the query of customer service: the ten latest orders of a caller."""
     return f"""
     select order_id, ordered_at, total_eur from lab.order_history
     where customer_id = {customer} order by ordered_at desc limit 10
@@ -54,7 +54,7 @@ LOOKUP = lookup(CUSTOMER)
 
 
 def prepare() -> None:
-    """Schema `lab`: a year of orders and deliveries (the week, 52 times), customers in versions, two vans."""
+    """Make schema `lab`: a year of orders and deliveries (the week, 52 times), customers in versions, two vans."""
     names = ", ".join(f"lab.{name}" for name in MADE)
     scene.free(*(f"lab.{name}" for name in (*MADE, "order_lines", "deliveries_by_month")))
     with clients.postgres() as db:
@@ -73,7 +73,7 @@ def prepare() -> None:
 
 
 def prepare_vans(on_duty: tuple[str, ...] = ("VAN-01", "VAN-02")) -> None:
-    """Two vans, and which of them are on duty. Sessions that an attempt has left open are ended."""
+    """Make two vans, and put some on duty. Sessions that an attempt has left open are ended."""
     scene.free("lab.vans", busy=True)
     with clients.postgres() as db:
         db.execute("drop table if exists lab.vans cascade")
@@ -83,13 +83,13 @@ def prepare_vans(on_duty: tuple[str, ...] = ("VAN-01", "VAN-02")) -> None:
 
 
 def bulk() -> pa.Table:
-    """The rows of the exercise `fast_load`: order lines of many weeks, as an Arrow table."""
+    """Return the rows of the exercise `fast_load`: order lines of many weeks, as an Arrow table."""
     one = seed_table("order_lines")
     return pa.concat_tables([one] * (BULK_ROWS // len(one) + 1)).slice(0, BULK_ROWS)
 
 
 def expect_kept(variable: str, name: str) -> None:
-    """NotYet unless a table holds the rows that `prepare` has put there."""
+    """Raise NotYet unless a table holds the rows that `prepare` has put there."""
     about = "select obj_description(to_regclass(%s), 'pg_class') as said"
     said: Any = rows(about, [f"lab.{name}"])[0]["said"]
     found = rows(_digest(name))[0] if said else {}

@@ -41,7 +41,7 @@ UNWATCH = """
 
 @exercise
 def write_skew(both_leave: Any) -> None:
-    """both_leave(level): two sessions by the rule; at REPEATABLE_READ no van is left, at SERIALIZABLE one."""
+    """Check both_leave(level): two sessions by the rule; at REPEATABLE_READ no van is left, at SERIALIZABLE one."""
     run = limited(liberal.function("both_leave", both_leave), SECONDS, "both_leave")
     alone = draw().choice(BOTH)
     try:
@@ -100,7 +100,7 @@ def _looked(evening: _Evening, level: str) -> None:
 
 
 def _alone(evening: _Evening, level: str, van: str) -> None:
-    """Where one van only is on duty, both count one, and nobody may leave."""
+    """Check that nobody leaves where one van only is on duty: both count one."""
     said = f"both_leave: at {level}, with only {van} on duty,"
     expect(evening.left == 1, f"{said} it was sent home: each may send its van home only if it counted two")
     expect(not evening.writers, f"{said} a row was written: nobody may leave then")

@@ -20,7 +20,7 @@ Version = dict[str, Any]
 
 @exercise
 def as_of(query: Any) -> None:
-    """A query with %(at)s: how many customers had which loyalty at that moment, each customer once."""
+    """Check a query with %(at)s: how many customers had which loyalty at that moment, each customer once."""
     query = liberal.statement("query", query)
     expect("%(at)s" in query, "query: expected the moment as %(at)s, so that any moment can be asked for")
     expect_kept("query", "customers")
@@ -56,7 +56,7 @@ def _compare(found: Asked, truth: dict[str, int], when: str) -> None:
 
 
 def _versions(chance: random.Random) -> list[Version]:
-    """Customers of one version to five: some of today, some who have left, some who came back, one who will leave."""
+    """Draw customers of one version to five: some of today, some who left, some who came back, one who will leave."""
     levels = ["none", "basil", "mint", "saffron", f"level-{chance.randint(1, 99)}"]
     begin = datetime(2025, chance.randint(1, 12), chance.randint(1, 28), tzinfo=UTC)
     changes = sorted({begin + timedelta(minutes=chance.randrange(900 * 24 * 60)) for _ in range(12)})
@@ -91,7 +91,7 @@ def _moments(chance: random.Random, versions: list[Version]) -> Iterator[tuple[d
 
 
 def _counted(versions: list[Version], moment: datetime) -> dict[str, int]:
-    """Each version at whose moment it is valid: its beginning included, its end not."""
+    """Count each version at whose moment it is valid: its beginning included, its end not."""
     return Counter(
         version["loyalty"]
         for version in versions

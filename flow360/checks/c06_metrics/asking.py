@@ -10,7 +10,7 @@ from flow360.errors import FlowError, ServiceError
 
 
 def asked(name: str, promql: str, at: float | None = None) -> pd.DataFrame:
-    """The learner's expression; what Prometheus says against it is the verdict."""
+    """Ask the learner's expression; what Prometheus says against it is the verdict."""
     try:
         return clients.prometheus().query(promql, at)
     except ServiceError:
@@ -20,7 +20,7 @@ def asked(name: str, promql: str, at: float | None = None) -> pd.DataFrame:
 
 
 def values_by(rows: pd.DataFrame, label: str) -> dict[str, float]:
-    """The numbers of an answer by a label; none where it has no such label, and what is no number is left out."""
+    """Return the numbers of an answer by a label; none where it has no such label; what is not a number is left out."""
     if label not in rows:
         return {}
     return rows.dropna(subset="value").set_index(label)["value"].to_dict()

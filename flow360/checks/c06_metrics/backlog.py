@@ -26,7 +26,7 @@ FIRES, ENDS = 30, 20  # seconds within which the alert has to fire, and to end
 
 @exercise
 def backlog_alert(rules: Any) -> None:
-    """The rule goes the right way in a rehearsal with drawn backlogs; then, in force, it meets a real one."""
+    """Check that the rule goes the right way in a rehearsal with drawn backlogs; then, in force, at a real one."""
     expect_type("rules", rules, str)
     try:
         groups = yaml.safe_load(rules)["groups"]
@@ -65,7 +65,7 @@ def backlog_alert(rules: Any) -> None:
 
 
 def _rehearsed(chance: random.Random) -> list[rehearsal.Case]:
-    """Backlogs on both sides of each boundary, with what the exporter says of them."""
+    """Draw backlogs on both sides of each boundary, with what the exporter says of them."""
     parts, calm = chance.randint(4, 6), [0] * chance.randint(5, 15)
     few, more = chance.randint(0, 400), chance.randint(LIMIT + 1, 900)
     steps = sorted(chance.sample(range(1, LIMIT), 12))
@@ -110,7 +110,7 @@ def _share(chance: random.Random, total: int, parts: int, alone: bool = False) -
 
 
 def _due(over: Sequence[bool]) -> Iterator[rehearsal.Probe]:
-    """What is due at each sample: it fires 30 s after a backlog began, and not 20 s after it ended; or never began."""
+    """Yield what is due at each sample: firing 30 s after a backlog began, not 20 s after it ended; or neither."""
     began = 0
     for number, is_over in enumerate(over):
         if number and is_over != over[number - 1]:
@@ -122,8 +122,8 @@ def _due(over: Sequence[bool]) -> Iterator[rehearsal.Probe]:
 
 
 def _exported(lags: Sequence[Sequence[int]], others: Sequence[int]) -> dict[str, list[int]]:
-    """What Prometheus would have of the exporter, with a group that is behind by so much in each partition, at each
-    sample, and of two others, always so far behind."""
+    """Write what Prometheus would have of the exporter: at each sample a group that is so far behind in each partition,
+    and two others that always are."""
     target = 'job="kafka-exporter", instance="kafka-exporter:9308"'
     length, end = len(lags), 10_000
     series = {f"up{{{target}}}": [1] * length, f"kafka_up{{{target}}}": [1] * length}

@@ -14,7 +14,7 @@ ORDERS, GAUGE = "lab06_orders_total", "lab06_largest_order_euros"
 
 @exercise
 def own_metric(registry: Any) -> None:
-    """A counter by channel and a gauge, pushed, with the warehouse's own numbers in Prometheus."""
+    """Check that a counter by channel and a gauge, pushed, have the warehouse's own numbers in Prometheus."""
     expect(hasattr(registry, "collect"), f"registry: expected a CollectorRegistry, found {type(registry).__name__}")
     mine = {metric.name: metric for metric in registry.collect()}
     counter = mine.get(ORDERS.removesuffix("_total")) or mine.get(ORDERS)

@@ -19,7 +19,7 @@ MINUTE = 60 // rehearsal.EVERY
 
 @exercise
 def slow_routes(p95: Any) -> None:
-    """The PromQL of p95 by route, over the last minute."""
+    """Check the PromQL of p95 by route, over the last minute."""
     expect_type("p95", p95, str)
     at = time.time()
     pieces = "sum by (le, route) (rate(market_api_request_seconds_bucket[1m]))"
@@ -53,7 +53,7 @@ def slow_routes(p95: Any) -> None:
 
 @exercise
 def error_panel(panel: Any) -> None:
-    """A panel in Grafana's JSON: the share of errors by route, over the last minute."""
+    """Check a panel in Grafana's JSON: the share of errors by route, over the last minute."""
     expect_type("panel", panel, dict)
     missing = [key for key in ("title", "type", "targets", "fieldConfig") if key not in panel]
     expect(not missing, f"panel: {', '.join(missing)} is missing")
@@ -93,7 +93,8 @@ def error_panel(panel: Any) -> None:
 
 
 def _lived(chance: random.Random) -> list[rehearsal.Case]:
-    """Five minutes of an API of several routes, methods, answers and instances: what was before is not the last one."""
+    """Draw five minutes of an API of several routes, methods, answers and instances: the last one is unlike the
+    others."""
     return [
         _life(chance, "the minutes before the last one were slower and had more errors", busy=(3, 1)),
         _life(chance, "the last minute is slower and has more errors than those before", busy=(1, 3)),
@@ -134,7 +135,7 @@ def _all(pieces: str) -> str:
 
 
 def _close(found: dict[str, Any], truth: dict[str, float]) -> bool:
-    """The same within a thousandth, for all that the truth holds."""
+    """Compare, within a thousandth, for all that the truth holds."""
     return all(
         found.get(key) is not None and abs(found[key] - value) <= 1e-3 * abs(value) for key, value in truth.items()
     )

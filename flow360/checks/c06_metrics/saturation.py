@@ -19,7 +19,7 @@ QUEUES = {
 
 @exercise
 def saturated_service(incident: Any, saturated: Any, evidence: Any) -> None:
-    """Which service has a queue that grew, and the PromQL that shows it."""
+    """Check which service has a queue that grew, and the PromQL that shows it."""
     expect_type("incident", incident, Incident)
     expect_type("saturated", saturated, str)
     expect_type("evidence", evidence, str)

@@ -19,7 +19,7 @@ OTHERS = (
 
 @exercise
 def cache_key(key: Any) -> None:
-    """Another key when a lock or the system changes, the same one when anything else does."""
+    """Check that it is another key when a lock or the system changes, the same one when anything else does."""
     expect_type("key", key, str)
     plain = re.sub(r"\$\{\{.+?\}\}", "", key)
     expect(
@@ -39,7 +39,7 @@ def cache_key(key: Any) -> None:
 
 
 def _files(chance: random.Random) -> dict[str, str]:
-    """A repository of these files, and of some whose names nobody knows before."""
+    """Draw a repository of these files, and of some whose names nobody knows before."""
     number = chance.randint(1, 99)
     drawn = (f"notes-{number}.txt", f"stack/part{number}/config.yaml", f"data/day-{number}/orders.csv")
     return {path: f"{path} {chance.random()}" for path in (*LOCKS, *OTHERS, *drawn)}

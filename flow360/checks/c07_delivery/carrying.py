@@ -14,7 +14,7 @@ ORDER = 100839
 
 @exercise
 def whole_way(kept: Any) -> None:
-    """The refund is in the shop, in what the nights brought, and in the mart, each as the one before has it."""
+    """Check that the refund is in the shop, in what the nights brought, and in the mart, the same in each."""
     expect_type("kept", kept, (Decimal, float, int))
     status = f"select status from {{}} where order_id = {ORDER}"
     shop = sql(status.format("orders"), db="source")["status"].tolist()

@@ -10,7 +10,7 @@ from flow360.clients.query import sql
 
 @exercise
 def green_again(verdict: Any) -> None:
-    """The view in the warehouse keeps the promise; computed here again, by SQL."""
+    """Check that the view in the warehouse keeps the promise; it is computed here once more, by SQL."""
     expect_type("verdict", verdict, str)
     promise = """
         with kept as (

@@ -14,7 +14,7 @@ PROGRAM, LIST = "report/main.py", "report/requirements.txt"
 
 @exercise
 def safe_dockerfile(dockerfile: Any) -> None:
-    """The linter is content, the user is not root, and a change of the program does not install the packages again."""
+    """Check that the linter is content, the user not root, and that a changed program installs no package again."""
     expect_type("dockerfile", dockerfile, str)
     expect(
         not re.search(r"hadolint\s+(global\s+)?ignore", dockerfile),
@@ -62,7 +62,7 @@ def _installs_once(dockerfile: str) -> None:
 
 
 def _finds(dockerfile: str) -> None:
-    """Each command looks for the list and the program where COPY has put them."""
+    """Check that each command looks for the list and the program where COPY has put them."""
     steps = image_layers.steps(dockerfile)
     if any(re.search(r"\b(cp|mv|ln|cd)\b", f"{step.text} {step.body}") for step in steps if step.word == "RUN"):
         return  # what a command moves is not known
@@ -82,7 +82,7 @@ def _installs(step: image_layers.Step) -> bool:
 
 
 def _starts(steps: list[image_layers.Step]) -> None:
-    """The last CMD and ENTRYPOINT start the program."""
+    """Check that the last CMD and ENTRYPOINT start the program."""
     last = {step.word: step.words for step in steps if step.word in ("CMD", "ENTRYPOINT")}
     said = " ".join(word for words in last.values() for word in words)
     expect(

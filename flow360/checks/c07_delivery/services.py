@@ -22,7 +22,7 @@ ALWAYS = re.compile(r"(CMD-SHELL |CMD )?(/bin/)?(true|:|exit 0|echo\b[^|;&]*|sle
 
 @exercise
 def compose_service(service: Any) -> None:
-    """`report` beside the course's services: valid, patient, bounded, on this machine only."""
+    """Check `report` beside the course's services: valid, patient, bounded, on this machine only."""
     expect_type("service", service, str)
     try:
         services = yaml.safe_load(service)["services"]
@@ -78,18 +78,18 @@ def _healthy(check: dict[str, Any]) -> None:
 
 
 def _seconds(duration: Any) -> float:
-    """Seconds of a duration such as 1m30s."""
+    """Count the seconds of a duration such as 1m30s."""
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(us|ms|s|m|h)", str(duration)))
 
 
 def _bytes(limit: Any) -> float:
-    """Bytes of a limit such as 128m; 0 for one that cannot be read."""
+    """Count the bytes of a limit such as 128m; 0 for one that cannot be read."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmg]?)i?b?", str(limit).strip().lower())
     return float(found[1]) * 1024 ** "bkmg".index(found[2] or "b") if found else 0
 
 
 def _port(entry: Any) -> str:
-    """A published port in the short form, whichever form it was written in."""
+    """Write a published port in the short form, whichever form it was written in."""
     if isinstance(entry, dict):
         entry = ":".join(str(entry[key]) for key in ("host_ip", "published", "target") if key in entry)
     return str(entry).removesuffix("/tcp")

@@ -37,7 +37,7 @@ MINUTES, CHECKOUT, SETUP = 30, 5, 6
 
 
 def _workflow(name: str, text: Any) -> dict[str, Any]:
-    """A workflow that its linter has no objection to."""
+    """Read a workflow that its linter has no objection to."""
     expect_type(name, text, str)
     if found := linters.workflow(text):
         raise NotYet(f"{name}: {found[0]}")
@@ -45,14 +45,14 @@ def _workflow(name: str, text: Any) -> dict[str, Any]:
 
 
 def _version(action: Any, of: str) -> int:
-    """The version of a step's action; 0 where it is another one, or its version is not a number."""
+    """Read the version of a step's action; 0 where it is another one, or its version is not a number."""
     found = re.fullmatch(rf"{of}@v(\d+)(\.\d+)*", str(action))
     return int(found[1]) if found else 0
 
 
 @exercise
 def broken_workflow(workflow: Any) -> None:
-    """The linter is content, and the workflow still says what it was meant to say."""
+    """Check that the linter is content, and the workflow still says what it was meant to say."""
     mine, meant = _workflow("workflow", workflow), github.load(BROKEN)
     jobs = mine["jobs"]
     expect_equal("workflow", found=sorted(jobs), expected=["publish", "test"], why="these are its jobs")
@@ -96,7 +96,7 @@ def _mended(name: str, job: dict[str, Any], meant: dict[str, Any]) -> None:
 
 
 def _expect_kept(mine: dict[str, Any], meant: dict[str, Any]) -> None:
-    """All but what was to be mended is as it was."""
+    """Check that all but what was to be mended is as it was."""
     mine, meant = (_without_the_mended(one) for one in (mine, meant))
     for place, one, other in _places(mine, meant):
         if one != other:
@@ -141,7 +141,7 @@ PYTHONS = ["3.10", "3.11", "3.9"]
 
 @exercise
 def version_matrix(matrix_workflow: Any) -> None:
-    """Three runs of one job, with versions that are text."""
+    """Check three runs of one job, with versions that are text."""
     jobs = _workflow("matrix_workflow", matrix_workflow)["jobs"]
     job = jobs.get("test") or {}
     expect(job, "matrix_workflow: expected a job `test`")

@@ -16,7 +16,7 @@ from flow360.primeur.clock import PARIS
 
 @exercise
 def kept_and_tagged(pipeline: Any) -> None:
-    """Good documents become typed, bad ones are kept as they are with the tag of what is wrong; none is dropped."""
+    """Check that good documents become typed, and bad ones are kept with the tag of what is wrong; none is dropped."""
     expect_type("pipeline", pipeline, Mapping)
     chance = draw()
     cases = [_case(chance, kind) for kind in ("good", *KINDS) for _ in range(4)]
@@ -48,7 +48,7 @@ KINDS = ("notjson", "cut", "nodate", "noat", "nonumber", "both", "tagged", "text
 
 
 def _case(chance: random.Random, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A document as the shipper sends it, and what has to come of it."""
+    """Draw a document as the shipper sends it, and what has to come of it."""
     came = datetime(2026, 6, 1, chance.randrange(24), chance.randrange(60), tzinfo=UTC)
     at = (came - timedelta(seconds=chance.randrange(1, 5000))).astimezone(PARIS)
     celsius, van = round(chance.uniform(-20, 20), 9), f"VAN-{chance.randrange(100):02}"

@@ -18,7 +18,7 @@ from flow360.checks.verdict import NotYet, exercise, expect, limited, shown
 
 @exercise
 def per_minute(count_errors: Any) -> None:
-    """Errors by service and minute, counted where the lines are: more services and lines than a search returns."""
+    """Check errors by service and minute, counted where the lines are: there are more than a search returns."""
     ask = limited(liberal.function("count_errors", count_errors), SECONDS, "count_errors")
     chance = draw()
     begin = datetime(2026, chance.randint(1, 12), chance.randint(1, 28), chance.randrange(24), tzinfo=UTC)
@@ -45,7 +45,7 @@ def per_minute(count_errors: Any) -> None:
 
 
 def _whole_minute(name: str, value: Any) -> datetime:
-    """A moment with its zone, as a datetime, a text or in milliseconds since 1970."""
+    """Read a moment with its zone: a datetime, a text, or milliseconds since 1970."""
     if not isinstance(value, str | datetime):
         value = pd.Timestamp(liberal.whole(f"{name}: minute", value), unit="ms", tz="UTC")
     found = moment_of(value)
@@ -55,7 +55,7 @@ def _whole_minute(name: str, value: Any) -> datetime:
 
 
 def rows_of(name: str, found: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """A DataFrame, a list of dicts or a list of tuples as dicts of these columns."""
+    """Read a DataFrame, a list of dicts or a list of tuples as dicts of these columns."""
     if isinstance(found, pd.DataFrame):
         found = found.reset_index(drop=True).to_dict("records")
     if isinstance(found, str | Mapping) or not isinstance(found, Iterable):

@@ -16,7 +16,7 @@ from flow360.primeur.clock import PARIS
 
 @exercise
 def every_format(patterns: Any) -> None:
-    """A grok processor with these patterns takes three writers' lines apart, and leaves strangers' lines alone."""
+    """Check that a grok processor with these patterns takes three writers' lines apart, and leaves strangers' alone."""
     if isinstance(patterns, str):
         patterns = [patterns]
     expect_type("patterns", patterns, (list, tuple))
@@ -45,7 +45,7 @@ def every_format(patterns: Any) -> None:
 
 
 def _line(chance: random.Random, kind: int, text: str = "") -> tuple[str, dict[str, str]]:
-    """A line of one of the three writers, and what its fields are."""
+    """Draw a line of one of the three writers, and what its fields are."""
     at = datetime(2026, chance.randint(1, 12), chance.randint(1, 28), tzinfo=UTC) + timedelta(
         seconds=chance.randrange(86_400)
     )

@@ -18,7 +18,8 @@ from flow360.checks.verdict import NotYet, exercise, expect, expect_type, limite
 
 @exercise
 def exact_line(body: Any) -> None:
-    """The search that `body(begin, end)` gives finds each planted timeout of market-api, newest first, and no other."""
+    """Check that the search of `body(begin, end)` finds each planted timeout of market-api, newest first, and no
+    more."""
     ask = limited(liberal.function("body", body), SECONDS, "body")
     chance = draw()
     begin = datetime(2026, chance.randint(1, 12), chance.randint(1, 28), chance.randrange(24), tzinfo=UTC)
@@ -48,7 +49,7 @@ def as_body(name: str, body: Any) -> Any:
 def _timeouts(
     chance: random.Random, begin: datetime, end: datetime
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str], list[str]]:
-    """Documents of the logs by id, what each of them is, and the ids of those that are asked for."""
+    """Draw documents of the logs by id, what each of them is, and the ids of those that are asked for."""
     documents: dict[str, dict[str, Any]] = {}
     what: dict[str, str] = {}
     right: list[str] = []

@@ -14,7 +14,7 @@ from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expec
 
 @exercise
 def no_people(pipeline: Any) -> None:
-    """Addresses and telephone numbers are masked in each of the fields, and all else is as it was written."""
+    """Check that addresses and telephone numbers are masked in each of the fields, and all else is as it was."""
     expect_type("pipeline", pipeline, Mapping)
     chance = draw()
     cases = list(_spoken(chance))
@@ -42,7 +42,7 @@ def _within(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _spoken(chance: random.Random) -> Iterator[tuple[str, str]]:
-    """A text, and the same without people."""
+    """Yield a text, and the same without people."""
     for address in people(chance, 6):
         yield f"no answer from {address}", "no answer from <e-mail>"
         yield f"<{address}>, {address.upper()}: twice", "<<e-mail>>, <e-mail>: twice"

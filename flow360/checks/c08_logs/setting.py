@@ -29,14 +29,14 @@ WORDS = ("engine off", "door open for 93 s", 'lost: signal, "no answer"', "93 %,
 
 
 def watched() -> tuple[requests.Session, list[str]]:
-    """The search engine for the answer, and what it was asked, so far."""
+    """Open the search engine for the answer, and list what it was asked, so far."""
     engine, sent = clients.search(), []
     engine.hooks["response"].append(lambda answer, **_: sent.append(answer.request.url))
     return engine, sent
 
 
 def a_name(chance: random.Random) -> str:
-    """The name of an index that nobody has."""
+    """Draw the name of an index that nobody has."""
     return "lab-check-" + "".join(chance.choices(string.ascii_lowercase, k=10))
 
 
@@ -44,7 +44,7 @@ def a_name(chance: random.Random) -> str:
 def an_index(
     name: str, documents: Mapping[str, Mapping[str, Any]], mappings: Any = None, window: int = 10_000
 ) -> Iterator[str]:
-    """An index with these documents by their ids; a search returns `window` at most. It is gone after the block."""
+    """Make an index with these documents by their ids, for the block alone; a search returns `window` at most."""
     engine = clients.search()
     sizes = {"number_of_shards": 1, "number_of_replicas": 0, "max_result_window": window}
     engine.put(f"/{name}", json={"settings": sizes, "mappings": mappings or _lines_mapping()})
@@ -73,14 +73,14 @@ def _bulk(engine: requests.Session, name: str, documents: Mapping[str, Mapping[s
 
 
 def _lines_mapping() -> Any:
-    """The mapping that the logs really have."""
+    """Read the mapping that the logs really have."""
     found = clients.search().get(f"/_index_template/{LOGS}").json()["index_templates"][0]
     return found["index_template"]["template"]["mappings"]
 
 
 @contextmanager
 def refusals(name: str, what: str) -> Iterator[None]:
-    """What the engine refuses in here is the answer's mistake."""
+    """Take what the engine refuses in here for the answer's mistake."""
     try:
         yield
     except (Refused, Denied) as error:
@@ -88,7 +88,7 @@ def refusals(name: str, what: str) -> Iterator[None]:
 
 
 def simulated(name: str, pipeline: Any, documents: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What a pipeline makes of documents: each a document, None where it was dropped, or the error as a text."""
+    """Simulate a pipeline on documents: each becomes a document, None where it was dropped, or the error as a text."""
     body = {"pipeline": pipeline, "docs": [{"_source": one} for one in documents]}
     with refusals(name, "the search engine does not take it"):
         try:
@@ -107,7 +107,7 @@ def _outcome(one: Mapping[str, Any] | None) -> Any:
 
 
 def field_of(document: Any, field: str) -> Any:
-    """A field by its name, whether it was written as {"a": {"b": 1}} or as {"a.b": 1}."""
+    """Find a field by its name, whether it was written as {"a": {"b": 1}} or as {"a.b": 1}."""
     if isinstance(document, Mapping) and field in document:
         return document[field]
     for part in field.split("."):
@@ -116,7 +116,7 @@ def field_of(document: Any, field: str) -> Any:
 
 
 def moment_of(text: Any) -> datetime | None:
-    """A moment out of a text with an offset; None where it is not one."""
+    """Read a moment out of a text with an offset; None where it is not one."""
     try:
         found = pd.Timestamp(text)
     except (ValueError, TypeError):
@@ -125,13 +125,13 @@ def moment_of(text: Any) -> datetime | None:
 
 
 def people(chance: random.Random, n: int) -> list[str]:
-    """E-mail addresses."""
+    """Draw e-mail addresses."""
     hosts = ("example.com", "mail.example.org", "shop-1.example.net")
     return [f"{chance.choice(PEOPLE)}{chance.randint(1, 99)}@{chance.choice(hosts)}" for _ in range(n)]
 
 
 def held(name: str) -> Any:
-    """How an index stands: its documents and its writing operations."""
+    """Ask how an index stands: its documents and its writing operations."""
     found = clients.search().get(f"/{name}/_stats/docs,indexing").json()["_all"]["primaries"]
     return found["docs"]["count"], found["indexing"]["index_total"], found["indexing"]["delete_total"]
 

@@ -17,7 +17,7 @@ from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, limit
 
 @exercise
 def two_types(repair: Any) -> None:
-    """An index that refused lines is replaced by one that takes all; readers and writers go on by its name."""
+    """Check that one that takes all replaces an index that refused lines; readers and writers go on by its name."""
     mend = limited(liberal.function("repair", repair), 20, "repair")
     chance, engine = draw(), clients.search()
     old, new, alias = (f"{a_name(chance)}-{suffix}" for suffix in ("000001", "000002", "alias"))
@@ -85,7 +85,7 @@ def _hits(index: str, query: Any) -> list[str]:
 
 
 def _goes_on(alias: str, old: str, new: str) -> None:
-    """The name leads to the new index alone, for readers and for writers of both kinds."""
+    """Check that the name leads to the new index alone, for readers and for writers of both kinds."""
     engine = clients.search()
     with refusals("repair", f"the name …{alias[-6:]}"):
         there = sorted(engine.get(f"/_alias/{alias}").json())

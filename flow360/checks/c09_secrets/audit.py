@@ -18,7 +18,7 @@ from flow360.delivery import vaults
 
 @exercise
 def who_had_it(suspects: Any) -> None:
-    """Fresh traffic by ten roles; those who had the value in hand by that moment, and nobody else."""
+    """Check, on fresh traffic by ten roles, that it names those who had the value by that moment, and nobody else."""
     ask = limited(liberal.function("suspects", suspects), 10, "suspects")
     vault, chance = clients.vault(), draw()
     began = datetime.now(UTC)

@@ -16,7 +16,7 @@ from flow360.process import run
 
 @exercise
 def leaked(leaks: Any) -> None:
-    """A fresh repository with values hidden all over its history; those that can be got out of it, by name."""
+    """Check, on a fresh repository with values hidden all over its history, that it names those that can be got out."""
     ask = limited(liberal.function("leaks", leaks), 10, "leaks")
     chance = draw()
     kinds = {

@@ -21,7 +21,7 @@ from flow360.waiting import wait_for
 
 @exercise
 def short_lease(role: Any) -> None:
-    """Two users are borrowed by the role, tried in PostgreSQL, and one is revoked while it works."""
+    """Check the role by borrowing two users: they are tried in PostgreSQL, and one is revoked while it works."""
     name = liberal.text("role", role, "lab-auditor")
     vault = clients.vault()
     with refusals("role", "Vault's database engine does not know it"):
@@ -75,7 +75,7 @@ def _borrow(vault: Any, role: str, end: ExitStack) -> dict[str, str]:
 
 
 def _give_back(vault: Any, user: dict[str, str]) -> None:
-    """Whatever the role's statements do or do not: nothing of it stays."""
+    """Give the user back, whatever the role's statements do or do not: nothing of it stays."""
     with suppress(Missing):
         vault.sys.revoke_force(user["lease"])
     with clients.postgres(autocommit=True) as db:

@@ -15,7 +15,7 @@ from flow360.clients.secrets import Denied, Missing
 
 @exercise
 def narrow_policy(policy: Any) -> None:
-    """A role with this policy can do what the statement says, and nothing beside it: each is tried."""
+    """Check that a role with this policy can do what the statement says, and nothing beside it: each is tried."""
     text = liberal.text("policy", policy)
     vault, chance = clients.vault(), draw()
     near, far = f"x{a_word(chance, 6)}", f"y{a_word(chance, 6)}/z{a_word(chance, 4)}"

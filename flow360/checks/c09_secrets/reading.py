@@ -17,7 +17,7 @@ from flow360.waiting import patient, wait_for
 
 @exercise
 def patient_reader(make_reader: Any) -> None:
-    """One sign-in for many reads, one more when the token is over, none for what a sign-in cannot mend."""
+    """Check one sign-in for many reads, one more when the token is over, none for what a sign-in cannot mend."""
     make = limited(liberal.function("make_reader", make_reader), 10, "make_reader")
     vault, chance = clients.vault(), draw()
     kv, under = vault.secrets.kv.v2, f"lab/reader-{a_word(chance, 8)}/"
@@ -74,7 +74,7 @@ def _reader(make: Callable[..., Any], role: Role) -> Callable[[str], Any]:
 
 
 def _until_over(role: Role, path: str) -> None:
-    """A token that was given later than the reader's is over."""
+    """Wait until a token is over that was given later than the reader's."""
     mine = role.client().secrets.kv.v2
 
     def over() -> bool:

@@ -22,7 +22,7 @@ from flow360.errors import FlowError
 
 @exercise
 def no_downtime(rotate: Any) -> None:
-    """After each rotation, and at each moment of it, the secret's user and the one before can sign in."""
+    """Check that after each rotation, and at each moment of it, the secret's user and the one before can sign in."""
     change = limited(liberal.function("rotate", rotate), 10, "rotate")
     vault, chance = clients.vault(), draw()
     kv, path = vault.secrets.kv.v2, f"lab/report-{a_word(chance, 8)}"

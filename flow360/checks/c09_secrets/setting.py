@@ -26,7 +26,7 @@ DENIED = 'path "secret/*" { capabilities = ["deny"] }'
 
 
 def prepare() -> None:
-    """Schema `lab` with the invoices, and PostgreSQL's role `lab_auditor`, who may read them and nothing else."""
+    """Make schema `lab` with the invoices, and PostgreSQL's role `lab_auditor`, who may read them and nothing else."""
     with clients.postgres() as db:
         db.execute("create schema if not exists lab")
         db.execute("create table if not exists lab.invoices (invoice_id int primary key, total_eur numeric(10, 2))")
@@ -43,13 +43,13 @@ def prepare() -> None:
 
 
 def a_word(chance: random.Random, length: int = 20) -> str:
-    """A word that nobody can guess."""
+    """Draw a word that nobody can guess."""
     return "".join(chance.choices(string.ascii_letters + string.digits, k=length))
 
 
 @contextmanager
 def refusals(name: str, what: str) -> Iterator[None]:
-    """What Vault refuses in here is the answer's mistake, as long as Vault itself is well."""
+    """Take what Vault refuses in here for the answer's mistake, as long as Vault itself is well."""
     try:
         yield
     except (Denied, Missing) as error:
@@ -77,7 +77,7 @@ class Role:
         return clients.vault_at(settings().vault_url, self.role_id, self.secret_id)
 
     def logins(self) -> int:
-        """How often somebody has tried to sign in as this role, by the audit log."""
+        """Count how often somebody has tried to sign in as this role, by the audit log."""
         hashed = self.vault.sys.calculate_hash("file", self.role_id)["data"]["hash"]
         return sum(
             one["type"] == "request"
@@ -96,7 +96,7 @@ class Role:
 
 @contextmanager
 def forgotten(vault: Any, *paths: str) -> Iterator[None]:
-    """After the block nothing is left under these paths."""
+    """Leave nothing under these paths after the block."""
     try:
         yield
     finally:
@@ -105,7 +105,7 @@ def forgotten(vault: Any, *paths: str) -> Iterator[None]:
 
 
 def at() -> dict[str, Any]:
-    """Where the warehouse is, for somebody else than us: psycopg's keywords without a user."""
+    """Return where the warehouse is, for somebody else than us: psycopg's keywords without a user."""
     return {
         "host": "127.0.0.1",
         "port": clients.port_of("postgres-dwh"),
@@ -115,7 +115,7 @@ def at() -> dict[str, Any]:
 
 
 def names(name: str, found: Any, never: tuple[type, ...] = (str, bytes)) -> set[str]:
-    """The names that an answer gives, in any collection but these.
+    """Read the names that an answer gives, in any collection but these.
 
     Raises:
         NotYet: it is no collection, or holds something else.
