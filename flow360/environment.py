@@ -28,12 +28,12 @@ dropped: list[str] = []
 
 
 def foreign(environ: Collection[str], ours: Collection[str], pattern: str = f"{_CLIENTS}|{_SERVICES}") -> list[str]:
-    """The names that are somebody else's; `ours` are the course's own, such as SPARK_MASTER_PORT."""
+    """Find the names that are somebody else's; `ours` are the course's own, such as SPARK_MASTER_PORT."""
     return sorted(name for name in environ if name not in ours and re.fullmatch(pattern, name))
 
 
 def clean(environ: Mapping[str, str], ours: Collection[str]) -> dict[str, str]:
-    """The environment for what we start."""
+    """Make the environment for what we start."""
     return {name: environ[name] for name in environ.keys() - foreign(environ, ours)}
 
 
@@ -49,6 +49,6 @@ def drop(environ: MutableMapping[str, str], ours: Collection[str]) -> None:
 
 
 def package(name: str) -> Path | None:
-    """The folder of a package of this Python environment, whatever PYTHONPATH puts in front of it; not imported."""
+    """Find the folder of a package of this Python environment, whatever PYTHONPATH puts before it; import nothing."""
     spec = PathFinder.find_spec(name, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     return Path(spec.origin).parent if spec and spec.origin else None

@@ -58,7 +58,7 @@ def hold(file: IO[str], deadline: float, said: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One writer of a file at a time; the folder is made when it is missing.
+    """Let one writer at a time have a file; the folder is made when it is missing.
 
     The lock is on the folder, so no lock file is left. On NFS only what is open for writing can be locked, which a
     folder never is: there a file beside it is. Some network file systems know no locks at all: then there is none.

@@ -8,7 +8,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def is_foreign(host: str | None, origin: str | None, *names: str) -> bool:
-    """Whether a request was made by a page of another site.
+    """Say whether a request was made by a page of another site.
 
     A page names its site as `Origin`; and a page whose name was made to point to this machine (DNS rebinding) asks for
     that name as `Host`.

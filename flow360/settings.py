@@ -36,7 +36,7 @@ LAYERS = ROOT / "stack" / "layers"
 
 
 def _described() -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
-    """What the layers' files say of ports and secrets.
+    """Read what the layers' files say of ports and secrets.
 
     By patterns and not as YAML, since every start of Python pays for it; a unit test holds it equal to the model.
 
@@ -73,7 +73,7 @@ VAULTED = "stack/layers/vaulted.yaml"  # in COMPOSE_FILE: Airflow's connections 
 
 @contextlib.contextmanager
 def variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """These environment variables for the length of a block; what is started in it inherits them."""
+    """Set these environment variables for the length of a block; what is started in it inherits them."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -87,7 +87,7 @@ def variables(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 def env_file() -> Path:
-    """The `.env` in force: `FLOW360_ENV_FILE`, else the one in the checkout."""
+    """Return the `.env` in force: `FLOW360_ENV_FILE`, else the one in the checkout."""
     return Path(os.environ.get("FLOW360_ENV_FILE", ROOT / ".env"))
 
 
@@ -121,13 +121,13 @@ def env_values(path: Path | None = None) -> dict[str, str]:
 
 
 def in_force() -> dict[str, str]:
-    """The variables of `.env`, with the environment's on top; an empty one is none."""
+    """Return the variables of `.env`, with the environment's on top; an empty one is none."""
     ours = env_values()
     return {name: value for name in ours | os.environ if (value := os.environ.get(name) or ours.get(name))}
 
 
 def overlays(compose_file: str | None) -> tuple[str, ...]:
-    """What COMPOSE_FILE puts on top of the layers: SPLIT, VAULTED, both or nothing, in its order."""
+    """Read what COMPOSE_FILE puts on top of the layers: SPLIT, VAULTED, both or nothing, in its order."""
     names = (compose_file or "").split(":")
     return tuple(one for name in names for one in (SPLIT, VAULTED) if name.endswith(one))
 
@@ -171,7 +171,7 @@ class Settings(_Described):
     @field_validator("*", mode="before")
     @classmethod
     def _a_port(cls, value: Any, field: ValidationInfo) -> Any:
-        """Compose takes no `19_092` and no port beyond the last one; neither do we."""
+        """Refuse what Compose does: `19_092`, or a port beyond the last one."""
         port = str(field.field_name).endswith("_port")
         if port and not (re.fullmatch("[1-9][0-9]{0,4}", str(value)) and int(value) < 65536):
             raise ValueError("this is not a port number")
@@ -182,7 +182,7 @@ class Settings(_Described):
     )
     @classmethod
     def _one_place(cls, path: Path | None) -> Path | None:
-        """Services and notebooks run in folders of their own: a relative path, or `~`, must mean one place."""
+        """Resolve a relative path, or `~`, to one place: services and notebooks run in folders of their own."""
         return path and ROOT / path.expanduser()
 
     @property
@@ -277,7 +277,7 @@ class Settings(_Described):
 
 @cache
 def settings() -> Settings:
-    """The settings in force, read once a process."""
+    """Return the settings in force, read once a process."""
     try:
         found = in_force()
         return Settings.model_validate({n: found[n.upper()] for n in Settings.model_fields if n.upper() in found})

@@ -15,7 +15,7 @@ PATIENCE = "FLOW360_PATIENCE"
 
 
 def patient(seconds: float) -> float:
-    """A deadline as long as this machine needs: `seconds` are those of an idle one.
+    """Stretch a deadline to what this machine needs: `seconds` are those of an idle one.
 
     The tests measure how many times slower the machine is at the moment and say so in FLOW360_PATIENCE.
     """
@@ -51,7 +51,7 @@ def wait_for(condition: Callable[[], T], deadline: float = 30, what: str = "the 
 
 
 def rounds(seconds: float, every: float = 0.2) -> Iterator[None]:
-    """Rounds of a loop that must end: `for _ in rounds(20): if ready(): return`, and what follows it says so.
+    """Yield rounds of a loop that must end: `for _ in rounds(20): if ready(): return`, and what follows says so.
 
     Args:
         seconds: how long; there is one round at least, and one at the end.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def database(name: str) -> dict[str, Any]:
-    """Where what Airflow knows as `name` ("warehouse", "shop") is and who signs in, in psycopg's words."""
+    """Return where what Airflow knows as `name` ("warehouse", "shop") is and who signs in, in psycopg's words."""
     from airflow.sdk import Connection
 
     at = Connection.get(name)
@@ -31,7 +31,7 @@ def database(name: str) -> dict[str, Any]:
 
 @contextmanager
 def connect(name: str) -> Iterator[psycopg.Connection]:
-    """A psycopg connection to a `database`, for one transaction: all of the block, or nothing.
+    """Connect psycopg to a `database`, for one transaction: all of the block, or nothing.
 
     `pipeline` is the warehouse for what reads and writes rows. Out of Vault it is a user of its own for each block, who
     is gone after it, or when the lease is over (10 minutes; a task that takes longer has no user, and is repeated).
@@ -50,7 +50,7 @@ def connect(name: str) -> Iterator[psycopg.Connection]:
 
 @contextmanager
 def _borrowed(name: str) -> Iterator[dict[str, str]]:
-    """Who signs in for the length of a block, where Vault makes a user for it; else nothing."""
+    """Borrow who signs in for the length of a block, where Vault makes a user for it; else nothing."""
     from airflow.configuration import conf
 
     if name != "pipeline" or not conf.get("secrets", "backend", fallback=""):
@@ -71,7 +71,7 @@ def _borrowed(name: str) -> Iterator[dict[str, str]]:
 
 
 def lake() -> Lake:
-    """The lake's file system, over WebHDFS."""
+    """Open the lake's file system, over WebHDFS."""
     from airflow.sdk import Connection
 
     from flow360.clients.webhdfs import Lake
@@ -81,7 +81,7 @@ def lake() -> Lake:
 
 
 def market() -> requests.Session:
-    """A session for market-api, which joins paths to its address."""
+    """Open a session for market-api, which joins paths to its address."""
     from airflow.sdk import Connection
 
     from flow360.clients import api
@@ -91,7 +91,7 @@ def market() -> requests.Session:
 
 
 def spark() -> SparkSession:
-    """A session on the Spark Connect server."""
+    """Open a session on the Spark Connect server."""
     from airflow.sdk import Connection
 
     from flow360.clients import spark_at
@@ -101,7 +101,7 @@ def spark() -> SparkSession:
 
 
 def pushgateway() -> str:
-    """Where programs that end leave their metrics: host:port."""
+    """Return where programs that end leave their metrics: host:port."""
     from airflow.sdk import Connection
 
     at = Connection.get("pushgateway")

@@ -30,7 +30,7 @@ QUERY = """
 
 
 def punctuality(shop: psycopg.Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    """One row for each store that delivered in [start, end): store_id, deliveries, late, refused."""
+    """List each store that delivered in [start, end) in a row: store_id, deliveries, late, refused."""
     with shop.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(QUERY, (start, end)).fetchall()
 

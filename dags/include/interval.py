@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def interval_of(dag_run: Any, unit: str, zone: str = "UTC") -> tuple[DateTime, DateTime]:
-    """The data interval [start, end) of a run.
+    """Return the data interval [start, end) of a run.
 
     A run that was started without a logical date, as Airflow's own client starts one, has none. It gets the last whole
     hour or day before it, which is what the schedule would give to a run of that moment.
@@ -34,7 +34,7 @@ def interval_of(dag_run: Any, unit: str, zone: str = "UTC") -> tuple[DateTime, D
 
 
 def day_of(dag_run: Any) -> str:
-    """The day in Paris that a run is about, as 2026-05-07."""
+    """Return the day in Paris that a run is about, as 2026-05-07."""
     return interval_of(dag_run, "day", "Europe/Paris")[0].to_date_string()
 
 

@@ -18,7 +18,7 @@ IN_LAKE = "select count(*) from lake.orders where (ordered_at at time zone 'Euro
 
 
 def take(source: str, lake: Lake, day: str, run: str) -> dict[str, Any]:
-    """Land what one source gives for a day; says where, how many files and bytes, and what did not come."""
+    """Land what one source gives for a day; say where, how many files and bytes, and what did not come."""
     when = date.fromisoformat(day)
     if source == "shop":
         with connections.connect("shop") as shop:
@@ -32,7 +32,7 @@ def take(source: str, lake: Lake, day: str, run: str) -> dict[str, Any]:
 
 
 def take_readings() -> int:
-    """Land the vans' readings that Kafka has and the lake has not; how many."""
+    """Land the vans' readings that Kafka has and the lake has not; return how many."""
     try:
         count = readings.take_readings(connections.spark())
     except NoSuchTopic as error:

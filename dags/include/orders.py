@@ -53,7 +53,7 @@ def load(shop: psycopg.Connection, warehouse: psycopg.Connection, table: str, st
 
 
 def totals(db: psycopg.Connection, table: str, column: str, start: datetime, end: datetime) -> tuple[int, Decimal]:
-    """Rows and euros of one interval."""
+    """Count rows and euros of one interval."""
     return db.execute(TOTALS.format(column, table), (start, end)).fetchone()
 
 

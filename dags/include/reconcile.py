@@ -16,7 +16,7 @@ class Differs(ValueError):
 
 
 def compare(day: str) -> list[str] | None:
-    """The differences of one day, a line each; None where nothing happened on it. Prints the layers and the account."""
+    """List the differences of one day, a line each; None where nothing happened. Print the layers and the account."""
     with connections.connect("shop") as shop, connections.connect("warehouse") as warehouse:
         found = reconcile.compare(shop, connections.lake(), warehouse, date.fromisoformat(day))
     print(found.frame().to_string(index=False))

@@ -42,7 +42,7 @@ def build(warehouse: Mapping[str, Any], days: Sequence[str] = ()) -> dict[str, A
 
 
 def lookback(db: psycopg.Connection, days: Sequence[str]) -> int | None:
-    """How many days the incremental marts must look back to see the oldest of these days; None: as many as always."""
+    """Say how many days the incremental marts must look back to see the oldest of these; None: as many as always."""
     if not days or db.execute("select to_regclass('marts.fct_orders')").fetchone()[0] is None:
         return None
     needed = "select extract(day from max(last_event_at) - %s::date)::int + 2 from marts.fct_orders"
@@ -51,7 +51,7 @@ def lookback(db: psycopg.Connection, days: Sequence[str]) -> int | None:
 
 
 def orders_of(db: psycopg.Connection, day: str) -> int:
-    """The orders of one day in the mart."""
+    """Count the orders of one day in the mart."""
     return db.execute("select count(*) from marts.fct_orders where ordered_on = %s", (day,)).fetchone()[0]
 
 

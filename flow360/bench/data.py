@@ -21,7 +21,7 @@ RECORDS, RECORD_BYTES = 200_000, 200
 
 @contextmanager
 def generator_over_faker() -> Iterator[Round]:
-    """Rows a second of the 12-column customer, written as CSV, against Faker row by row."""
+    """Compare rows a second of the 12-column customer, written as CSV, with Faker row by row."""
     from faker import Faker
 
     from flow360.primeur.generate import customers_csv
@@ -46,7 +46,7 @@ def generator_over_faker() -> Iterator[Round]:
 
 @contextmanager
 def generator_over_tpchgen() -> Iterator[Round]:
-    """MB of CSV a second against tpchgen-cli, both to a file, on the same cores."""
+    """Compare MB of CSV a second with tpchgen-cli, both to a file, on the same cores."""
     from flow360.primeur.generate import customers_csv
 
     program = Path(sys.executable).parent / "tpchgen-cli"
@@ -65,7 +65,7 @@ def generator_over_tpchgen() -> Iterator[Round]:
 
 @contextmanager
 def load_over_copy() -> Iterator[Round]:
-    """Rows a second from Arrow into PostgreSQL, against COPY from a file on the server."""
+    """Compare rows a second from Arrow into PostgreSQL with COPY from a file on the server."""
     import pyarrow as pa
 
     from flow360.clients import postgres
@@ -129,7 +129,7 @@ def _send_with_kafka_python(topic: str, body: bytes) -> None:
 
 @contextmanager
 def _over_perf_test(send: Callable[[str, bytes], None]) -> Iterator[Round]:
-    """Records a second against Kafka's own kafka-producer-perf-test, acks=1."""
+    """Compare records a second with Kafka's own kafka-producer-perf-test, acks=1."""
     from kafka.admin import NewTopic
 
     from flow360 import clients

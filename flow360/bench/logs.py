@@ -33,7 +33,7 @@ REFRESH = 1.0
 
 @contextmanager
 def shipped_over_bulk() -> Iterator[Round]:
-    """Lines a second, from a file to documents that are found, against `_bulk` of the same documents by one client."""
+    """Compare lines a second, from a file to documents that are found, with one client's `_bulk` of the same ones."""
     with _running() as engine:
         numbers = itertools.count()
 
@@ -55,7 +55,7 @@ def shipped_over_bulk() -> Iterator[Round]:
 
 @contextmanager
 def found_over_refresh() -> Iterator[Round]:
-    """95th percentile of the seconds from a line's writing to a query that finds it, at 100 lines a second."""
+    """Measure the 95th percentile of the seconds from a line's writing to a query that finds it, 100 lines a second."""
     with _running() as engine:
         numbers = itertools.count()
 
@@ -93,7 +93,7 @@ def _line(number: int) -> str:
 
 
 def _document(service: str, number: int, line: str) -> dict[str, Any]:
-    """What the shipper sends of a line."""
+    """Write what the shipper sends of a line."""
     return {
         "@timestamp": datetime.now(UTC).isoformat(),
         "message": line.rstrip("\n"),
@@ -119,7 +119,7 @@ def _count(service: str) -> int:
 
 
 def _delays(file: Path, service: str) -> list[float]:
-    """Seconds of each line from its writing to the first query that finds it, asked again and again."""
+    """Measure the seconds of each line from its writing to the first query that finds it, asked again and again."""
     written: dict[int, float] = {}
     done = threading.Event()
 

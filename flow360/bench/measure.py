@@ -92,7 +92,7 @@ def output(name: str, command: Sequence[str | Path], timeout: float, **more: Any
 
 @contextmanager
 def timer() -> Iterator[list[float]]:
-    """`with timer() as t: …`; afterwards `t[0]` is the seconds."""
+    """Measure a block: `with timer() as t: …`; afterwards `t[0]` is the seconds."""
     took: list[float] = []
     start = time.perf_counter()
     yield took

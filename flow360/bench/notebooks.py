@@ -14,7 +14,7 @@ from flow360.settings import ROOT
 
 @contextmanager
 def suite_over_papermill() -> Iterator[Round]:
-    """Seconds for all written lessons in the suite's two lanes, against papermill one by one on one stack.
+    """Compare the seconds of all written lessons in the suite's lanes with papermill, one by one on one stack.
 
     Both begin with no service and no data, and end with every service stopped.
     """

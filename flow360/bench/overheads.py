@@ -27,13 +27,13 @@ GOTO = "05a"
 
 
 def _program(code: str, **more: str) -> float:
-    """Seconds that a fresh Python takes for it."""
+    """Measure the seconds that a fresh Python takes for it."""
     return run("python", [sys.executable, "-c", code], 180, cwd=ROOT, env={**os.environ, **more})
 
 
 @contextmanager
 def attach_over_private() -> Iterator[Round]:
-    """Seconds of a program that counts 1000 rows on the shared Connect server, against on a `local[2]` of its own."""
+    """Compare the seconds to count 1000 rows on the shared Connect server with a `local[2]` of the program's own."""
     with engine_of_its_own() as engine:
         engine.up(["spark-worker", "spark-connect"], silent)  # a server without a worker waits
         yield lambda: (_program(_ATTACH), _program(_PRIVATE, SPARK_LOCAL_IP="127.0.0.1"))
@@ -41,7 +41,7 @@ def attach_over_private() -> Iterator[Round]:
 
 @contextmanager
 def task_over_import() -> Iterator[Round]:
-    """Seconds a task of `hourly_ingestion`, run by Airflow, against a program that only imports its task SDK."""
+    """Compare the seconds of a task of `hourly_ingestion`, run by Airflow, with a program that imports its task SDK."""
     from flow360.orchestration import pipelines
 
     with engine_of_its_own() as engine:
@@ -61,7 +61,7 @@ def task_over_import() -> Iterator[Round]:
 
 @contextmanager
 def goto_over_solutions() -> Iterator[Round]:
-    """Seconds of `flow360 goto 05a` with its snapshot, against without: the solved labs before it run."""
+    """Compare the seconds of `flow360 goto 05a` with its snapshot, and without: the solved labs before it run."""
     with engine_of_its_own() as engine:
 
         def goto() -> float:

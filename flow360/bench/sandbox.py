@@ -20,7 +20,7 @@ from flow360.stack.native.engine import NativeEngine
 
 
 def free_ports() -> dict[str, str]:
-    """A free port for each variable; none that the system could give to a connection while our service is down."""
+    """Find a free port for each variable; none that the system could give to a connection while our service is down."""
     found: list[int] = []
     candidates = range(20_000, 32_768)  # Linux takes 32,768 and higher for connections
     for port in random.sample(candidates, len(candidates)):
@@ -34,7 +34,7 @@ def free_ports() -> dict[str, str]:
 
 @contextmanager
 def folder_of_its_own() -> Iterator[Path]:
-    """A state folder of its own, beside the usual one: another user, who runs PostgreSQL for root, may enter there."""
+    """Make a state folder of its own, beside the usual one: root's PostgreSQL is another user, who may enter there."""
     folder = settings().state_dir.with_name(f"bench-{uuid.uuid4().hex[:8]}")
     folder.mkdir(parents=True)
     try:
@@ -45,7 +45,7 @@ def folder_of_its_own() -> Iterator[Path]:
 
 @contextmanager
 def engine_of_its_own() -> Iterator[NativeEngine]:
-    """A native engine with its own folders and ports, beside the learner's; stopped at the end.
+    """Make a native engine with its own folders and ports, beside the learner's; stop it at the end.
 
     They go through the environment, so that the jobs of the stack and notebooks, which are programs, find them too.
     """

@@ -37,7 +37,7 @@ print(time.perf_counter() - begin)
 
 @contextmanager
 def vault_over_environment() -> Iterator[Round]:
-    """Milliseconds until a fresh task has its password out of Vault, against out of `.env` by its environment."""
+    """Compare the milliseconds until a fresh task has its password out of Vault with those out of its environment."""
     with engine_of_its_own() as engine:
         engine.up(["vault"], silent)
         vaulted, plain = _environment(engine, VAULTED), _environment(engine, "")
@@ -52,7 +52,7 @@ def vault_over_environment() -> Iterator[Round]:
 
 
 def _environment(engine: NativeEngine, overlay: str) -> dict[str, str]:
-    """The variables of Airflow's tasks, with or without vaulted.yaml."""
+    """Return the variables of Airflow's tasks, with or without vaulted.yaml."""
     model = read_model(env={**in_force(), "COMPOSE_FILE": overlay})
     ours = Programs(model, engine.state).environment(model["airflow-scheduler"])
     return {**os.environ, **ours, "PYTHONPATH": str(ROOT / "dags")}
@@ -65,7 +65,7 @@ def _task(environment: dict[str, str]) -> float:
 
 @contextmanager
 def borrowed_over_kept() -> Iterator[Round]:
-    """95th percentile of the milliseconds until PostgreSQL answers a user that Vault made, against one that stays."""
+    """Compare the milliseconds until PostgreSQL answers a user of Vault's with one that stays: 95th percentiles."""
     with engine_of_its_own() as engine:
         engine.up(["vault", "postgres-databases"], silent)
         vault, mine = clients.vault(), settings()
@@ -90,7 +90,7 @@ def borrowed_over_kept() -> Iterator[Round]:
 
 
 def _answered(at: dict[str, Any], user: Callable[[], tuple[dict[str, str], Callable[[], Any]]]) -> float:
-    """Milliseconds until a user's first answer; the user is given back afterwards."""
+    """Measure the milliseconds until a user's first answer; the user is given back afterwards."""
     begin = time.perf_counter()
     who, give_back = user()
     try:

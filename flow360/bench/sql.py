@@ -25,7 +25,7 @@ _KEYS = {
 
 @contextmanager
 def dbt_over_psql() -> Iterator[Round]:
-    """Seconds of `dbt build` in this process, against the same compiled SQL (models and tests) by one psql."""
+    """Compare the seconds of `dbt build` in this process with the same compiled SQL (models and tests) by one psql."""
     from flow360 import clients
     from flow360.processing import dbt, feed, landing
     from flow360.settings import settings

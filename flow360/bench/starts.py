@@ -34,7 +34,7 @@ SECONDS = 120  # for one step
 
 @contextmanager
 def jvm_with_archive() -> Iterator[Round]:
-    """Seconds until Spark's master answers, with the archive of its classes, against without one."""
+    """Compare the seconds until Spark's master answers, with the archive of its classes and without one."""
     with engine_of_its_own() as engine:
         service, programs = engine.model["spark-master"], engine.programs
         programs.kept(service)  # makes its folder
@@ -65,7 +65,7 @@ def jvm_with_archive() -> Iterator[Round]:
 
 
 def _names() -> list[str]:
-    """What the written chapters need."""
+    """List what the written chapters need."""
     return list(dict.fromkeys(name for chapter in course().chapters if chapter.written for name in chapter.services))
 
 
@@ -81,7 +81,7 @@ def _cpu_seconds(engine: NativeEngine) -> float:
 
 @contextmanager
 def stack_over_bound() -> Iterator[Round]:
-    """Seconds to start all services, against the larger of: the slowest one alone, CPU-seconds over cores.
+    """Compare the seconds to start all services with the larger of: the slowest one alone, CPU-seconds over cores.
 
     The data is in place, as it is every morning. Alone means one after another; that round also gives the CPU-seconds.
     """
@@ -110,7 +110,7 @@ def stack_over_bound() -> Iterator[Round]:
 
 @contextmanager
 def memory_of_stack() -> Iterator[Round]:
-    """PSS of all that the written chapters need, idle for ten seconds, against the 4 GB that Airflow asks for alone."""
+    """Compare PSS of what the written chapters need, idle for ten seconds, with 4 GB that Airflow alone asks for."""
     with engine_of_its_own() as engine:
 
         def one() -> tuple[float, float]:
@@ -147,7 +147,7 @@ NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadat
 
 @contextmanager
 def first_cell() -> Iterator[Round]:
-    """Seconds from `git clone` to the first answer of a database in a notebook, with the downloads in their caches.
+    """Measure the seconds from `git clone` to a notebook's first answer of a database, with the downloads in caches.
 
     The anchor is what nobody can do without: make the environment, start JupyterLab, start a kernel.
     """

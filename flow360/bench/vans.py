@@ -31,7 +31,7 @@ SPELL, DUE = 7, 5
 
 @contextmanager
 def _alarm_over_floor(vans: int, rate: float) -> Iterator[Round]:
-    """95th percentile of the seconds from a reading to its alarm's row, against a record's through Kafka alone.
+    """Compare the 95th percentile of the seconds from a reading to its alarm's row with a record's through Kafka alone.
 
     Args:
         vans: how many vans there are.
@@ -59,7 +59,7 @@ def _alarm_over_floor(vans: int, rate: float) -> Iterator[Round]:
 
 
 def _worked(engine: NativeEngine) -> dict[str, float]:
-    """CPU-seconds of each service so far, children that have ended among them, and of this program, which publishes."""
+    """Add up the CPU-seconds of each service, ended children included, and of this program, which publishes."""
     own = os.times()
     found = {"the bench itself": own.user + own.system}
     for name, pid in engine.pids().items():
@@ -72,7 +72,7 @@ def _worked(engine: NativeEngine) -> dict[str, float]:
 
 
 def _at_the_pace(rate: float, seconds: float) -> Iterator[int]:
-    """0, 1, 2, … at so many a second."""
+    """Yield 0, 1, 2, … at so many a second."""
     start = time.perf_counter()
     for number in range(int(rate * seconds)):
         time.sleep(max(0.0, start + number / rate - time.perf_counter()))
@@ -115,7 +115,7 @@ def _readings(vans: int, rate: float, start: datetime) -> list[float]:
 
 
 def _kafka_alone(rate: float) -> list[float]:
-    """Seconds of a record from the producer to a consumer, at the same rate."""
+    """Measure the seconds of a record from the producer to a consumer, at the same rate."""
     from confluent_kafka import Consumer, Producer, TopicPartition
 
     from flow360.ingestion.topics import fresh_topic

@@ -15,7 +15,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
 def course() -> Any:
-    """The chapters, read when a command needs them."""
+    """Read the chapters when a command needs them."""
     from flow360.course.registry import course
 
     return course()

@@ -115,7 +115,7 @@ def lineage(
     record: Annotated[bool, typer.Option("--record", help="make it README's picture (maintainers)")] = False,
     as_json: Json = False,
 ) -> None:
-    """Which program carries what from where to where, when it last did, and how many rows in all that is kept."""
+    """Show which program carries what from where to where, when it last did, and how many rows in all that is kept."""
     from flow360.monitoring.lineage import graph, journal
     from flow360.stack.console import console
 

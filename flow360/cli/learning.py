@@ -77,7 +77,7 @@ def labs(as_json: Json = False) -> None:
 
 @command()
 def progress(as_json: Json = False) -> None:
-    """Which exercises are done."""
+    """Show which exercises are done."""
     from flow360.course.progress import progress_rows, progress_table
     from flow360.stack.console import show
 
@@ -89,7 +89,7 @@ def progress(as_json: Json = False) -> None:
 
 @command("next")
 def next_() -> None:
-    """Where to go on: the first exercise that is not passed yet."""
+    """Say where to go on: the first exercise that is not passed yet."""
     from flow360.course.progress import next_line
 
     print(next_line())

@@ -60,7 +60,7 @@ def down(names: Names = None, engine: Engine = None) -> None:
 
 @contextlib.contextmanager
 def _deaf_to_hangup() -> Iterator[None]:
-    """A terminal that closes meanwhile, as one of JupyterLab does when that is stopped, leaves nothing half-done."""
+    """Let a terminal that closes meanwhile, as one of JupyterLab does when that is stopped, leave nothing half-done."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
@@ -75,7 +75,7 @@ def status(
     engine: Engine = None,
     as_json: Json = False,
 ) -> None:
-    """What runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
+    """Show what runs: state, what it really is (real, stand-in, compose only), port, memory (PSS), link."""
     from flow360.course.services import resolve
     from flow360.stack import open_stack
     from flow360.stack.console import console, links, show, status_table
@@ -103,7 +103,7 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 50,
     engine: Engine = None,
 ) -> None:
-    """The end of a service's log."""
+    """Print the end of a service's log."""
     from flow360.stack import open_stack
 
     service = service.lower()

@@ -24,7 +24,7 @@ def report(
     html: Annotated[Path | None, typer.Option(help="write a page")] = None,
     as_json: Json = False,
 ) -> None:
-    """One table for a class from handed-in labs: what each check said, how much help; what is alike. Runs nothing."""
+    """Make a class's table out of handed-in labs: what each check said, how much help, what is alike. Run nothing."""
     from flow360.course import report as reports
     from flow360.files import write
     from flow360.stack.console import console, show

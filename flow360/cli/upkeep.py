@@ -117,7 +117,7 @@ def jars_fetch() -> None:
 
 @jars_app.command("list")
 def jars_list(as_json: Json = False) -> None:
-    """The locked artifacts, and which are here."""
+    """List the locked artifacts, and which are here."""
     from flow360.stack.native import jars
 
     lock = jars.read_lock()

@@ -54,7 +54,7 @@ def _stack() -> Any:
 
 
 def _progress() -> Callable[[Any], None]:
-    """A callback that prints each step that is waited for, with the seconds since the start."""
+    """Make a callback that prints each step that is waited for, with the seconds since the start."""
     began, said = time.monotonic(), {}
 
     def say(event: Any) -> None:
@@ -176,7 +176,7 @@ def trace(*, order: int | None = None, van: str | None = None, day: str | None =
 
 
 def status_table() -> pd.DataFrame:
-    """One row for each service.
+    """List the services, one a row.
 
     Columns: service, layer, state, runs (real, stand-in or compose only), what, port, memory_mb (PSS), link.
     """
@@ -204,7 +204,7 @@ def _table(services: list[Any]) -> pd.DataFrame:
 
 
 def status() -> Panel:
-    """The status panel: the table with buttons to refresh, start and stop; plain text where no widgets can be shown."""
+    """Show the status panel: the table with buttons to refresh, start and stop; plain text without widgets."""
     from flow360.lesson.panel import Panel
 
     return Panel(_stack())
@@ -248,7 +248,7 @@ def page(service: str, path: str = "") -> None:
 
 
 def hdfs(subcommand: str, *args: str, seconds: float = 60) -> str:
-    """The `hdfs` command, run where the NameNode runs: `hdfs("dfsadmin", "-report")`; what it printed.
+    """Run the `hdfs` command where the NameNode runs: `hdfs("dfsadmin", "-report")`; return what it printed.
 
     Args:
         subcommand: dfs, dfsadmin, fsck, oev or oiv.

@@ -112,7 +112,7 @@ def _cell(text: str, width: str) -> widgets.HTML:
 
 
 def text_table(services: list[Any]) -> str:
-    """The services as aligned text: service, layer, state, runs, port, memory in MB."""
+    """Write the services as aligned text: service, layer, state, runs, port, memory in MB."""
     head = ("service", "layer", "state", "runs", "port", "memory MB", "link")
     rows = [
         (

@@ -22,7 +22,7 @@ def stop(stack: Any, names: Iterable[str], alone: bool = False) -> list[str]:
 
 
 def with_users(names: Iterable[str]) -> list[str]:
-    """The services, and those that were stopped with them."""
+    """List the services, and those that were stopped with them."""
     return list(dict.fromkeys(one for name in names for one in (name, *_users.get(name, []))))
 
 

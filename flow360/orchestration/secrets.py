@@ -14,7 +14,7 @@ class VaultConnections(VaultBackend):
     """Connections by the AppRole of `[secrets] backend_kwargs`."""
 
     def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str | None:
-        """The connection's URI.
+        """Return the connection's URI.
 
         Raises:
             AirflowSecretsBackendAccessDenied: Vault is down, sealed or refuses: one line, and Airflow asks nobody else.

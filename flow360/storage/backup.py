@@ -25,12 +25,12 @@ SECONDS = 300
 
 
 def program(name: str) -> Path:
-    """The path of one of PostgreSQL's own programs: psql, pg_dump …"""
+    """Return the path of one of PostgreSQL's own programs: psql, pg_dump …"""
     return postgres.home() / "bin" / name
 
 
 def environment() -> dict[str, str]:
-    """The variables by which these programs find the warehouse."""
+    """Return the variables by which these programs find the warehouse."""
     s = settings()
     return {
         "PGHOST": "127.0.0.1",
@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
 
 
 def dump(schema: str, file: Path) -> Path:
-    """`pg_dump` of one schema of the warehouse, in PostgreSQL's custom format.
+    """Run `pg_dump` for one schema of the warehouse, in PostgreSQL's custom format.
 
     Raises:
         FlowError: pg_dump failed; the line is its own.
@@ -53,7 +53,7 @@ def dump(schema: str, file: Path) -> Path:
 
 
 def restore(file: Path, database: str) -> None:
-    """`pg_restore` into a new database of the same server, which must not exist; all or nothing.
+    """Run `pg_restore` into a new database of the same server, which must not exist; all or nothing.
 
     Raises:
         FlowError: there is one of that name, or pg_restore failed (the half-made database is dropped).
@@ -76,7 +76,7 @@ def restore(file: Path, database: str) -> None:
 
 @contextlib.contextmanager
 def base() -> Iterator[Path]:
-    """`pg_basebackup` of the whole server into a folder of its own, which goes at the end of the block.
+    """Run `pg_basebackup` of the whole server into a folder of its own, which goes at the end of the block.
 
     Raises:
         FlowError: the server lets no copy be made from outside (as the docker image does), or the disk is full.

@@ -23,12 +23,12 @@ KEY = "business_day"
 
 
 def partition(table: str, day: date) -> str:
-    """Where a table's rows of a day lie."""
+    """Name the folder where a table's rows of a day lie."""
     return f"{ZONE}/{table}/{KEY}={day}"
 
 
 def read(lake: Lake, table: str, day: date, **options: Any) -> pa.Table:
-    """The rows of a table for a day; `columns` and `filters` as pyarrow takes them.
+    """Read the rows of a table for a day; `columns` and `filters` as pyarrow takes them.
 
     Raises:
         FileNotFoundError: no night has brought this day.

@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 
 def root(spark: SparkSession) -> str:
-    """HDFS as Spark's executors reach it: hdfs://host:port."""
+    """Name HDFS as Spark's executors reach it: hdfs://host:port."""
     scheme, _, rest = spark.conf.get("spark.sql.warehouse.dir").partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"

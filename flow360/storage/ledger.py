@@ -38,13 +38,13 @@ class Ledger:
     entries: tuple[Entry, ...]
 
     def count(self, **wanted: str) -> int:
-        """Rows of the entries that have these values: `count(table="orders", outcome="clean")`."""
+        """Count the rows of the entries that have these values: `count(table="orders", outcome="clean")`."""
         return sum(
             one.rows for one in self.entries if all(getattr(one, name) == value for name, value in wanted.items())
         )
 
     def gaps(self, manifests: Iterable[Manifest]) -> list[str]:
-        """Where more or fewer rows were read than a source says it gave, and what did not come at all; [] is well."""
+        """List where more or fewer rows were read than a source says it gave, and what did not come; [] is well."""
         found = []
         for one in manifests:
             found += [f"{one.source}: {name} {why}" for name, why in one.missing.items()]
@@ -55,7 +55,7 @@ class Ledger:
         return found
 
     def frame(self) -> pd.DataFrame:
-        """One row for each table and source: delivered, and how many of them had which outcome."""
+        """List each table and source in a row: delivered, and how many of them had which outcome."""
         import pandas as pd
 
         pairs = sorted({(one.table, one.source) for one in self.entries})

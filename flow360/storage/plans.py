@@ -25,7 +25,7 @@ class Plan:
     ms: float
 
     def nodes(self) -> Iterator[Node]:
-        """All nodes, the root first."""
+        """Yield all nodes, the root first."""
         left = [self.root]
         while left:
             node = left.pop(0)
@@ -56,7 +56,7 @@ class Plan:
 def explain(
     query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *settings: str, db: Any = None
 ) -> Plan:
-    """EXPLAIN (ANALYZE, BUFFERS) of a query, which is carried out and rolled back.
+    """Run EXPLAIN (ANALYZE, BUFFERS) of a query, which is carried out and rolled back.
 
     Args:
         query: the SQL. params: its values.
@@ -84,7 +84,7 @@ def explain(
 
 
 def tree(plan: Plan) -> str:
-    """The plan as a Mermaid flowchart: rows flow upwards, each node says what was expected and what came."""
+    """Draw the plan as a Mermaid flowchart: rows flow upwards, each node says what was expected and what came."""
     lines = ["flowchart BT"]
     left = [(plan.root, "n")]
     while left:

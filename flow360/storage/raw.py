@@ -39,7 +39,7 @@ class File:
     sha256: str
 
     def defect(self, data: bytes) -> str:
-        """Why these bytes are not the ones that were landed, or ""."""
+        """Say why these bytes are not the ones that were landed, or ""."""
         if len(data) != self.bytes:
             return f"not what was landed: {len(data):,} bytes of {self.bytes:,}"
         return "" if hashlib.sha256(data).hexdigest() == self.sha256 else "not what was landed: other bytes"
@@ -69,11 +69,11 @@ class Manifest:
         return f"{ZONE}/{self.source}/day={self.day}/run={self.run}"
 
     def path(self, file: File) -> str:
-        """Where one of its files lies."""
+        """Return the path where one of its files lies."""
         return f"{self.folder}/{file.name}"
 
     def json(self) -> bytes:
-        """The manifest as it is written."""
+        """Write the manifest as it is kept."""
         plain = asdict(self) | {"day": self.day.isoformat(), "landed_at": self.landed_at.isoformat()}
         return json.dumps(plain, indent=1, ensure_ascii=False).encode()
 
@@ -86,7 +86,7 @@ class Manifest:
 
 
 def run_name(text: str) -> str:
-    """A run's name as a path can hold it: HDFS has no colon, and a space asks for trouble."""
+    """Write a run's name as a path can hold it: HDFS has no colon, and a space asks for trouble."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
 
 
@@ -122,7 +122,7 @@ def put(
 
 
 def runs(lake: Lake, source: str, day: date) -> list[Manifest]:
-    """The finished runs of a source for a day, the newest last."""
+    """List the finished runs of a source for a day, the newest last."""
     folder = f"{ZONE}/{source}/day={day}"
     if not lake.exists(folder):
         return []
@@ -132,7 +132,7 @@ def runs(lake: Lake, source: str, day: date) -> list[Manifest]:
 
 
 def latest(lake: Lake, source: str, day: date) -> Manifest:
-    """The newest finished run of a source for a day.
+    """Return the newest finished run of a source for a day.
 
     Raises:
         FlowError: there is none.

@@ -66,7 +66,7 @@ class Reconciled:
         return f"{self.day} is the same in all layers"
 
     def frame(self) -> pd.DataFrame:
-        """One row for each layer: orders, euros."""
+        """List the layers, one a row: orders, euros."""
         import pandas as pd
 
         rows = [(name, len(orders), sum(orders.values(), Decimal())) for name, orders in self.layers.items()]
@@ -74,7 +74,7 @@ class Reconciled:
 
 
 def differences(layers: Mapping[str, Orders]) -> list[str]:
-    """Where a layer does not hold what the one before it holds: orders missing, too many, or of other euros."""
+    """List where a layer does not hold what the one before holds: orders missing, too many, or of other euros."""
     names, found = list(layers), []
     for before, after in zip(names, names[1:], strict=False):
         left, right = layers[before], layers[after]
@@ -102,7 +102,7 @@ def reconcile(day: date) -> Reconciled:
 
 
 def compare(shop: psycopg.Connection, lake: Lake, warehouse: psycopg.Connection, day: date) -> Reconciled:
-    """As `reconcile`, over connections that somebody has opened.
+    """Compare as `reconcile` does, over connections that somebody has opened.
 
     Raises:
         FlowError: no night has brought this day.
@@ -137,7 +137,7 @@ def _clean(lake: Lake, day: date) -> Orders:
 
 
 def summary(found: Reconciled) -> list[str]:
-    """The account in a few lines: of each table what was delivered, and what became of it."""
+    """Sum the account up in a few lines: of each table what was delivered, and what became of it."""
     lines = []
     for table in dict.fromkeys(one.table for one in sorted(found.ledger.entries, key=lambda one: one.table)):
         counts = {one.replace("_", " "): found.ledger.count(table=table, outcome=one) for one in OUTCOMES}

@@ -28,7 +28,7 @@ WRITTEN = "pg_xact_commit_timestamp({}xmin)"
 
 
 def rows(which: str, query: str, *params: Any) -> list[Any]:
-    """The rows of one question to "source" or "warehouse".
+    """Ask one question of "source" or "warehouse", and return the rows.
 
     Raises:
         NotThere: its table has not been made yet.
@@ -44,12 +44,12 @@ def rows(which: str, query: str, *params: Any) -> list[Any]:
 
 
 def lake() -> Lake:
-    """HDFS, with little time for each answer."""
+    """Open HDFS, with little time for each answer."""
     return clients.lake(seconds=patient(SECONDS))
 
 
 def days_of(fs: Lake, folder: str, key: str, known: list[date] | None) -> list[date]:
-    """The days of a zone in which to look: those that are known of the thing, else all that are there.
+    """List the days of a zone in which to look: those that are known of the thing, else all that are there.
 
     Args:
         folder: whose subfolders are named `KEY=2026-05-07`.
@@ -62,14 +62,14 @@ def days_of(fs: Lake, folder: str, key: str, known: list[date] | None) -> list[d
 
 
 def landed_at(fs: Lake, folder: str) -> datetime | None:
-    """When the last file of a folder was written, by HDFS."""
+    """Say when the last file of a folder was written, by HDFS."""
     times = [one["modificationTime"] for one in fs.ls(folder, detail=True) if one["type"] != "directory"]
     return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
 
 
 @contextmanager
 def topics() -> Iterator[None]:
-    """Within it, a topic that has not been made yet does not hold the thing."""
+    """Take a topic that has not been made yet, within the block, for one that does not hold the thing."""
     from flow360.ingestion.topics import NoSuchTopic
 
     try:
@@ -79,7 +79,7 @@ def topics() -> Iterator[None]:
 
 
 def lines(*conditions: dict[str, Any]) -> list[Place]:
-    """Lines of the logs that meet conditions of the search engine's: the first ones, each with its service and moment.
+    """Find lines of the logs that meet conditions of the search engine's: the first, each with its service and moment.
 
     Raises:
         NotThere: no line was ever brought.
@@ -103,7 +103,7 @@ def _line(index: str, line: dict[str, Any]) -> Place:
 
 
 def panels(metric: str) -> str:
-    """The titles of the panels that show a metric, as Grafana's JSON has them."""
+    """Join the titles of the panels that show a metric, as Grafana's JSON has them."""
     from flow360.monitoring.dashboards import read
 
     shown = [
@@ -115,5 +115,5 @@ def panels(metric: str) -> str:
 
 
 def paris(moment: datetime) -> str:
-    """A moment for people in Paris, to the minute."""
+    """Write a moment for people in Paris, to the minute."""
     return f"{moment.astimezone(PARIS):%Y-%m-%d %H:%M}"

@@ -18,14 +18,14 @@ AGAIN = "; with a minus: that hop has been written again since"
 
 
 def notes(trace: Trace) -> list[str]:
-    """What is said below the table: its marks, and of each program that would bring something whether it runs."""
+    """List what is said below the table: its marks, and of each program that would bring something whether it runs."""
     programs = dict.fromkeys(f"{step.hop.by} {step.program}" for step in trace.steps if step.program)
     again = AGAIN if any(step.seconds is not None and step.seconds < 0 for step in trace.steps) else ""
     return [*programs, LEGEND, LATER + again]
 
 
 def lapse(step: Step, trace: Trace) -> str:
-    """How long after the hop before a thing came, or why nobody can say."""
+    """Say how long after the hop before a thing came, or why nobody can say."""
     if step.state != THERE or not step.hop.after:
         return ""
     if step.seconds is not None:
@@ -34,7 +34,7 @@ def lapse(step: Step, trace: Trace) -> str:
 
 
 def lines(trace: Trace) -> list[tuple[str, str, str, str, str]]:
-    """The rows of the table, as `COLUMNS`: one for each place, and one for a hop without any."""
+    """List the rows of the table, as `COLUMNS`: one for each place, and one for a hop without any."""
     found = []
     for step in trace.steps:
         for number, place in enumerate(step.places):
@@ -46,12 +46,12 @@ def lines(trace: Trace) -> list[tuple[str, str, str, str, str]]:
 
 
 def title(trace: Trace) -> str:
-    """What the trace answers."""
+    """Write the question that the trace answers."""
     return f"Where is {trace.thing} now?"
 
 
 def table(trace: Trace) -> Table:
-    """The trace for a terminal."""
+    """Draw the trace for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -66,14 +66,14 @@ def table(trace: Trace) -> Table:
 
 
 def frame(trace: Trace) -> pd.DataFrame:
-    """The trace for a notebook."""
+    """Make the trace a table for a notebook."""
     import pandas as pd
 
     return pd.DataFrame(lines(trace), columns=COLUMNS)
 
 
 def mermaid(trace: Trace) -> str:
-    """The trace as a flowchart: an arrow is named by the program that carries, dashed is what is not there."""
+    """Draw the trace as a flowchart: an arrow is named by the program that carries, dashed is what is not there."""
     drawn = ["flowchart LR", "    classDef away stroke-dasharray: 4 4, opacity: 0.6"]
     ids = {step.hop.name: f"hop{number}" for number, step in enumerate(trace.steps)}
     for step in trace.steps:
@@ -92,14 +92,14 @@ def mermaid(trace: Trace) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that ends no label of Mermaid's, and that a narrow box can break."""
+    """Escape a text so that it ends no label of Mermaid's, and a narrow box can break it."""
     for plain, written in {"&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;", "/": "/\u200b"}.items():
         text = text.replace(plain, written)
     return text
 
 
 def plain(trace: Trace) -> dict[str, Any]:
-    """The trace for programs."""
+    """Return the trace for programs."""
     thing = trace.thing
     return {
         "kind": thing.kind,

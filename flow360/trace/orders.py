@@ -133,7 +133,7 @@ def raw_zone(order: Thing) -> list[Place]:
 
 
 def _records(order: Thing, lake: Lake, run: raw.Manifest) -> Iterator[tuple[raw.File, Record]]:
-    """The rows of a run that are about the order, right or not, as far as they can be divided into columns."""
+    """Yield the rows of a run that are about the order, right or not, as far as they can be divided into columns."""
     for file in run.files:
         promised = clean.promise(run.source, file.name)
         if promised is None or promised.table != "orders":
@@ -161,7 +161,7 @@ def cleaned(order: Thing) -> list[Place]:
 
 @WAY.hop("quarantine", after="raw", service="namenode", by="")
 def quarantine(order: Thing) -> list[Place]:
-    """What was set aside of the rows that the hop before has found."""
+    """Find what was set aside of the rows that the hop before has found."""
     if "lines" not in order.known:
         raise ServiceError("the raw zone did not say which rows are to be looked for")
     lake, found = asking.lake(), []

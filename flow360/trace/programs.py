@@ -16,7 +16,7 @@ SCHEDULER = "airflow-scheduler"
 
 @cache
 def is_dag(name: str) -> bool:
-    """Whether a program is one of Airflow's pipelines: its file has its name."""
+    """Say whether a program is one of Airflow's pipelines: its file has its name."""
     return (ROOT / "dags" / f"{name}.py").exists()
 
 
@@ -57,7 +57,7 @@ class Programs:
 
 
 def _ask(name: str) -> tuple[bool, str]:
-    """Whether a DAG is paused, and the id of the run that is under way, if one is."""
+    """Ask whether a DAG is paused, and for the id of the run that is under way, if one is."""
     airflow: Any = clients.airflow(seconds=SECONDS)
     runs = airflow.get(f"/dags/{name}/dagRuns", params={"state": "running", "limit": 1}).json()["dag_runs"]
     return airflow.get(f"/dags/{name}").json()["is_paused"], runs[0]["dag_run_id"] if runs else ""

@@ -187,5 +187,5 @@ def fact(van: Thing) -> list[Place]:
 
 @WAY.hop("logs", after="shop", service="elasticsearch", by="")
 def logs(van: Thing) -> list[Place]:
-    """Lines about the van in which its day stands: they were written whenever that day was played."""
+    """Find lines about the van in which its day stands: they were written whenever that day was played."""
     return asking.lines({"term": {"van_id": van.key}}, {"match_phrase": {"message": str(van.known["day"])}})
