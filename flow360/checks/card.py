@@ -1,6 +1,6 @@
 """How a verdict or a hint looks: a calm card in a notebook, with the same beside it for programs; a line elsewhere.
 
-A wrong answer is no crash. A front end where somebody sits (JupyterLab, VS Code: it says that it can be asked for
+A wrong answer is not a crash. A front end where somebody sits (JupyterLab, VS Code: it says that it can be asked for
 input) gets the card alone, and a cell that goes on; a program that runs a notebook (papermill, nbclient, nbval) gets
 the card and the exception, so that it fails where it must.
 """

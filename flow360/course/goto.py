@@ -93,7 +93,7 @@ def _makes_data(path: Path) -> bool:
 
 
 def _forget(stack: Stack, chapter: Chapter) -> None:
-    """Remove older snapshots after the same chapter: what they were made from is no more."""
+    """Remove older snapshots after the same chapter: what they were made from is gone."""
     for old in place(stack, chapter).parent.glob(f"{chapter.stem}-*"):
         shutil.rmtree(old)
 

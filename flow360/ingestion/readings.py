@@ -14,7 +14,7 @@ batch, and the files of the first attempt do not count; so a log is to be read b
 Offsets only mean something within one topic. One that was deleted and made again, after `flow360 reset kafka`, has
 another id, and so a log of its own here. Nothing is judged: a reading lies under the day of its timestamp, in Paris.
 
-It is no query that runs on. That would hold an executor (some 300 MB) and a core for every batch, day and night, to
+It is not a query that runs on. That would hold an executor (some 300 MB) and a core for every batch, day and night, to
 bring history to a lake that is read once a night.
 """
 

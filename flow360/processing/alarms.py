@@ -2,16 +2,16 @@
 
 `python -m flow360.processing.alarms --kafka 127.0.0.1:19092`
 
-    vans.alarms        key: van; what flow360/processing/streams/cold_chain.py tells, and nobody else
+    vans.alarms        key: van; what flow360/processing/streams/cold_chain.py reports, and nobody else
     ops.alarms         one row per van and moment since when it was too warm
     vans.alarms.dead   what is not such an alarm, with the cause in its headers
 
 A run that begins with `lesson-` is of a van that exists in a lesson only (flow360/primeur/vans): it is counted and goes
 no further, so the table and the pager know of the fleet alone.
 
-The key decides: a day that is replayed, in another run or twice, tells the same alarm again and finds its row. Kafka is
-told how far we are after the warehouse has committed: killed in between, the sink is given the record again, and finds
-its row, too.
+The key decides: a day that is replayed, in another run or twice, reports the same alarm again and finds its row. Kafka
+learns how far we are after the warehouse has committed: killed in between, the sink is given the record again, and
+finds its row, too.
 
 An alarm is open until somebody closes it (`CLOSE`); as long, `primeur_alarms_open` is not 0, and somebody is paged.
 
@@ -195,7 +195,7 @@ class Sink:
             bootstrap_servers=self._kafka,
             group_id=self._group,
             group_instance_id=self._group,
-            isolation_level="read_committed",  # what Kafka Streams took back was never told
+            isolation_level="read_committed",  # what Kafka Streams took back was never reported
             enable_auto_commit=False,
             max_poll_records=100,
             session_timeout_ms=10_000,

@@ -14,6 +14,6 @@ c.ServerApp.allow_origin = c.ServerApp.allow_origin_pat = ""  # noqa: F821
 c.ServerApp.allow_remote_access = c.ServerApp.allow_unauthenticated_access = c.ServerApp.disable_check_xsrf = False  # noqa: F821
 
 # A terminal of JupyterLab knows `flow360` without an activated environment. (A login shell, the default, would set
-# PATH anew.)
+# PATH again.)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 c.ServerApp.terminado_settings = {"shell_command": [os.environ.get("SHELL") or shutil.which("bash") or "sh"]}  # noqa: F821 - jupyter gives it

@@ -12,7 +12,7 @@ storage "raft" {
   performance_multiplier = 1
 }
 
-# Of its kind there is one; the port for others of the cluster is any free one, and nobody is told of it.
+# Of its kind there is one; the port for others of the cluster is any free one, and nobody needs to know it.
 api_addr = "http://127.0.0.1:8200"
 cluster_addr = "https://127.0.0.1:1"
 

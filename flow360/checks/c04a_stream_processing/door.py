@@ -80,7 +80,7 @@ def _expect_alarms(story: Story) -> None:
         if told[van] == due:
             continue
         said = " ".join(map(str, values[-9:]))
-        why = "the third in a row above 8.0, and once is enough" if told[van] > due else "a new incident is told again"
+        why = "the third in a row above 8.0, and once is enough" if told[van] > due else "a new incident is a new alarm"
         raise NotYet(f"live: alarms of a van that has sent {said}: expected {due}, found {told[van]}: {why}")
 
 

@@ -35,7 +35,7 @@ WORK = 120.0
 QUIET = 12.0
 """Seconds without a new row after which a query that waits for its next trigger has done what it will do."""
 IDLE = 3.0
-"""The same for one that has asked for records, and been told that there are none."""
+"""The same for one that has asked for records, and has heard that there are none."""
 _NO_MORE = "Waiting for data to arrive"
 
 

@@ -118,7 +118,7 @@ def names(name: str, found: Any, never: tuple[type, ...] = (str, bytes)) -> set[
     """Read the names that an answer gives, in any collection but these.
 
     Raises:
-        NotYet: it is no collection, or holds something else.
+        NotYet: it is not a collection, or holds something else.
     """
     if isinstance(found, never) or not hasattr(found, "__iter__"):
         raise NotYet(f"{name}: expected a set of names, found {type(found).__name__}")

@@ -1,8 +1,8 @@
 """The file of the events: one JSON a line, of this user alone, and never larger than twice `LIMIT`.
 
 Many programs write it at the same time and none waits for another: each event is one `write` at the file's end. A full
-file is put aside in the place of the one before. A line that a crash has cut, or that is no event, is overlooked by the
-reader and counted.
+file is put aside in the place of the one before. A line that a crash has cut, or that is not an event, is counted by
+the reader and overlooked.
 
 Other users can neither read nor write it (folder 0700, file 0600). Nothing here needs the library openlineage-python,
 which would cost each program 0.9 s and 29 MB; a test compares what is written here with what that library writes.

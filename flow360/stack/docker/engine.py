@@ -103,7 +103,7 @@ class DockerEngine:
         """Watch the containers until every service is ready, compose gives up, or time is up.
 
         A container that still has its life of `before` counts only when compose has ended and left it as it was: until
-        then it tells of the last run.
+        then it reports on the last run.
         """
         began = time.monotonic()
         since: dict[str, float] = {}
