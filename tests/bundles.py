@@ -62,13 +62,13 @@ class Bundle:
 
 
 def under_test() -> list[Chapter]:
-    """The written chapters that this run is about: those whose number begins with FLOW360_TEST_CHAPTER."""
+    """List the written chapters that this run is about: those whose number begins with FLOW360_TEST_CHAPTER."""
     number = os.environ.get("FLOW360_TEST_CHAPTER", "")
     return [chapter for chapter in course().chapters if chapter.written and chapter.number.startswith(number)]
 
 
 def chapters(parts: Iterable[str] = PARTS) -> list[Bundle]:
-    """A bundle for each chapter under test, with these parts of it."""
+    """Make a bundle for each chapter under test, with these parts of it."""
     wanted = [part for part in PARTS if part in parts]
     found = []
     for chapter in under_test():
@@ -81,7 +81,7 @@ def chapters(parts: Iterable[str] = PARTS) -> list[Bundle]:
 
 
 def files(folder: str, *options: str) -> list[Bundle]:
-    """A bundle for each test file of a folder."""
+    """Make a bundle for each test file of a folder."""
     paths = sorted((ROOT / "tests" / folder).glob("test_*.py"))
     return [
         Bundle(
@@ -94,7 +94,7 @@ def files(folder: str, *options: str) -> list[Bundle]:
 
 
 def services_of(path: Path) -> tuple[str, ...]:
-    """What a test file says in its line SERVICES; it is read and not run, which would take seconds a file.
+    """Read what a test file says in its line SERVICES, and do not run it, which would take seconds a file.
 
     Raises:
         ValueError: it has no such line.
@@ -106,13 +106,13 @@ def services_of(path: Path) -> tuple[str, ...]:
 
 
 def _all(names: Iterable[str]) -> frozenset[str]:
-    """Services with what they need, as far as they run without a container."""
+    """Return services with what they need, as far as they run without a container."""
     needed = model().closure(resolve(names))
     return frozenset(name for name in needed if model()[name].native.runs != "compose only")
 
 
 def all_bundles() -> list[Bundle]:
-    """Whatever may run beside another bundle, in no order."""
+    """List whatever may run beside another bundle, in no order."""
     shown = ("-rA", "--show-capture=stdout")  # the counts that a fault test prints
     return [
         Bundle("lint", ("tests/lint",)),
@@ -128,12 +128,12 @@ def all_bundles() -> list[Bundle]:
 
 
 def last_times(path: Path = TIMES) -> dict[str, float]:
-    """Seconds of each bundle when they were last noted; {} where there is no such file."""
+    """Read the seconds of each bundle when they were last noted; {} where there is no such file."""
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 def drawn(names: Iterable[str], seed: int) -> dict[str, float]:
-    """Times by lot, for a random order."""
+    """Draw times by lot, for a random order."""
     chance = random.Random(seed)
     return {name: chance.uniform(0, 1000) for name in sorted(names)}
 
@@ -145,7 +145,7 @@ def choose(
     beside: Collection[Bundle] = (),
     room_mb: float = float("inf"),
 ) -> Bundle | None:
-    """The bundle that a lane takes next: the longest, or one that finds its services running and is nearly as long.
+    """Choose the bundle that a lane takes next: the longest, or one nearly as long that finds its services running.
 
     Args:
         waiting: those that nobody has taken.

@@ -17,7 +17,7 @@ use_test_environment()
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator:
-    """The native stack of the tests. What a test session starts stays up for the next one; the suite ends it."""
+    """Open the native stack of the tests. What a test session starts stays up for the next one; the suite ends it."""
     from flow360.stack import open_stack
 
     yield open_stack("native")
@@ -25,7 +25,7 @@ def stack() -> Iterator:
 
 @pytest.fixture
 def started(stack, request) -> Callable[..., None]:
-    """`started("kafka", …)`: these services (or a profile's) are up and answer. The file's SERVICES must name them."""
+    """Return `started("kafka", …)`: these services (or a profile's) are up and answer. SERVICES must name them."""
     from flow360.course.services import resolve
 
     declared = set(stack.model.closure(resolve(request.module.SERVICES)))
@@ -41,7 +41,7 @@ def started(stack, request) -> Callable[..., None]:
 
 @pytest.fixture
 def spark(started) -> Any:
-    """A session on the tests' own Connect server."""
+    """Open a session on the tests' own Connect server."""
     from flow360 import clients
 
     started("spark-connect", "spark-worker")
@@ -50,7 +50,7 @@ def spark(started) -> Any:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that Spark sees under the same path, removed afterwards."""
+    """Make a folder that Spark sees under the same path, removed afterwards."""
     from flow360.settings import GENERATED
 
     path = GENERATED / f"test-{time.time_ns()}"

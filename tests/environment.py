@@ -31,7 +31,7 @@ LEFT = "left to --full: "  # so begins the reason of a test that short depth lea
 
 
 def left_to_full(why: str) -> pytest.MarkDecorator:
-    """A test that only `--full` runs; the suite's report says so once, with the reason."""
+    """Mark a test that only `--full` runs; the suite's report says so once, with the reason."""
     return pytest.mark.skipif(not FULL, reason=LEFT + why)
 
 
@@ -42,7 +42,7 @@ IDLE_SECONDS = 0.15  # what it takes to compress WORK on two idle cores of the m
 
 
 def slowness() -> float:
-    """How many times longer than on that machine two threads' work takes here and now; never less than 1."""
+    """Measure how many times longer than there the work of two threads takes here and now; never less than 1."""
 
     def compress(_: int) -> None:
         zlib.compress(WORK)
@@ -60,15 +60,15 @@ FIRST, LAST, BLOCK = 21_000, 32_700, 100
 
 
 def folder_of(lane: int) -> Path:
-    """What a lane keeps of a run: its `.env`, reports, logs."""
+    """Return the folder of what a lane keeps of a run: its `.env`, reports, logs."""
     return BUILD / f"lane{lane}"
 
 
 def make_lane(lane: int) -> dict[str, str]:
-    """The variables that point flow360 at a lane's stack; its `.env` is written if it is not there yet."""
+    """Return the variables that point flow360 at a lane's stack; its `.env` is written if it is not there yet."""
     from flow360 import settings
 
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports anew
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each kernel and each child compiles its imports again
     folder = folder_of(lane)
     found = {
         "FLOW360_STATE": f"{settings.settings().state_dir}-test{lane}",
@@ -100,14 +100,14 @@ def use_test_environment() -> None:
 
 
 def port_lines(what: str) -> str:
-    """Lines for a `.env`: a free port for each of the stack's."""
+    """Write lines for a `.env`: a free port for each of the stack's."""
     from flow360.settings import PORTS
 
     return "".join(f"{name}={port}\n" for name, port in zip(PORTS, ports(what, len(PORTS)), strict=False))
 
 
 def ports(what: str, count: int) -> Iterable[int]:
-    """A block of ports that no other lane or checkout has; it is this process's until it ends.
+    """Reserve a block of ports that no other lane or checkout has; it is this process's until it ends.
 
     Whoever listens on a block's first port has the block: that is the same for all users and all checkouts, needs no
     file, and is over when the process is. Ports that the system picks would not do: those it also gives to outgoing

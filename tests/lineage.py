@@ -17,13 +17,13 @@ PARTS = {
 
 
 def at_rest(part: str, since: datetime) -> set[Arrow]:
-    """The arrows of the picture whose programs are of this part, and that have moved nothing since then."""
+    """Find the picture's arrows whose programs are of this part, and that have moved nothing since then."""
     wanted = {arrow for arrow in graph.recorded() if arrow.program in PARTS[part]}
     return wanted - graph.moved(_events(since))
 
 
 def rows_within(program: str, since: datetime) -> int:
-    """What a program has written since then whose way begins and ends in one place, and so is not in the picture."""
+    """Count what a program has written since then whose way stays in one place, and so is not in the picture."""
     outputs = [
         dataset
         for event in _events(since)

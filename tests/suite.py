@@ -49,7 +49,7 @@ from tests.limits import UNSTEADY
 BIN = Path(sys.executable).parent
 LONGEST = 1500  # seconds for one bundle on an idle machine; each test in it has a limit of its own
 SHOWN = 12  # lines of a failure's message that the report repeats
-AGAIN = ("--reruns", "1", "--max-suite-reruns", "3")  # more failures of one bundle are no chance
+AGAIN = ("--reruns", "1", "--max-suite-reruns", "3")  # more failures of one bundle are not chance
 # One after another, when the queue is done: they look at what all have left, and at the stacks' end.
 AFTER = (
     Bundle("leaks", ("-rA", "--show-capture=stdout", "tests/leaks")),
@@ -78,7 +78,7 @@ class Result:
         return len(self.failures)
 
     def say(self, text: str) -> None:
-        """A line on the screen, with the lane that says it."""
+        """Print a line on the screen, with the lane that says it."""
         print(f"{self.lane}| {text}", flush=True)
 
     def fail(self, text: str) -> None:
@@ -87,7 +87,7 @@ class Result:
         self.say(f"failed: {self.failures[-1]}")
 
     def count(self, report: Path) -> int:
-        """Count the tests in pytest's own report; how many there are."""
+        """Count the tests in pytest's own report, and return how many there are."""
         tests, attempts = 0, {}
         for case in ElementTree.parse(report).getroot().iter("testcase"):
             name = f"{case.get('classname')}.{case.get('name')}"
@@ -114,7 +114,7 @@ class Result:
 
 
 def _short(name: str, text: str) -> str:
-    """A test's name, and the first and last lines of what it says: a cell's error stands below its code."""
+    """Shorten what a test says to its name and its first and last lines: a cell's error stands below its code."""
     lines = re.sub(r"#x1B\[[\d;]*m", "", text).strip().splitlines()  # colours, as they are written into XML
     if len(lines) > SHOWN:
         lines = [*lines[: SHOWN // 2], "…", *lines[-SHOWN // 2 :]]
@@ -131,7 +131,7 @@ class Programs:
 
     @contextmanager
     def started(self, argv: Iterable[str | Path], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
-        """A program in a group of its own, which is ended whole when the block ends before it."""
+        """Start a program in a group of its own, which is ended whole when the block ends before it."""
         with self._lock:
             if self.over:
                 raise InterruptedError("the suite was interrupted")
@@ -215,7 +215,7 @@ class Lane:
             result.fail(f"pytest exit status {status}, {tests} tests")
 
     def _program(self, result: Result, argv: list[str | Path], own: dict[str, str], limit: float) -> int | None:
-        """A program's exit status, its lines shown as they come; None when it was ended at its time limit."""
+        """Return a program's exit status, its lines shown as they come; None when it was ended at its time limit."""
         with PROGRAMS.started(argv, self.environment | own) as process:
             late = threading.Event()
             timer = threading.Timer(limit, lambda: (late.set(), PROGRAMS.kill(process)))
@@ -328,7 +328,7 @@ def main() -> int:
 
 
 def _wanted(only: list[str], chapter: str, parser: argparse.ArgumentParser) -> tuple[list[Bundle], list[Bundle]]:
-    """The bundles that were asked for: those of the queue, and those after it."""
+    """Choose the bundles that were asked for: those of the queue, and those after it."""
     every = bundles.all_bundles()
     queue = [
         one for one in every if {one.name, one.kind} & set(only or ["chapters"] if chapter or only else [one.kind])
@@ -345,7 +345,7 @@ def _wanted(only: list[str], chapter: str, parser: argparse.ArgumentParser) -> t
 
 
 def _order(text: str) -> int:
-    """A seed: the one given, or, for `random`, one that is drawn."""
+    """Read a seed: the one given, or, for `random`, one that is drawn."""
     return secrets.randbelow(10**6) if text == "random" else int(text)
 
 

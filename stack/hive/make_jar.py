@@ -30,14 +30,14 @@ def _hive(artifact: str) -> Path:
 
 
 def reader() -> bytes:
-    """The class as Hive ships it, with the one byte changed."""
+    """Return the class as Hive ships it, with the one byte changed."""
     shipped = zipfile.ZipFile(_hive("hive-exec-")).read(READER)
-    assert shipped.count(MARKS) == 1, "another version of Hive: look at the class anew"
+    assert shipped.count(MARKS) == 1, "another version of Hive: look at the class again"
     return shipped.replace(MARKS, MARKS_NOT)
 
 
 def password() -> bytes:
-    """flow360.Password for the Java of every image and machine: 8."""
+    """Compile flow360.Password for the Java of every image and machine: 8."""
     with tempfile.TemporaryDirectory() as folder:
         source = HERE / "java" / "flow360" / "Password.java"
         subprocess.run(["javac", "--release", "8", "-cp", _hive("hive-service-"), "-d", folder, source], check=True)

@@ -40,7 +40,7 @@ def reset(exercise: str) -> None:
         spoilt.discard("last")
 
 
-spoilt = {"copies", "prices"}  # what is to be made anew, since an answer of this run has spoilt it or nobody made it
+spoilt = {"copies", "prices"}  # what is to be made again, since an answer of this run has spoilt it or nobody made it
 
 
 def drop_table() -> None:

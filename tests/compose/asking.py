@@ -20,7 +20,7 @@ def docker(*arguments: str) -> str:
 
 
 def of_project(kind: str, project: str) -> list[str]:
-    """The containers, networks or volumes of a project."""
+    """List the containers, networks or volumes of a project."""
     everything = ["--all"] if kind == "container" else []
     return docker(kind, "ls", "--quiet", *everything, "--filter", f"label={PROJECT}={project}").split()
 
@@ -41,7 +41,7 @@ def until(condition, what: str, deadline: float = 30.0):
 
 
 def check_containers(engine: DockerEngine, names: Iterable[str]) -> None:
-    """Exactly these services have a container; each is healthy and bounded, and published on this machine only.
+    """Check that exactly these services have a container; each healthy, bounded, and published on this machine only.
 
     A job that was done on the same volumes before has none.
     """

@@ -34,7 +34,7 @@ MODES = ("auto", "require", "off", "standins")
 
 
 def mode() -> str:
-    """FLOW360_TEST_COMPOSE, checked."""
+    """Read FLOW360_TEST_COMPOSE, and check it."""
     chosen = os.environ.get("FLOW360_TEST_COMPOSE", "auto")
     if chosen not in MODES:
         raise pytest.UsageError(f"FLOW360_TEST_COMPOSE={chosen}: take one of {', '.join(MODES)}")
@@ -42,7 +42,7 @@ def mode() -> str:
 
 
 def reason_to_skip() -> str | None:
-    """None when the tests can run, else the one line that says why not."""
+    """Return None when the tests can run, else the one line that says why not."""
     if mode() == "off":
         return "FLOW360_TEST_COMPOSE=off"
     return None if mode() in ("require", "standins") else _no_images()
@@ -59,7 +59,7 @@ def _no_images() -> str | None:
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[str]:
-    """A daemon answers at DOCKER_HOST (or docker's default); yields "official" or "standins"."""
+    """Start a private daemon, or take docker's own: it answers at DOCKER_HOST; yield "official" or "standins"."""
     if mode() != "standins":
         if reason := _no_images():
             pytest.fail(reason)
@@ -85,7 +85,7 @@ def daemon() -> Iterator[str]:
 
 @dataclass
 class Course:
-    """The engine, with what it told."""
+    """The engine, with what it reported."""
 
     engine: DockerEngine
     images: str  # official or standins
@@ -97,7 +97,7 @@ class Course:
         self.events.append(event)
 
     def told(self) -> dict[str, Event]:
-        """The last event of each service since the last call."""
+        """Return the last event of each service since the last call."""
         last = {event.service: event for event in self.events}
         self.events.clear()
         return last
@@ -105,7 +105,7 @@ class Course:
 
 @pytest.fixture(scope="session")
 def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
-    """A docker engine with its own project, ports, passwords and state, and an end without leftovers."""
+    """Open a docker engine with its own project, ports, passwords and state, and an end without leftovers."""
     folder = tmp_path_factory.mktemp("compose")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOW360_ENV_FILE", str(folder / ".env"))
@@ -138,6 +138,6 @@ def remove_all(engine: DockerEngine) -> None:
 
 
 def forget() -> None:
-    """Read `.env` and the model anew."""
+    """Read `.env` and the model again."""
     settings.settings.cache_clear()
     model.cache_clear()

@@ -22,7 +22,7 @@ STOP_SECONDS = 60
 
 
 def why_not() -> str | None:
-    """None when a private daemon can be started here, else the reason in one line."""
+    """Return None when a private daemon can be started here, else the reason in one line."""
     if os.geteuid() != 0:
         return "a private daemon needs root"
     if not shutil.which("dockerd", path=_path()):
@@ -87,7 +87,7 @@ def _wait(process: subprocess.Popen, address: str, log: Path) -> None:
 
 
 def _end(process: subprocess.Popen, folder: Path) -> None:
-    """SIGTERM lets the daemon stop its containers and containerd; what is left of its session is killed by pid."""
+    """Send SIGTERM, by which the daemon stops its containers and containerd; kill the rest of its session by pid."""
     family = [process.pid]
     with suppress(psutil.Error):
         family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]

@@ -36,7 +36,7 @@ CHAPTERS = ("00_welcome", "01_sources", "02_ingestion")
 
 @pytest.fixture(scope="module")
 def names(course) -> list[str]:
-    """All that chapters 00 to 02 need, dependencies first."""
+    """List all that chapters 00 to 02 need, dependencies first."""
     wanted = [name for c in registry().chapters if c.stem in CHAPTERS for name in c.services]
     return course.engine.model.closure(dict.fromkeys(wanted))
 

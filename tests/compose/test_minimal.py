@@ -37,7 +37,7 @@ BY_HAND = (
 
 @pytest.fixture(scope="module")
 def names(course) -> list[str]:
-    """All of the minimal profile that has an image here, dependencies first."""
+    """List all of the minimal profile that has an image here, dependencies first."""
     return course.engine.model.closure(n for n in course.engine.model.profile("minimal") if n not in course.left_out)
 
 

@@ -21,7 +21,7 @@ RECORDS = 10_000
 
 
 class History:
-    """What the producer was told about each number; `enough` is set when `at` of them were acknowledged."""
+    """What the broker reported to the producer of each number; `enough` is set when `at` of them were acknowledged."""
 
     def __init__(self, at: int) -> None:
         self.acked: set[int] = set()

@@ -324,7 +324,7 @@ def test_a_killed_build_leaves_the_marts_whole(sandbox):
     """kill -9 while a mart is being replaced: each mart is the old one or the new one, and the next build is exact.
 
     Before each build all orders and stores get another mark; a mart that holds two marks, or rows too few, is torn.
-    (A mark is no channel that the contract knows: its test is left out here.)
+    (A mark is not a channel that the contract knows: its test is left out here.)
     """
     landing.land("clean")
     lesson.sql("update landing.orders set channel = 'first'")

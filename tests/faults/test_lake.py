@@ -1,4 +1,4 @@
-"""The lake loses machines, disks and services: no byte is lost, and nobody waits in vain."""
+"""The lake loses machines, disks and services: no byte is lost, and nobody waits without end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.faults.support import SEED, kill, ready, report, until
 
 SERVICES = ("replication", "hive-server")
 FOLDER = "/fault"
-MOST = 30.0  # seconds until a person is told that something is gone
+MOST = 30.0  # seconds until a person hears that something is gone
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_a_folder_is_full(lake):
 
 @pytest.mark.timeout(200)
 def test_the_namenode_is_down(stack, table):
-    """Fault 25: whoever asks is told within 30 s, by HDFS's clients and by Hive; afterwards everything is there."""
+    """Fault 25: anyone who asks hears it within 30 s, by HDFS's clients and by Hive; afterwards everything is there."""
     before = hashlib.sha256(clients.lake().cat_file(f"{FOLDER}/table/rows.csv")).hexdigest()
     seconds = {}
     with killed_for_good(stack, "namenode"):

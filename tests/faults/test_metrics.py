@@ -44,7 +44,7 @@ def test_a_target_that_is_away_is_noticed_once_and_forgiven(stack, started):
     until(lambda: firing("market-api"), "the alert", 30)
     fired = time.monotonic() - stopped
     until(lambda: told("market-api"), "Alertmanager to know", 10)
-    for _ in range(20):  # it goes on firing as one alert, and does not begin anew
+    for _ in range(20):  # it goes on firing as one alert, and does not begin again
         alerts |= firing("market-api")
         time.sleep(0.2)
     stack.up(["market-api"])
@@ -72,7 +72,7 @@ def test_a_hiccup_calls_nobody(stack, started):
         time.sleep(0.2)
     zeros = clients.prometheus().value('count_over_time((up{job="node-exporter"} == 0)[15s:1s])') or 0
     report("30 target hiccups", back=back, seconds_seen_down=int(zeros), alerts=len(seen))
-    assert back < 4, "longer than `for` would be no hiccup"
+    assert back < 4, "longer than `for` would not be a hiccup"
     assert not seen
 
 

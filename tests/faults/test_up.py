@@ -175,7 +175,7 @@ with postgres() as db:
 
 
 def test_a_killed_supervisor(course):
-    """Fault 9: the next `up` ends what was left running, starts anew, and the data is there."""
+    """Fault 9: the next `up` ends what was left running, starts again, and the data is there."""
     assert course.run("up", "postgres-dwh", "zookeeper").returncode == Exit.OK
     rows = subprocess.run(
         [sys.executable, "-c", QUERY, "fill"], env=course.environment, cwd=ROOT, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Who tells Prometheus something of its own accord: Hadoop and Spark, each with the numbers that one would ask for."""
+"""Who reports to Prometheus of its own accord: Hadoop and Spark, each with the numbers that one would ask for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_hadoop_and_spark_tell_prometheus_what_they_do(started):
         lesson.wait_for(lambda job=job: prom.value(f'up{{job="{job}"}}') == 1, 30, f"{job} to answer")
         lesson.wait_for(lambda promql=promql: not prom.query(promql).empty, 30, promql)
         found = prom.query(promql)
-        assert set(found["job"]) == {job}, promql  # a driver that was started anew is another series
+        assert set(found["job"]) == {job}, promql  # a driver that was started again is another series
     took = prom.targets().set_index("job")["milliseconds"]
     report("what Hadoop and Spark take for an answer, in milliseconds", **{job: int(took[job]) for job in TELLS})
 

@@ -20,12 +20,12 @@ class Edit:
         return text[: self.start] + self.new + text[self.end :]
 
     def moved(self, by: int) -> Edit:
-        """The same change in a text that has `by` more characters in front."""
+        """Move the same change to a text that has `by` more characters in front."""
         return Edit(self.start + by, self.end + by, self.new, self.operator)
 
 
 def distinct(edits: Iterable[Edit], text: str) -> list[Edit]:
-    """Those that change something, each change once, in the order of the text."""
+    """Keep those that change something, each change once, in the order of the text."""
     seen, found = {text}, []
     for edit in sorted(edits):
         if (mutated := edit.apply(text)) not in seen:
@@ -35,6 +35,6 @@ def distinct(edits: Iterable[Edit], text: str) -> list[Edit]:
 
 
 def diff(before: str, after: str) -> str:
-    """The lines that differ, `- old` and `+ new`."""
+    """Return the lines that differ, `- old` and `+ new`."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))

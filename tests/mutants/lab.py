@@ -49,7 +49,7 @@ class Solved:
     check: Cell
 
     def mutants(self) -> list[Mutant]:
-        """All of them, in the order of the text."""
+        """List all of them, in the order of the text."""
         return [
             Mutant(cell, edit)
             for cell in self.cells
@@ -58,7 +58,7 @@ class Solved:
         ]
 
     def variables(self) -> list[str]:
-        """What the check is called with."""
+        """List what the check is called with."""
         calls = [node for node in ast.walk(ast.parse(self.check.source)) if isinstance(node, ast.Call)]
         (call,) = [call for call in calls if ast.unparse(call.func) == f"check.{self.name}"]
         return [inner.id for value in call.args for inner in ast.walk(value) if isinstance(inner, ast.Name)]
@@ -85,7 +85,7 @@ def exercises(chapter: Chapter) -> dict[str, Solved]:
 
 
 def _found(source: str) -> Iterator[Edit]:
-    """The changes of a cell, in the language that it is written in."""
+    """Find the changes of a cell, in the language that it is written in."""
     first, _, rest = source.partition("\n")
     if not first.startswith("%%"):
         return python.mutations(source)
@@ -100,7 +100,7 @@ def _found(source: str) -> Iterator[Edit]:
 
 
 def _within(source: str, edits: Iterator[Edit]) -> Iterator[Edit]:
-    """Those that lie in what the learner writes: between the marks, or on a line with a mark of its own."""
+    """Keep those that lie in what the learner writes: between the marks, or on a line with a mark of its own."""
     spans, begin, at = [], 0, 0
     for line in source.splitlines(keepends=True):
         if line.strip() == BEGIN:

@@ -81,7 +81,7 @@ class _Text:
         return self.source[start:end]
 
     def between(self, left: ast.AST, right: ast.AST, sign: str) -> tuple[int, int] | None:
-        """Where an operator stands between two operands."""
+        """Find where an operator stands between two operands."""
         start, end = self.span(left)[1], self.span(right)[0]
         pattern = r"\s+".join(map(re.escape, sign.split()))
         found = re.search(pattern, self.source[start:end])
@@ -105,7 +105,7 @@ def mutations(source: str) -> Iterator[Edit]:
 
 
 def _left_out(tree: ast.AST) -> set[int]:
-    """What is not mutated: types, docstrings, numbers that set a pace, the pieces of an f-string (it is one text)."""
+    """List what is not mutated: types, docstrings, numbers that set a pace, the pieces of an f-string (one text)."""
     nodes: list[ast.AST] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in TUNING:
@@ -162,7 +162,7 @@ def _constant(text: _Text, node: ast.Constant) -> Iterator[Edit]:
 
 
 def _string(text: _Text, node: ast.Constant | ast.JoinedStr) -> Iterator[Edit]:
-    """SQL and cron lines by their own rules, in the text as it is written; else a zone, a moment, or another text."""
+    """Change SQL and cron lines by their own rules, in the text as written; else a zone, a moment, or another text."""
     start, end = text.span(node)
     raw = text.source[start:end]
     opened = re.match(r"[A-Za-z]*(\"\"\"|'''|\"|')", raw)
@@ -180,7 +180,7 @@ def _string(text: _Text, node: ast.Constant | ast.JoinedStr) -> Iterator[Edit]:
 
 
 def _later(moment: str) -> str | None:
-    """A date or a moment one day later; None for another text."""
+    """Return a date or a moment one day later; None for another text."""
     if not re.match(r"\d{4}-\d\d-\d\d", moment):
         return None
     try:
@@ -234,7 +234,7 @@ def _without(text: _Text, argument: ast.AST) -> Edit:
 
 
 def _other_name(text: _Text, node: ast.FunctionDef | ast.Module) -> Iterator[Edit]:
-    """Each use of a parameter becomes the next parameter, each attribute of an object another that it is asked for."""
+    """Replace each use of a parameter by the next one, each attribute of an object by another that it is asked for."""
     names = [one.arg for one in node.args.args] if isinstance(node, ast.FunctionDef) else []
     attributes: dict[str, list[str]] = {}
     uses = [inner for inner in ast.walk(node) if isinstance(getattr(inner, "ctx", None), ast.Load)]

@@ -52,7 +52,7 @@ NEXT_CLAUSE = {"group by", "order by", "limit", "having", "window", "union", "re
 
 
 def is_sql(text: str) -> bool:
-    """Whether a text begins as SQL does."""
+    """Say whether a text begins as SQL does."""
     return bool(BEGINS.match(text))
 
 
@@ -88,7 +88,7 @@ def mutations(text: str) -> Iterator[Edit]:
 
 
 def _assigns(words: list[str], at: int) -> bool:
-    """Whether the `=` there belongs to a `set` and is not a comparison."""
+    """Say whether the `=` there belongs to a `set` and is not a comparison."""
     before = words[:at]
     return "set" in before and "where" not in before[before.index("set") :]
 
@@ -103,7 +103,7 @@ def _swapped(text: str, token: Token, word: str) -> Iterator[Edit]:
 
 
 def _until(words: list[str], at: int) -> int:
-    """The last token of what begins at `at`: before the parenthesis that closes around it, or the next clause."""
+    """Find the last token of what begins at `at`: before the parenthesis that closes around it, or the next clause."""
     depth = 0
     for here in range(at, len(words)):
         depth += (words[here] == "(") - (words[here] == ")")
@@ -113,7 +113,7 @@ def _until(words: list[str], at: int) -> int:
 
 
 def _filter(text: str, tokens: list[Token], words: list[str], at: int) -> Iterator[Edit]:
-    """The whole condition gone, and each part of it that stands beside an `and`."""
+    """Drop the whole condition, and each part of it that stands beside an `and`."""
     last = _until(words, at + 1) if at + 1 < len(words) else at
     if last <= at:
         return
@@ -133,7 +133,7 @@ def _filter(text: str, tokens: list[Token], words: list[str], at: int) -> Iterat
 
 
 def _literal(text: str, token: Token) -> Iterator[Edit]:
-    """Another zone, the next day, or another text."""
+    """Put another zone, the next day, or another text."""
     inside = text[token.start : token.end + 1]
     if day := re.search(r"\d{4}-\d\d-\d\d", inside):
         later = (date.fromisoformat(day[0]) + timedelta(days=1)).isoformat()
@@ -153,7 +153,7 @@ def _descending(tokens: list[Token], words: list[str], at: int) -> Iterator[Edit
 
 
 def _assignments(tokens: list[Token], words: list[str], at: int) -> Iterator[Edit]:
-    """Each `column = value` of a `set` gone, where others remain."""
+    """Drop each `column = value` of a `set`, where others remain."""
     last = _until(words, at - 1) if at - 1 < len(words) else at
     depth, cuts = 0, [at - 1]
     for here in range(at, last + 1):

@@ -28,7 +28,7 @@ NUMBER = re.compile(r"(?<![\w.:@-])\d+(\.\d+)?(?![\w.:])")
 
 
 def find(text: str) -> Iterator[Edit]:
-    """The changes of a text that is neither Python nor SQL, by what it looks like; none for a plain text."""
+    """Find the changes of a text that is neither Python nor SQL, by what it looks like; none for a plain text."""
     if is_cron(text):
         return cron(text)
     if PATH.search(text):
@@ -43,12 +43,12 @@ def find(text: str) -> Iterator[Edit]:
 
 
 def is_cron(text: str) -> bool:
-    """Whether a text is a cron line of five fields."""
+    """Say whether a text is a cron line of five fields."""
     return bool(CRON.fullmatch(text.strip()))
 
 
 def cron(text: str) -> Iterator[Edit]:
-    """Each field's number one more and one less; a star becomes a single value that narrows it."""
+    """Change each field's number to one more and one less; a star to a single value that narrows it."""
     narrower = ("0", "0", "1-28", "1-11", "1-5")
     for found, narrow in zip(re.finditer(r"\S+", text), narrower, strict=False):
         if found[0].isdigit():
@@ -59,7 +59,7 @@ def cron(text: str) -> Iterator[Edit]:
 
 
 def lines(text: str) -> Iterator[Edit]:
-    """Each line gone, each number one more, each truth the other way: for YAML and JSON, which break where it hurts."""
+    """Drop each line, add one to each number, turn each truth: for YAML and JSON, which break where it hurts."""
     begin = 0
     for line in text.splitlines(keepends=True):
         if line.strip() and not line.lstrip().startswith(("#", "{", "}", "[", "]")):
@@ -80,7 +80,7 @@ def _numbers(text: str) -> Iterator[Edit]:
 
 
 def promql(text: str) -> Iterator[Edit]:
-    """Comparisons, functions and aggregations, labels, numbers and ranges."""
+    """Change comparisons, functions and aggregations, labels, numbers and ranges."""
     for found in re.finditer(r"[<>=!]=|(?<![=!~<>])[<>](?!=)", text):
         yield from (Edit(found.start(), found.end(), new, "comparison") for new in SIGNS[found[0]])
     for found in re.finditer(r"\b[a-z_]+\b(?=\s*\(|\s+on\b|\s)", text):
@@ -92,7 +92,7 @@ def promql(text: str) -> Iterator[Edit]:
 
 
 def policy(text: str) -> Iterator[Edit]:
-    """Each rule gone; its path wider, narrower, the values' for the names'; each capability gone, and another one."""
+    """Drop each rule; widen and narrow its path, take the values' for the names'; drop and replace each capability."""
     for rule in PATH.finditer(text):
         path, (begin, end) = rule["path"], rule.span("path")
         yield Edit(rule.start(), rule.end(), "", "dropped line")
@@ -108,7 +108,7 @@ def policy(text: str) -> Iterator[Edit]:
 
 
 def dockerfile(text: str) -> Iterator[Edit]:
-    """Each instruction gone, and each changed places with the next."""
+    """Drop each instruction, and let each change places with the next."""
     whole = list(re.finditer(r"^(?:[^\n]*\\\n)*[^\n]+\n?", text, re.M))
     for here in whole:
         if here[0].split()[0].isupper():

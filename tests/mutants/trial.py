@@ -108,7 +108,7 @@ def run(chapter: Chapter, name: str, sample: int | None = None, seed: int = 1) -
 
 
 def _reason(solved: Solved, mutant: Mutant, said: Said, solution: Said) -> str:
-    """Why a mutant that was taken means the same as the solution; "" when nothing says so."""
+    """Say why a mutant that was taken means the same as the solution; "" when nothing says so."""
     if said.verdict != "correct":
         return ""
     if said.value is not None and said.value == solution.value:
@@ -122,7 +122,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def listed(name: str) -> list[dict[str, str]]:
-    """The mutants of an exercise that are known to be equivalent: `diff` and `reason` of each."""
+    """List the mutants of an exercise that are known to be equivalent: `diff` and `reason` of each."""
     return [one for one in _listed() if one["exercise"] == name]
 
 
@@ -177,7 +177,7 @@ class _Worker:
         return self._process
 
     def _line(self, seconds: float) -> str:
-        """The next line of the answer; "" when there was none in time, or the process is gone."""
+        """Read the next line of the answer; "" when there was none in time, or the process is gone."""
         ready, _, _ = select.select([self._process.stdout], [], [], patient(seconds))
         return self._process.stdout.readline() if ready else ""
 
@@ -190,7 +190,7 @@ class _Worker:
 
 
 def lines(account: Account) -> Iterator[str]:
-    """The account as text: one line, then each survivor as a diff, and what a maintainer should look at."""
+    """Write the account as text: one line, then each survivor as a diff, and what a maintainer should look at."""
     slowest = max((one.said.seconds for one in account.tried), default=0.0)
     yield (
         f"{account.chapter} {account.exercise:<18} {account.mutants:>4} mutants, {len(account.tried):>3} tried, "

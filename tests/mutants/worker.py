@@ -104,7 +104,7 @@ def _value(shell: Any, solved: Solved) -> str | None:
 
 
 def _plain(value: Any) -> str | None:
-    """A number, a text, or a list of these, as text; None for anything else."""
+    """Write a number, a text, or a list of these, as text; None for anything else."""
     if isinstance(value, list | tuple):
         inside = [_plain(one) for one in value]
         return None if None in inside else repr(inside)

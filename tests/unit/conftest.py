@@ -17,7 +17,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def lineage_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What a program under test carries is no news of the stack's: a carrier may still say it after its test."""
+    """What a program under test carries is not news of the stack's: a carrier may still say it after its test."""
     folder = tmp_path_factory.mktemp("lineage")
     os.environ["FLOW360_LINEAGE"] = str(folder)
     settings().flow360_lineage = folder

@@ -284,7 +284,7 @@ def test_what_a_pipeline_carries_is_written_down_with_its_rows(include, monkeypa
     assert found == {
         graph.Arrow("postgres-source: shop", "backfill_deliveries", staging): 2,
         graph.Arrow("file: data/seed/files", "nightly_quality", staging): 5,
-    }, "one within a place is no arrow"
+    }, "one within a place is not an arrow"
     (sales,) = (
         one
         for one in journal.read().events

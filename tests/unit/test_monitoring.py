@@ -204,5 +204,5 @@ def test_a_profile_leaves_out_what_this_engine_cannot_run_and_says_so(tmp_path):
     assert "grafana" not in found
     assert [(event.service, event.detail.partition(":")[0]) for event in events] == [("grafana", "compose only")]
     assert stack._possible(["grafana"], events.append, None) == ["grafana"], (
-        "who asks for it by name is told by an error"
+        "anyone who asks for it by name gets an error"
     )

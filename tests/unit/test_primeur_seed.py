@@ -1,4 +1,4 @@
-"""The committed week is what the generator makes, and the manifest tells the whole truth about its defects."""
+"""The committed week is what the generator makes, and the manifest holds the whole truth about its defects."""
 
 from __future__ import annotations
 

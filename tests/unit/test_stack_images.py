@@ -98,7 +98,7 @@ def test_what_the_dockerfile_copies_is_there_and_passes_dockerignore():
 
 
 def test_the_stage_that_fetches_jars_has_all_that_it_imports(tmp_path):
-    """It copies single files of the package, so that a change elsewhere fetches nothing anew."""
+    """It copies single files of the package, so that a change elsewhere fetches nothing again."""
     text = (ROOT / "stack" / "images" / "Dockerfile").read_text("utf-8")
     stage = text[text.index(" AS jars\n") :].split("\nFROM ")[0]
     for sources, target in re.findall(r"^COPY (.+) (\S+)$", stage, re.MULTILINE):

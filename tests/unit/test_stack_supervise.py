@@ -232,7 +232,7 @@ def test_ensure_leaves_running_programs_alone_and_takes_new_and_changed_ones(sup
     assert supervisor.daemon() == daemon
     supervisor.ensure([program(folder, "second", environment={"NEW": "1"})])
     assert supervisor.processes()["sleeper"]["pid"] == pid
-    assert supervisor.processes()["second"]["pid"] == 0, "what changed is stopped, to be started anew"
+    assert supervisor.processes()["second"]["pid"] == 0, "what changed is stopped, to be started again"
 
 
 def test_shutdown_ends_everything(supervisor):
@@ -350,7 +350,7 @@ def test_a_stale_pid_file_of_another_program_is_not_believed(supervisor):
 
 @pytest.mark.parametrize("runtime", ["", "runtime"])
 def test_a_path_too_long_for_a_socket_is_replaced_by_one_that_nobody_can_take_before_us(tmp_path, monkeypatch, runtime):
-    """And another shell, with other variables, finds it; a folder that was cleaned away is made anew."""
+    """And another shell, with other variables, finds it; a folder that was cleaned away is made again."""
     short = Path(tempfile.mkdtemp(prefix="f", dir="/tmp"))  # noqa: S108 - pytest's own folder is too long for a socket
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short) if runtime else "/no/such/folder")
     state = tmp_path / ("long" * 30)

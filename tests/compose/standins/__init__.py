@@ -41,7 +41,7 @@ SECONDS = 900  # for one image
 
 
 def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
-    """None when they can be built here, else the reason in one line."""
+    """Return None when they can be built here, else the reason in one line."""
     if not environment.get("DOCKER_HOST"):
         return "DOCKER_HOST must name a private daemon: they carry official names, and belong on no other"
     if os.geteuid() != 0:
@@ -168,7 +168,7 @@ def _prometheus(package: str, program: str, data: str, target: str) -> Callable[
 
 @contextmanager
 def _context(name: str) -> Iterator[Path]:
-    """A build context of its own that begins with a stand-in's folder."""
+    """Make a build context of its own that begins with a stand-in's folder."""
     with tempfile.TemporaryDirectory(prefix="flow360-") as folder:
         shutil.copytree(HERE / name, folder, dirs_exist_ok=True)
         yield Path(folder)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What our compose file needs of the official entry point, written anew: the data folder is made once, as user 999, with
+# What our compose file needs of the official entry point, written by us: the data folder is made once, as user 999, with
 # POSTGRES_USER, POSTGRES_PASSWORD (or _FILE) and POSTGRES_DB; meanwhile a server listens on the socket only, and
 # /docker-entrypoint-initdb.d is run against it. A folder that holds data already is left as it is.
 set -Eeo pipefail
