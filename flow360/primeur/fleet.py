@@ -70,7 +70,7 @@ def _ways(plan: Plan) -> np.ndarray:
 
 
 def vans(plan: Plan, _chunk: int) -> pa.Table:
-    """The vans, as the last tour of the plan leaves them."""
+    """Make the vans, as the last tour of the plan leaves them."""
     van, model = _vans(plan), _model(plan)
     columns = [
         _names(van),
@@ -130,7 +130,7 @@ def tours(plan: Plan, _chunk: int) -> pa.Table:
 
 
 def maintenance(plan: Plan, _chunk: int) -> pa.Table:
-    """A service of each van before the week, and what an evening's return brings to light."""
+    """Make a service of each van before the week, and what an evening's return brings to light."""
     van = _vans(plan)
     asked = plan.second(0, 9) - 86_400 * (1 + below(plan.seed, "service", van, 30))
     is_open = below(plan.seed, "open", van, _OPEN) == 0

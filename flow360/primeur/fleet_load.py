@@ -28,7 +28,7 @@ _SECONDS = 60
 
 
 def connect() -> pymysql.Connection:
-    """A connection to the fleet's database; FLEET_HOST names another host than 127.0.0.1."""
+    """Open a connection to the fleet's database; FLEET_HOST names another host than 127.0.0.1."""
     return mysql(host=os.environ.get("FLEET_HOST", "127.0.0.1"))
 
 
@@ -53,7 +53,7 @@ SHAPE = hashlib.sha256("\n".join(map(create, FLEET.values())).encode()).hexdiges
 
 
 def seed_stamp() -> str:
-    """A short mark of the committed tables' bytes."""
+    """Return a short mark of the committed tables' bytes."""
     return hashlib.sha256(b"".join((SEED / "tables" / f"{name}.csv.gz").read_bytes() for name in FLEET)).hexdigest()[
         :12
     ]
@@ -97,7 +97,7 @@ def load(plan: Plan | None = None, force: bool = False) -> int:
 
 
 def _make_tables(db: pymysql.Connection, cursor: Cursor) -> None:
-    """New, empty tables; the note goes first, so that a load which is killed among them is begun again."""
+    """Make new, empty tables; the note goes first, so that a load which is killed among them is begun again."""
     cursor.execute("delete from loaded")
     db.commit()
     for name in reversed(FLEET):

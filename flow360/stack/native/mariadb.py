@@ -56,7 +56,7 @@ def make(service: Service, data: Path, command: list[str]) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """What a killed server has left there goes."""
+    """Make the folder, empty of what a killed server has left there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     users.give(folder)
@@ -89,5 +89,5 @@ def _install(service: Service, part: Path, command: list[str]) -> None:
 
 
 def _quoted(text: str) -> str:
-    """A text as SQL writes it; those of scripts/env are letters and digits, but a learner may choose another."""
+    """Write a text as SQL does; those of scripts/env are letters and digits, but a learner may choose another."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

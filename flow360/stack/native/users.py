@@ -42,7 +42,7 @@ def give(path: Path | str) -> None:
 
 
 def reachable(name: str, source: Path, parts: Iterable[str]) -> Path:
-    """A folder with these parts of `source` that an ordinary user can enter: for root a copy, made once.
+    """Return a folder with these parts of `source` that an ordinary user can enter: for root a copy, made once.
 
     Root's own caches and environments lie below /root, where nobody else may go. Where both are on one disk, the copy
     takes no room.
