@@ -64,15 +64,18 @@ def content(number: int, size: int = 200_000) -> bytes:
 
 
 @contextmanager
-def killed_for_good(stack, name: str) -> Iterator[float]:
-    """SIGKILL, and the supervisor does not bring it back; at the end it is started again."""
-    moment = kill(stack, name)
-    stack.host.supervisor.stop(name)
+def killed_for_good(stack, *names: str) -> Iterator[float]:
+    """SIGKILL, and the supervisor does not bring them back; at the end they are started again, side by side."""
+    moment = time.monotonic()
+    for name in names:
+        kill(stack, name)
+        stack.host.supervisor.stop(name)
     try:
         yield moment
     finally:
-        stack.host.supervisor.start(name)
-        until(lambda: ready(stack, name), f"{name} to answer again", 90)
+        for name in names:
+            stack.host.supervisor.start(name)
+        until(lambda: all(ready(stack, name) for name in names), f"{', '.join(names)} to answer again", 90)
 
 
 def told(call: Callable[[], object], *words: str) -> tuple[str, float]:
@@ -134,7 +137,7 @@ def test_what_is_written_right_after_two_of_three_datanodes_went(stack, lake):
     """The NameNode names them for some seconds more; by themselves they would also make the third one look busy."""
     done = dict.fromkeys(("written", "opened", "appended", "read"), 0)
     for round_, pair in enumerate((("datanode-2", "datanode-3"), ("datanode", "datanode-3"))):
-        with killed_for_good(stack, pair[0]), killed_for_good(stack, pair[1]):
+        with killed_for_good(stack, *pair):
             for number in range(8):
                 path, data = f"{FOLDER}/{round_}-{number}", content(number, 5_000)
                 lake().write(path, data)
