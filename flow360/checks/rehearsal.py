@@ -115,6 +115,33 @@ def differs(name: str, expr: str, truth: str, by: str, cases: Sequence[Case]) ->
     return miss and miss.case
 
 
+def fails(name: str, condition: str, cases: Sequence[Case]) -> Case | None:
+    """Play the cases, and return the first in which a condition in PromQL does not hold, at one of its probes.
+
+    Args:
+        name: the learner's variable, at the beginning of a message.
+
+    Raises:
+        NotYet: promtool cannot carry it out.
+    """
+    tests = [
+        _case(
+            case,
+            [
+                {
+                    "expr": f"(count({condition}) or vector(0)) # {number}/{index}",
+                    "eval_time": f"{probe.at}s",
+                    "exp_samples": [{"value": 1}],
+                }
+                for index, probe in enumerate(case.probes)
+            ],
+        )
+        for number, case in enumerate(cases)
+    ]
+    miss = _played(f"flow360-{name}", None, tests, cases, f"{EVERY}s", name)
+    return miss and miss.case
+
+
 def _played(
     called: str, rules: str | None, tests: list[dict[str, Any]], cases: Sequence[Case], interval: str, name: str
 ) -> Miss | None:

@@ -58,8 +58,12 @@ _ANSWERS: dict[str, list[Answer]] = {}
 
 
 def last_hint(number: str, exercise: str) -> list[str]:
-    """The pieces of code in the last hint of an exercise, each as it stands there: who copies them must pass."""
-    return re.findall(r"`([^`]+)`", course().chapter(number).exercise(exercise).hints[-1])
+    """The pieces of code in the last hint of an exercise, each as it stands there: anyone who copies them must pass.
+
+    A hint without a mark is code from its beginning to its end.
+    """
+    hint = course().chapter(number).exercise(exercise).hints[-1]
+    return re.findall(r"`([^`]+)`", hint) or [hint]
 
 
 @cache

@@ -7,8 +7,9 @@ from decimal import Decimal
 import numpy as np
 
 from flow360 import lesson
+from flow360.clients import postgres, reach
 from flow360.errors import FlowError
-from tests.answers import near_miss, right
+from tests.answers import last_hint, near_miss, right
 
 COUNT = "select store_id, count(*) from primeur.orders group by store_id order by count(*) {} limit 1"
 
@@ -62,7 +63,7 @@ def the_count_itself():
 
 @right("late_share")
 def share():
-    return float(number("select avg((delivered_at > promised_to)::int) from primeur.deliveries"))
+    return float(number(f"select {last_hint('00', 'late_share')[0]} from primeur.deliveries"))
 
 
 @right("late_share")
@@ -160,7 +161,9 @@ def alarmed(of_ten: str = "min", zone: str = "Europe/Paris", back: int = 0) -> s
 
 @right("alarm_minute")
 def coolest_of_ten():
-    return alarmed()
+    readings = lesson.sql(EVENING.format("Europe/Paris"))
+    warm, _, clock = last_hint("00", "alarm_minute")
+    return readings["moment"][eval(warm, {"readings": readings})].iat[0].strftime(clock)
 
 
 @right("alarm_minute")
@@ -246,3 +249,44 @@ def looked_after_the_repair():
     message = break_it()
     lesson.start("postgres-dwh")
     return since(), message
+
+
+@right("break_and_repair")
+def asked_by_the_driver_itself():
+    before = since().to_pydatetime()
+    lesson.stop("postgres-dwh")
+    try:
+        with postgres():
+            raise AssertionError("a stopped server answered")
+    except FlowError as error:
+        message = f"{type(error).__name__}: {error}"
+    lesson.start("postgres-dwh")
+    return before, message
+
+
+@right("break_and_repair")
+def broken_twice():
+    before = since()
+    lines = []
+    for _ in range(2):
+        lines.append(break_it())
+        lesson.start("postgres-dwh")
+    return before, "\n".join(lines)
+
+
+@near_miss("break_and_repair", says="expected a text")
+def the_error_and_not_its_line():
+    return since(), reach.is_down("postgres-dwh")
+
+
+@near_miss("break_and_repair", says="message")
+def a_line_of_ones_own():
+    before = since()
+    break_it()
+    lesson.start("postgres-dwh")
+    return before, "postgres-dwh was down: flow360 up"
+
+
+@near_miss("break_and_repair", says="message")
+def what_another_service_says():
+    return since(), str(reach.is_down("postgres-source"))

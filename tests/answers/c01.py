@@ -7,8 +7,10 @@ import csv
 import json
 import math
 import time
+from datetime import datetime
+from decimal import Decimal
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 
 import numpy as np
@@ -448,6 +450,22 @@ def by_pandas_with_care():
     return str(path)
 
 
+@right("typed_parquet")
+def row_by_row_with_decimals():
+    days = [csv.DictReader(day.read_text("utf-8").splitlines()) for day in exported()]
+    rows = [row | {"delivery_note": row.get("delivery_note", row.get("note")) or None} for day in days for row in day]
+    how = {
+        "order_id": int,
+        "ordered_at": datetime.fromisoformat,
+        "newsletter": "t".__eq__,
+        "items": int,
+        "total_eur": Decimal,
+    }
+    columns = {name: [how.get(name, lambda same: same)(row[name]) for row in rows] for name in reversed(TYPES)}
+    pq.write_table(pa.table(columns), folder() / "rows.parquet")
+    return PurePosixPath(folder() / "rows.parquet")
+
+
 @near_miss("typed_parquet", says="a CSV file beside")
 def one_header_put_right_by_hand():
     path = converted("by-hand")
@@ -717,6 +735,15 @@ def all_in_the_first_second():
 @near_miss("generated_orders", says="from after 10 May")
 def a_week_and_a_day():
     return orders_with(lambda rows, draw: rows.assign(ordered_at=rows["ordered_at"] + pd.Timedelta(days=1)))
+
+
+@near_miss("generated_orders", says="the last is from after 10 May")
+def a_second_too_many_in_each_day():
+    def with_it(rows, draw):
+        seconds = pd.to_timedelta(draw.integers(0, 7 * 86_401, len(rows)), unit="s")
+        return rows.assign(ordered_at=pd.Timestamp("2026-05-04", tz="Europe/Paris") + seconds)
+
+    return orders_with(with_it)
 
 
 @near_miss("generated_orders", says="nobody orders by")

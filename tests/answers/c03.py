@@ -375,3 +375,21 @@ def the_last_one_to_end():
 def the_dag_instead():
     history("max(end_date)")
     return "lab_history"
+
+
+@right("slow_task")
+def by_pandas():
+    history("max(end_date)")
+    runs = lesson.sql("select * from task_instance where dag_id = 'lab_history'", db="airflow")
+    return (runs["end_date"] - runs["start_date"]).groupby(runs["task_id"]).median().idxmax()
+
+
+@near_miss("slow_task", says="with a value in it: which one?")
+def all_of_them_the_slowest_first():
+    return [history("min(end_date - start_date)"), "fetch", "clean"]
+
+
+@near_miss("slow_task", says="expected a text")
+def how_long_and_not_which():
+    history("max(end_date)")
+    return 3.0

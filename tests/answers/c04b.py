@@ -12,7 +12,7 @@ from typing import Any
 from flow360.checks import c04b_big_data as check
 from flow360.checks.c04b_big_data.tables import GUEST
 from flow360.clients import spark
-from tests.answers import near_miss, right
+from tests.answers import last_hint, near_miss, right
 
 SCRATCH = "answers"  # a folder below the lake
 
@@ -161,8 +161,9 @@ def one_key():
     F = functions()
     guests, loyalty = sides()
     rest = loyalty.where("customer_id <> 1001").withColumn("salt", F.lit(0))
-    other = copies(loyalty.where("customer_id = 1001"), 16).union(rest)
-    return salted(guests, 16, 1001).join(other, ["customer_id", "salt"])
+    other = copies(loyalty.where("customer_id = 1001"), 8).union(rest)
+    salt = eval(last_hint("04b", "cured_join")[0].removeprefix("salt = "), {"F": F})
+    return guests.withColumn("salt", salt).join(other, ["customer_id", "salt"]).drop("salt")
 
 
 @right("cured_join")
@@ -520,7 +521,10 @@ def written(rows: Any, column: str = "day", by: str | None = "day") -> str:
 
 @right("right_files")
 def one_task_a_day():
-    return PurePosixPath(written(by_day()))
+    day, write = last_hint("04b", "right_files")
+    rows, folder = check.read("orders").withColumn("day", eval(day, {"F": functions()})), scratch()
+    eval(f"rows{write}", {"rows": rows}).parquet(folder)
+    return PurePosixPath(folder)
 
 
 @right("right_files")

@@ -16,7 +16,7 @@ from flow360.checks.c05a_data_lake.compaction import COMPACT, READINGS, SMALL
 from flow360.checks.c05a_data_lake.copies import LANDED, PRICE_LIST, PRICES, SOURCE
 from flow360.checks.c05a_data_lake.setting import COLUMNS, ORDERS
 from flow360.clients import lake
-from tests.answers import delivered, near_miss, right
+from tests.answers import delivered, last_hint, near_miss, right
 
 TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 
@@ -248,7 +248,7 @@ def counted_in_the_night_before():
 
 @right("pruned_query", solved=True)
 def by_the_folder():
-    return "select sum(total_eur) from lab.orders where day = '2026-05-07'"
+    return last_hint("05a", "pruned_query")[0]
 
 
 @right("pruned_query")

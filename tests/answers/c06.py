@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from flow360 import lesson
 from flow360.clients import prometheus
 from flow360.monitoring.incidents import Incident
 from flow360.monitoring.traffic import Traffic
-from tests.answers import delivered, near_miss, right
+from tests.answers import delivered, last_hint, near_miss, right
 
 BUCKETS = "market_api_request_seconds_bucket"
 QUEUES = {
@@ -71,6 +72,36 @@ def counted_one_by_one():
     return registry
 
 
+@right("own_metric")
+def collected_when_it_is_asked():
+    class Orders:
+        def collect(self):
+            rows = orders()
+            placed = CounterMetricFamily("lab06_orders", "Orders of the week", labels=["channel"])
+            for channel, group in rows.groupby("channel"):
+                placed.add_metric([channel], len(group))
+            yield placed
+            yield GaugeMetricFamily("lab06_largest_order_euros", "The largest order", value=rows["total_eur"].max())
+
+    registry = CollectorRegistry()
+    registry.register(Orders())
+    prometheus().push(registry, job="lab06")
+    return registry
+
+
+@near_miss("own_metric", says="lab06_orders_total: expected")
+def each_order_and_a_little():
+    registry = registry_of(push=False)
+    counted = next(metric for metric in registry.collect() if metric.name == "lab06_orders")
+    more = Counter("lab06_orders", "Orders", ["channel"], registry=(registry := CollectorRegistry()))
+    for sample in counted.samples:
+        if sample.name.endswith("_total"):
+            more.labels(**sample.labels).inc(sample.value + 0.25)
+    Gauge("lab06_largest_order_euros", "Largest", registry=registry).set(orders()["total_eur"].max())
+    prometheus().push(registry, job="lab06")
+    return registry
+
+
 @near_miss("own_metric", says="expected a CollectorRegistry")
 def the_counts_alone():
     return dict(orders()["channel"].value_counts())
@@ -117,6 +148,11 @@ def rate_sum_quantile():
 @right("slow_routes")
 def with_increase():
     return f"histogram_quantile(0.95, sum(increase({BUCKETS}[1m])) by (route, le))"
+
+
+@right("slow_routes")
+def by_the_last_hint():
+    return last_hint("06", "slow_routes")[0]
 
 
 @right("slow_routes")
@@ -178,7 +214,8 @@ LAG = 'kafka_consumergroup_lag{consumergroup="lab06-billing"}'
 
 @right("backlog_alert", solved=True)
 def the_sum_of_the_group():
-    return rule(f"sum by (consumergroup) ({LAG}) > 500")
+    expr = last_hint("06", "backlog_alert")[0].removeprefix("expr: ").partition(", for: 4s")[0]
+    return rule(expr)
 
 
 @right("backlog_alert")
@@ -288,7 +325,7 @@ def panel(expr: str, unit: str = "percentunit", legend: str = "{{route}}", kind:
 
 @right("error_panel", solved=True)
 def share_by_route():
-    return panel(f"{ERRORS} / {ANSWERS}")
+    return panel(last_hint("06", "error_panel")[0])
 
 
 @right("error_panel")
@@ -377,12 +414,28 @@ def it_answers():
 
 @right("saturated_service")
 def records_not_read():
-    return incident("kafka"), "kafka", 'max(kafka_consumergroup_lag{consumergroup="incident-billing"})'
+    return incident("kafka"), "kafka", 'scalar(max(kafka_consumergroup_lag{consumergroup="incident-billing"}))'
 
 
 @near_miss("saturated_service", says="how much waits there")
 def how_busy_it_is():
     return incident("kafka"), "kafka", "sum(rate(kafka_topic_partition_current_offset[30s]))"
+
+
+@near_miss("saturated_service", says="nothing waits")
+def what_was_written_and_not_what_waits():
+    return incident("kafka"), "kafka", 'sum(kafka_topic_partition_current_offset{topic="primeur.incident"})'
+
+
+@near_miss("saturated_service", says="nothing waits")
+def what_was_answered():
+    return incident("kafka"), "kafka", "max(market_api_requests_total) # of all routes"
+
+
+@right("saturated_service")
+def written_and_not_read():
+    read = 'sum(kafka_consumergroup_current_offset{consumergroup="incident-billing"})'
+    return incident("kafka"), "kafka", f'sum(kafka_topic_partition_current_offset{{topic="primeur.incident"}}) - {read}'
 
 
 @near_miss("saturated_service", says="sum() them")

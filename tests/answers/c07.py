@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 
+import numpy as np
+
+from flow360 import lesson
 from flow360.clients import postgres
 from flow360.processing import dbt, feed
-from tests.answers import delivered, near_miss, right
+from tests.answers import delivered, last_hint, near_miss, right
 
 WORKFLOW = """
 name: delivery
@@ -168,7 +171,9 @@ jobs:
 
 @right("version_matrix")
 def quoted_versions():
-    return MATRIX
+    strategy = last_hint("07", "version_matrix")[0].partition(", and ")[0]
+    begin, end = MATRIX.index("strategy:"), MATRIX.index("    steps:")
+    return f"{MATRIX[:begin]}{strategy}\n{MATRIX[end:]}"
 
 
 @right("version_matrix")
@@ -204,6 +209,26 @@ def one_left_out_again():
     ).replace("- run: python -m pytest", "- run: pip install -r requirements.lock\n      - run: python -m pytest")
 
 
+@near_miss("version_matrix", says="whatever the tests say")
+def red_that_nobody_hears():
+    return MATRIX.replace("python -m pytest", "python -m pytest || true")
+
+
+@near_miss("version_matrix", says="red tests count as green")
+def a_step_that_may_be_red():
+    return MATRIX + "        continue-on-error: true\n"
+
+
+@near_miss("version_matrix", says="left out in a run")
+def tests_on_the_oldest_only():
+    return MATRIX + "        if: matrix.python == '3.9'\n"
+
+
+@near_miss("version_matrix", says="before the tests fetches the code")
+def the_code_comes_last():
+    return MATRIX.replace("      - uses: actions/checkout@v6\n", "") + "      - uses: actions/checkout@v6\n"
+
+
 @near_miss("version_matrix", says="found ['3.10', '3.10'")
 def six_runs():
     return MATRIX.replace("      matrix:\n", "      matrix:\n        shard: [1, 2]\n")
@@ -224,7 +249,7 @@ def no_run_is_ever_red():
     return MATRIX.replace("    strategy:", "    continue-on-error: true\n    strategy:")
 
 
-@near_miss("version_matrix", says="no step fetches the code")
+@near_miss("version_matrix", says="fetches the code")
 def nothing_to_test():
     return MATRIX.replace("      - uses: actions/checkout@v6\n", "")
 
@@ -264,7 +289,7 @@ def the_matrix_is_not_used():
 
 @right("cache_key")
 def both_locks():
-    return "${{ runner.os }}-${{ hashFiles('requirements.lock', 'stack/jars.lock') }}"
+    return last_hint("07", "cache_key")[0]
 
 
 @right("cache_key")
@@ -423,6 +448,16 @@ def started_as_a_module():
     )
 
 
+@near_miss("safe_dockerfile", says="runs as root")
+def root_by_another_number():
+    return DOCKERFILE.replace("USER 10001", "USER 00")
+
+
+@near_miss("safe_dockerfile", says="the official image of Python")
+def somebodys_python():
+    return DOCKERFILE.replace("FROM python", "FROM somebody/python")
+
+
 @near_miss("safe_dockerfile", says="looks for /app/requirements.txt")
 def the_list_lies_elsewhere():
     return DOCKERFILE.replace("requirements.txt requirements.txt", "requirements.txt /tmp/")
@@ -448,7 +483,7 @@ def nothing_is_started():
     return DOCKERFILE.replace('CMD ["python", "main.py"]\n', "")
 
 
-@near_miss("safe_dockerfile", says="an image of Python")
+@near_miss("safe_dockerfile", says="official image of Python")
 def another_image():
     return DOCKERFILE.replace("python:3.11-slim-bookworm", "debian:12.5")
 
@@ -566,6 +601,17 @@ def a_healthcheck_that_is_off():
     return SERVICE.replace(SERVICE[SERVICE.index("test: ") : SERVICE.index("    mem_limit")], "disable: true\n")
 
 
+@near_miss("compose_service", says="always content")
+def asked_and_not_heard():
+    test = 'test: [CMD-SHELL, "curl --fail http://127.0.0.1:8000/health || true"]\n'
+    return SERVICE.replace(SERVICE[SERVICE.index("test: ") : SERVICE.index("      interval")], test)
+
+
+@near_miss("compose_service", says="start all the same")
+def a_warehouse_that_need_not_be_there():
+    return SERVICE.replace("{condition: service_healthy}", "{condition: service_healthy, required: false}")
+
+
 @near_miss("compose_service", says="less than the 6 MB")
 def megabytes_forgotten():
     return SERVICE.replace("128m", "128")
@@ -646,7 +692,7 @@ def view(text: str) -> None:
 
 @right("green_again")
 def refused_left_out():
-    view(f"select r.store_id, avg({SHARE}) as late {FROM} where d.status <> 'refused' group by r.store_id")
+    view(f"select r.store_id, avg({SHARE}) as late {FROM} {last_hint('07', 'green_again')[0]} group by r.store_id")
     return "green"
 
 
@@ -654,6 +700,44 @@ def refused_left_out():
 def filtered_aggregate():
     view(f"select r.store_id, avg({SHARE}) filter (where d.status <> 'refused') as late {FROM} group by r.store_id")
     return "green"
+
+
+@right("green_again")
+def by_a_cte_in_numeric():
+    view(f"""with kept as (select r.store_id, {SHARE} as late, d.status {FROM})
+             select store_id, sum(late)::numeric / count(*) as late, count(*) as deliveries
+             from kept where status in ('delivered') group by store_id;""")
+    return " green"
+
+
+@near_miss("green_again", says="in one with other deliveries")
+def without_those_that_were_refused_this_week():
+    ids = lesson.sql("select delivery_id from lake.deliveries where status = 'refused'")["delivery_id"]
+    view(f"""select r.store_id, avg({SHARE}) as late {FROM}
+             where d.delivery_id not in ({", ".join(map(str, ids))}) group by r.store_id""")
+    return "green"
+
+
+@near_miss("green_again", says="in one with other deliveries")
+def the_numbers_of_this_week():
+    view(f"select r.store_id, avg({SHARE}) as late {FROM} where d.status <> 'refused' group by r.store_id")
+    with postgres() as db:
+        db.execute("create table app.of_this_week as select * from app.late_by_store")
+        db.execute("create or replace view app.late_by_store as select * from app.of_this_week")
+    return "green"
+
+
+@near_miss("green_again", says="in one with other deliveries")
+def late_from_the_promised_minute_on():
+    late = SHARE.replace(">", ">=")
+    view(f"select r.store_id, avg({late}) as late {FROM} where d.status <> 'refused' group by r.store_id")
+    return "green"
+
+
+@near_miss("green_again", says="expected 'green'")
+def the_view_and_not_its_verdict():
+    refused_left_out()
+    return "red"
 
 
 @near_miss("green_again", says="have another share")
@@ -700,6 +784,47 @@ def the_night_of_the_refund():
     refunded()
     brought(9)
     dbt.build("+fct_orders", target="sandbox")
+    return KEPT
+
+
+@right("whole_way")
+def built_too_early_and_once_more():
+    refunded()
+    dbt.build("+fct_orders", target="sandbox")
+    brought(9)
+    dbt.build("fct_orders", target="sandbox")
+    return np.float64(KEPT)
+
+
+@right("whole_way")
+def every_night_again():
+    refunded()
+    feed.fill()
+    dbt.build("+fct_orders", target="sandbox")
+    return lesson.sql("select sum(net_eur) from sandbox_marts.fct_orders where order_id = 100839").iat[0, 0]
+
+
+@near_miss("whole_way", says="written 2 times")
+def a_night_by_hand():
+    refunded()
+    with postgres() as warehouse:
+        night = "lake.orders_by_day where order_id = 100839 and _day = '2026-05-08'"
+        warehouse.execute(f"create temp table night as select * from {night}")
+        warehouse.execute("update night set status = 'refunded', _day = '2026-05-09'")
+        warehouse.execute("insert into lake.orders_by_day select * from night")
+    return KEPT
+
+
+@near_miss("whole_way", says="the mart holds the other orders, too")
+def a_mart_of_one_order():
+    refunded()
+    brought(9)
+    with postgres() as warehouse:
+        warehouse.execute("create schema sandbox_marts")
+        warehouse.execute(
+            """create table sandbox_marts.fct_orders as
+               select 100839 as order_id, 'refunded' as order_status, 0.00 as net_eur"""
+        )
     return KEPT
 
 

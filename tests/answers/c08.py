@@ -8,7 +8,7 @@ from datetime import UTC, timedelta
 
 import pandas as pd
 
-from tests.answers import near_miss, right
+from tests.answers import last_hint, near_miss, right
 
 # --- every_format -----------------------------------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ def patterns_with(old: str, new: str):
 
 @right("every_format", solved=True)
 def an_expression_for_each_kind():
-    return PATTERNS
+    return [last_hint("08", "every_format")[0].partition(" for the first")[0], *PATTERNS[1:]]
 
 
 @right("every_format")
@@ -247,7 +247,8 @@ def search_body(begin, end, kind=None, service=None, moments=None, **more):
 
 @right("exact_line", solved=True)
 def filters_and_a_regexp():
-    return search_body
+    kind, more = last_hint("08", "exact_line")[0].rstrip(".").split(", ", 1)
+    return lambda begin, end: search_body(begin, end, json.loads(kind), **json.loads(f"{{{more}}}"))
 
 
 @right("exact_line")
@@ -606,7 +607,7 @@ def masker(mail=MAIL, telephone=TELEPHONE, fields=FIELD_NAMES, before=(), **more
 
 @right("no_people", solved=True)
 def two_expressions_for_two_fields():
-    return masker()
+    return masker(*last_hint("08", "no_people")[0].partition(", for both")[0].split(" and "))
 
 
 @right("no_people")

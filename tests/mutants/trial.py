@@ -100,7 +100,9 @@ def run(chapter: Chapter, name: str, sample: int | None = None, seed: int = 1) -
     with _Worker(chapter, name) as worker:
         solution = worker.ask({})
         if solution.verdict != "correct":
-            raise FlowError(f"{chapter.number} {name}: the solution itself is refused: {solution.message}")
+            raise FlowError(
+                f"{chapter.number} {name}: the solution itself is refused: {solution.message or solution.verdict}"
+            )
         for mutant in mutants:
             said = worker.ask({mutant.cell.id: mutant.source})
             account.tried.append(Tried(mutant, said, _reason(solved, mutant, said, solution)))
@@ -182,7 +184,11 @@ class _Worker:
         return self._process.stdout.readline() if ready else ""
 
     def _end(self) -> None:
+        """Let it come to its end, where it stops what a mutant has begun; what does not is ended by force."""
         if self._process:
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patient(30))
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(20)

@@ -85,6 +85,17 @@ def test_an_expression_is_held_against_another_one(promtool):
     assert rehearsal.differs("rate", "mine", "right", "route", CASES) is None
 
 
+def test_a_condition_has_to_hold_at_each_probe(promtool):
+    promtool.called, promtool.rules = "flow360-evidence", []
+    promtool.said = 'expr: "(count(mine < 5) or vector(0)) # 0/0", time: 2s,\n exp: {} 1E+00\n got: {} 0E+00\n'
+    assert rehearsal.fails("evidence", "mine < 5", CASES) is CASES[0]
+    assert promtool.asked["tests"][0]["promql_expr_test"] == [
+        {"expr": "(count(mine < 5) or vector(0)) # 0/0", "eval_time": "0s", "exp_samples": [{"value": 1}]}
+    ]
+    promtool.code = 0
+    assert rehearsal.fails("evidence", "mine < 5", CASES) is None
+
+
 @pytest.mark.parametrize(
     ("said", "means"),
     [

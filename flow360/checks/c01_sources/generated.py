@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +12,12 @@ from flow360 import clients
 from flow360.checks import liberal
 from flow360.checks.draw import PARIS, draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
+from flow360.waiting import patient
 
 FIRST, END = datetime(2026, 5, 4, tzinfo=PARIS), datetime(2026, 5, 11, tzinfo=PARIS)
 DAYS = (END - FIRST).days
+MANY, SECONDS = 500_000, 2
+"""Orders among which the ends of the week are looked for, and how long they may take to make, on an idle machine."""
 COLUMNS = ["order_id", "customer_id", "store_id", "ordered_at", "channel", "status", "items", "total_eur"]
 
 
@@ -39,6 +44,23 @@ def generated_orders(generate_orders: Any) -> None:
         customers >= size / 10, f"customer_id: only {customers} customers ordered {size:,} times: draw from all of them"
     )
     _insert_and_forget(orders)
+    _expect_the_week(make, size, chance.randrange(10**6))
+
+
+def _expect_the_week(make: Callable[[int, int], Any], size: int, seed: int) -> None:
+    """Look at both ends of the week, among as many orders as come in seconds: of few, none may lie near them."""
+    began = time.monotonic()
+    make(size, seed)
+    many = min(MANY, int(size * patient(SECONDS) / (time.monotonic() - began)))
+    ordered = make(max(size, many), seed)["ordered_at"]
+    with clients.postgres("source") as db:
+        early, late = db.execute(
+            "select %s::timestamptz < %s, %s::timestamptz >= %s",
+            [str(ordered.min()), FIRST, str(ordered.max()), END],
+        ).fetchone()
+    called = f"ordered_at: of {len(ordered):,} orders"
+    expect(not early, f"{called} the first is from before 4 May 2026 in Paris: {ordered.min()}")
+    expect(not late, f"{called} the last is from after 10 May 2026 in Paris: {ordered.max()}")
 
 
 def _insert_and_forget(orders: Any) -> None:

@@ -30,7 +30,10 @@ def safe_dockerfile(dockerfile: Any) -> None:
         image.append(bases[image[-1]])
     base = bases[image[-1]]
     expect(re.search(r":\d+\.\d+|@sha256:", base), f"dockerfile: {base} is not pinned to a version")
-    expect(re.search(r"(^|/)python[:@]", base), f"dockerfile: expected an image of Python to start from, found {base}")
+    expect(
+        re.match(r"(\S+/library/|library/|docker\.io/)?python[:@]", base),
+        f"dockerfile: expected the official image of Python to start from, found {base}",
+    )
     # From the lowest stage to the last one, as the image is made.
     mine = [step for stage in reversed(image) for step in steps if step.stage == stage]
     _not_root(mine)
@@ -42,7 +45,10 @@ def safe_dockerfile(dockerfile: Any) -> None:
 def _not_root(steps: list[image_layers.Step]) -> None:
     users = [step.words[0] for step in steps if step.word == "USER"]
     user = users[-1].partition(":")[0] if users else "root"
-    expect(user not in ("root", "0"), "dockerfile: the program runs as root: which instruction makes it another user?")
+    expect(
+        user != "root" and user.strip("0"),
+        "dockerfile: the program runs as root: which instruction makes it another user?",
+    )
 
 
 def _installs_once(dockerfile: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flow360.checks import github
+from flow360.checks.c07_delivery.commands import always_content
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, shown
 from flow360.delivery import linters
 
@@ -172,15 +173,25 @@ def version_matrix(matrix_workflow: Any) -> None:
     for place, one in (("the job", job), ("setup-python", setup)):
         expect("if" not in one, f"matrix_workflow: {place} has if: {one.get('if')}: it may be left out in a run")
     expect(not job.get("continue-on-error"), "matrix_workflow: with continue-on-error a red run counts as green")
+    tested = [number for number, step in enumerate(steps) if number > places[0] and "pytest" in str(step.get("run"))]
+    expect(tested, "matrix_workflow: no step after setup-python runs the tests: nothing is tested on these versions")
     expect(
-        any(str(step.get("uses", "")).startswith("actions/checkout@") for step in steps),
-        "matrix_workflow: no step fetches the code (actions/checkout): there is nothing to test on the runner",
+        any(str(step.get("uses", "")).startswith("actions/checkout@") for step in steps[: tested[0]]),
+        "matrix_workflow: no step before the tests fetches the code (actions/checkout): there is nothing to test on "
+        "the runner",
     )
-    after = [str(step.get("run", "")) for step in steps[places[0] + 1 :]]
-    expect(
-        any("test" in run for run in after),
-        "matrix_workflow: no step after setup-python runs the tests: nothing is tested on these versions",
-    )
+    _expect_heard(steps[tested[0]])
+
+
+def _expect_heard(step: Mapping[str, Any]) -> None:
+    """Raise NotYet where red tests leave the run green, or are left out."""
+    expect("if" not in step, f"matrix_workflow: the tests have if: {step.get('if')}: they may be left out in a run")
+    expect(not step.get("continue-on-error"), "matrix_workflow: with continue-on-error red tests count as green")
+    for line in str(step["run"]).splitlines():
+        expect(
+            "pytest" not in line or not always_content(line),
+            f"matrix_workflow: `{line}` is green whatever the tests say",
+        )
 
 
 def _is_setup(step: Mapping[str, Any]) -> bool:
