@@ -38,6 +38,11 @@ def mended():
 
 
 @right("broken_workflow")
+def green_said_in_words():
+    return WORKFLOW.replace("    needs: test\n", "    needs: test\n    if: ${{ needs.test.result == 'success' }}\n")
+
+
+@right("broken_workflow")
 def needs_as_a_list():
     return WORKFLOW.replace("needs: test", "needs: [test]")
 
