@@ -44,7 +44,8 @@ def saturated_service(incident: Any, saturated: Any, evidence: Any) -> None:
         )
     if rate := re.search(r"\b(i?rate|increase|i?delta|deriv)\s*\(", evidence):
         raise NotYet(f"evidence: {rate[1]}() says how busy a service is: how much waits there?")
-    if rehearsal.fails("evidence", f"sum({_vector(evidence)} or vector(0)) < {QUEUE}", [_nothing_waits()]):
+    calm = f"vector(1) unless sum({_vector(evidence)}) >= {QUEUE}"
+    if rehearsal.fails("evidence", calm, [_nothing_waits()]):
         raise NotYet("evidence: in a rehearsal it grows where much is done and nothing waits: how much waits there?")
     before, now = _one("evidence", evidence, incident.began), _one("evidence", evidence, at)
     expect(
@@ -65,7 +66,7 @@ def _nothing_waits() -> rehearsal.Case:
 
 
 def _vector(promql: str) -> str:
-    """Make a vector of a scalar, too: PromQL joins no scalar to anything by `or`."""
+    """Make a vector of a scalar, too: sum() takes no scalar."""
     scalar = f"vector(\n{promql}\n)"
     try:
         clients.prometheus().query(scalar)
