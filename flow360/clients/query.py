@@ -83,7 +83,7 @@ def _sql_error(error: Any, query: str, params: Any, db: str) -> str:
 
 
 def _mysql_sql(query: str, params: Any) -> pd.DataFrame:
-    """One statement for the fleet's database."""
+    """Run one statement in the fleet's database."""
     import pandas as pd
     import pymysql
     from pymysql.constants import FIELD_TYPE

