@@ -16,7 +16,7 @@ from flow360.stack.native import jars, users
 TABLES = ("system_tables", "performance_tables", "system_tables_data", "sys_schema")
 """The scripts that make the server's own tables, as its mariadb-install-db runs them."""
 ACCOUNTS = """
-delete from mysql.global_priv;
+delete from mysql.global_priv where user <> 'mariadb.sys';
 delete from mysql.proxies_priv;
 flush privileges;
 create user 'root'@'%' identified by {root};
@@ -25,7 +25,8 @@ create database {database};
 create user '{user}'@'%' identified by {password};
 grant all on {database}.* to '{user}'@'%';
 """
-"""The accounts of MySQL's image, and no other: those that the scripts make have no password."""
+"""The accounts of MySQL's image, and no other: those that the scripts make have no password, but for the owner of the
+server's own views, who is locked."""
 
 
 def home() -> Path:
