@@ -130,7 +130,7 @@ class Change:
 
 
 def changes(topic: str) -> list[Change]:
-    """Everything that a connector has said in a topic, partition by partition, each in its order.
+    """Read everything that a connector has said in a topic, partition by partition, each in its order.
 
     Raises:
         NoSuchTopic: it has said nothing yet.
@@ -139,7 +139,7 @@ def changes(topic: str) -> list[Change]:
 
 
 def payload(text: bytes | None) -> Any:
-    """What a message says, without the schema that may stand beside it."""
+    """Take what a message says, without the schema that may stand beside it."""
     said = json.loads(text) if text else None
     return said["payload"] if isinstance(said, dict) and set(said) == {"schema", "payload"} else said
 
