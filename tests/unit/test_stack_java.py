@@ -209,6 +209,31 @@ def test_an_archive_of_jars_that_were_made_again_is_made_again(tmp_path, java17)
     assert java.find_archive("svc", [jar]) is None, "the JVM would refuse it at each start, and never write another one"
 
 
+def test_the_first_archive_stays_and_one_that_nothing_has_used_for_a_month_goes(tmp_path, java17):
+    jars = [tmp_path / "a.jar"]
+
+    def write_part(name: str, folder: str) -> Path:
+        java.command(name, Java("M", "1m"), jars, [], tmp_path / folder)
+        part = Path((tmp_path / folder / "java.args").read_text().splitlines()[2].strip('"').partition("=")[2])
+        part.write_bytes(folder.encode())
+        return part
+
+    write_part("svc", "conf")
+    unused = write_part("svc", "conf2").with_name("gone-0123-4.jsa")
+    unused.write_bytes(b"jsa!")
+    for folder in ("conf", "conf2"):
+        java.keep_archive("svc", jars, tmp_path / folder)
+    archive = java.find_archive("svc", jars)
+    assert archive.read_bytes() == b"conf"
+    assert set(archive.parent.iterdir()) == {archive, unused}
+    for path in (unused, archive):
+        os.utime(path, (1, 1))
+    assert java.find_archive("svc", jars) == archive, "somebody uses it"
+    write_part("new", "conf")
+    java.keep_archive("new", jars, tmp_path / "conf")
+    assert set(archive.parent.iterdir()) == {archive, java.find_archive("new", jars)}
+
+
 def test_a_machine_whose_name_has_no_address_gets_a_file_of_hosts(tmp_path, java17, monkeypatch):
     def lines() -> str:
         command(tmp_path, [tmp_path / "a.jar"])

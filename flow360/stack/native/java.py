@@ -5,12 +5,14 @@ Order: JAVA_HOME, `java` on PATH, else `cjdk`, which downloads a JDK into the ca
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -161,6 +163,10 @@ def name_resolves() -> bool:
         return False
 
 
+UNUSED_DAYS = 30
+"""Days after which an archive that no service was started with goes: each environment makes some 500 MB of them."""
+
+
 def find_archive(name: str, jars: Sequence[Path]) -> Path | None:
     """Find the class archive of a service: NAME-MARK-SIZE.jsa, where MARK stands for Java and class path.
 
@@ -170,13 +176,14 @@ def find_archive(name: str, jars: Sequence[Path]) -> Path | None:
     for archive in _archives().glob(f"{name}-{_mark(jars)}-*.jsa"):
         if archive.stem.endswith(f"-{archive.stat().st_size}"):
             found = archive
+            os.utime(found)
         else:
             archive.unlink(missing_ok=True)
     return found
 
 
 def keep_archive(name: str, jars: Sequence[Path], folder: Path, whole: bool = True) -> None:
-    """Put in place the archive that a JVM wrote as it stopped.
+    """Put in place the archive that a JVM wrote as it stopped, and remove those that nothing uses any more.
 
     Args:
         folder: the same as for `command`.
@@ -185,9 +192,13 @@ def keep_archive(name: str, jars: Sequence[Path], folder: Path, whole: bool = Tr
     part = _part(name, jars, folder)
     if not part.exists():
         return
-    if not whole:
+    if not whole or find_archive(name, jars):  # or another checkout was faster
         part.unlink()
         return
+    for archive in _archives().glob("*.jsa"):
+        with contextlib.suppress(FileNotFoundError):  # another checkout has just removed it
+            if time.time() - archive.stat().st_mtime > UNUSED_DAYS * 86_400:
+                archive.unlink()
     with part.open("rb") as file:
         os.fsync(file.fileno())  # a name that is on the disk before its bytes would be worse than none
     part.replace(_archives() / f"{name}-{_mark(jars)}-{part.stat().st_size}.jsa")
