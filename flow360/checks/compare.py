@@ -104,6 +104,8 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple) and value[:1] == ("bool",):
+        value = value[1]
     return str(value) if isinstance(value, Decimal | date) else shown(value)
 
 

@@ -42,7 +42,7 @@ def test_the_same_rows(found: list) -> None:
         ([*ROWS, ROWS[0]], "expected 3 rows, found 4: 1 is there more than once, such as id 1"),
         ([*ROWS, {"id": 3, "eur": 0}], "1 is not expected, such as id 3"),
         ([{"id": 1, "eur": Decimal("1.11")}, *ROWS[1:]], "id 1: eur expected 1.10, found 1.11"),
-        ([{"id": 1, "eur": True}, *ROWS[1:]], "1 is with another value, such as id 1"),
+        ([{"id": 1, "eur": True}, *ROWS[1:]], "1 is with another value, such as id 1: eur expected 1.10, found True"),
         ([{"id": 1, "eur": None}, *ROWS[1:]], "found None"),
         ([{"id": 1, "eur": float("nan")}, *ROWS[1:]], "found 'nan'"),
         ([{"id": 1}, *ROWS[1:]], "id 1 has no eur"),
