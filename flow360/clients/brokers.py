@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients import reach
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import paho.mqtt.client
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kazoo.client import KazooClient
+
+REASON_SECONDS = 1.0
+"""How long kazoo's thread may take to learn why ZooKeeper closed the connection."""
 
 
 def _kafka(make: type, *args: Any, **cfg: Any) -> Any:
@@ -87,7 +91,7 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
     """Start a kazoo client, logged in: `with zookeeper() as zk: zk.get_children("/brokers/ids")`.
 
     Raises:
-        FlowError: ZooKeeper is down, or refuses the password.
+        FlowError: ZooKeeper is down, refuses the password, or closes the connection.
     """
     from kazoo.client import KazooClient
     from kazoo.exceptions import AuthFailedError, ConnectionLoss, SessionClosedRequireSaslError
@@ -96,27 +100,36 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
     class Handler(SequentialThreadingHandler):
         """kazoo's own, but that the thread which was refused ends without a traceback: ours says it in one line."""
 
+        refused = threading.Event()
+
         def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             def run() -> None:
-                with suppress(SessionClosedRequireSaslError):
+                try:
                     func(*args, **kwargs)
+                except SessionClosedRequireSaslError:
+                    self.refused.set()
 
             return super().spawn(run)
 
     if "hosts" not in kw and not reach.answers("zookeeper"):
         raise reach.is_down("zookeeper")
+    handler = Handler()
     login = {"mechanism": "DIGEST-MD5", "username": "primeur", "password": settings().zookeeper_password}
-    defaults = {"hosts": settings().zookeeper_hosts, "timeout": 10.0, "sasl_options": login, "handler": Handler()}
+    defaults = {"hosts": settings().zookeeper_hosts, "timeout": 10.0, "sasl_options": login, "handler": handler}
     client = KazooClient(**{**defaults, **kw})
     try:
         try:
             with reach.quiet("kazoo"):
                 client.start(timeout=reach.CONNECT_SECONDS)
                 client.exists("/")  # it counts as connected before it has logged in
-        except (AuthFailedError, ConnectionLoss, SessionClosedRequireSaslError) as error:
+        except (AuthFailedError, ConnectionLoss) as error:
+            # Either may only mean a lost connection; a moment later kazoo's thread knows whether we were refused.
+            if handler.refused.wait(REASON_SECONDS):
+                line = "zookeeper refuses the password: is .env the one that it was started with?"
+                raise ServiceError(line) from None
             if not reach.answers("zookeeper"):
                 raise reach.is_down("zookeeper", error) from None
-            line = "zookeeper refuses the password: is .env the one that it was started with?"
+            line = "zookeeper closed the connection before it let us in: try again, or see flow360 logs zookeeper"
             raise ServiceError(line) from None
         except KazooTimeoutError as error:
             raise reach.is_down("zookeeper", error) from None
@@ -144,8 +157,6 @@ def mqtt(
     Raises:
         FlowError: the broker is down or refuses the connection.
     """
-    import threading
-
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -75,6 +77,28 @@ def test_a_service_that_is_down_is_one_line(service: str, caplog, capfd) -> None
     assert error.value.code == Exit.SERVICE
     assert time.monotonic() - began < patient(reach.CONNECT_SECONDS + 3)
     assert capfd.readouterr().err == ""
+
+
+def test_zookeeper_that_hangs_up_is_not_called_a_wrong_password(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """It takes the session (protocol, milliseconds, id, password, not read-only) and closes at the login."""
+    session = struct.pack(">iiqi16s?", 0, 1000, 1, 16, b"", False)
+
+    def hang_up(server: socket.socket) -> None:
+        with suppress(OSError):  # the test is over
+            while True:
+                with server.accept()[0] as one:
+                    if one.recv(4096):
+                        one.sendall(struct.pack(">i", len(session)) + session)
+                        one.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, args=[server], daemon=True).start()
+        monkeypatch.setenv("ZOOKEEPER_PORT", str(server.getsockname()[1]))
+        settings.cache_clear()
+        with pytest.raises(FlowError) as error:
+            use_zookeeper()
+    assert str(error.value).startswith("zookeeper closed the connection before it let us in: try again"), error.value
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_unknown_database_names_those_that_are() -> None:
