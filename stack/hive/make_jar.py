@@ -11,12 +11,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 import zipfile
 from pathlib import Path
 
-from flow360.stack.native import jars
+from flow360.stack.native import jars, own_jars
 
 HERE = Path(__file__).parent
 JAR = HERE / "flow360.jar"
@@ -36,15 +34,7 @@ def reader() -> bytes:
     return shipped.replace(MARKS, MARKS_NOT)
 
 
-def password() -> bytes:
-    """Compile flow360.Password for the Java of every image and machine: 8."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = HERE / "java" / "flow360" / "Password.java"
-        subprocess.run(["javac", "--release", "8", "-cp", _hive("hive-service-"), "-d", folder, source], check=True)
-        return Path(folder, "flow360", "Password.class").read_bytes()
-
-
 if __name__ == "__main__":
-    with zipfile.ZipFile(JAR, "w", zipfile.ZIP_DEFLATED) as jar:
-        for name, data in (("flow360/Password.class", password()), (READER, reader())):
-            jar.writestr(zipfile.ZipInfo(name), data)  # without a date: the same bytes each time
+    # For the Java of every image and machine: 8.
+    ours = own_jars.compiled(HERE / "java", [_hive("hive-service-")], release=8)
+    own_jars.write(JAR, {**ours, READER: reader()})

@@ -5,21 +5,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
-import zipfile
 from pathlib import Path
 
-from flow360.stack.native import jars
+from flow360.stack.native import jars, own_jars
 
 HERE = Path(__file__).parent
 
 if __name__ == "__main__":
-    path = os.pathsep.join(map(str, jars.paths("kafka")))
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(HERE / "flow360.jar", "w") as jar:
-        sources = sorted((HERE / "java").rglob("*.java"))
-        subprocess.run(["javac", "--release", "17", "-nowarn", "-cp", path, "-d", folder, *sources], check=True)
-        for file in sorted(Path(folder).rglob("*.class")):
-            # Without a date: the same bytes each time.
-            jar.writestr(zipfile.ZipInfo(str(file.relative_to(folder))), file.read_bytes())
+    own_jars.write(HERE / "flow360.jar", own_jars.compiled(HERE / "java", jars.paths("kafka"), release=17))

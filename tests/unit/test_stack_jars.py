@@ -12,8 +12,8 @@ import pytest
 
 from flow360.errors import Exit, FlowError
 from flow360.settings import settings
-from flow360.stack.model import JarGroup, Model, model
-from flow360.stack.native import debian, jars
+from flow360.stack.model import STACK, JarGroup, Model, model
+from flow360.stack.native import debian, jars, own_jars
 from flow360.stack.native.jars import Jar, read_lock
 
 BODY = b"not really a jar, but it has bytes" * 40
@@ -443,3 +443,16 @@ def test_the_locked_lake_is_the_one_that_the_table_names():
     ):
         version = next(one.parts[2] for one in read_lock()[group] if one.parts[1] == artifact)
         assert all(version in model()[name].native.what for name in services)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(file.parent for file in STACK.glob("*/make_jar.py")), ids=lambda one: one.name
+)
+def test_a_jar_of_our_own_was_made_of_the_sources_beside_it(folder):
+    with zipfile.ZipFile(folder / "flow360.jar") as jar:
+        kept = {name: jar.read(name) for name in jar.namelist()}
+    sources = own_jars.sources_of(folder / "java")
+    assert {name: data for name, data in kept.items() if name.endswith(".java")} == sources, (
+        f"run python {folder.relative_to(STACK.parent)}/make_jar.py"
+    )
+    assert {name.replace(".java", ".class") for name in sources} <= set(kept)
