@@ -56,6 +56,16 @@ def hold(file: IO[str], deadline: float, said: str) -> None:
             time.sleep(0.2)
 
 
+def is_free(file: IO[str]) -> bool:
+    """Say whether nobody holds an open file by `hold` at this moment."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Let one writer at a time have a file; the folder is made when it is missing.

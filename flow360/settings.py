@@ -167,6 +167,7 @@ class Settings(_Described):
     flow360_dbt: Path | None = None
     flow360_rules: Path | None = None
     flow360_lineage: Path | None = None
+    flow360_machinery: bool = False  # shown in JupyterLab's file browser
 
     @field_validator("*", mode="before")
     @classmethod
@@ -271,8 +272,8 @@ class Settings(_Described):
 
     @property
     def jupyter_url(self) -> str:
-        """Where JupyterLab shows a file of the checkout: its path follows."""
-        return f"http://127.0.0.1:{self.jupyter_port}/lab/tree/"
+        """Where JupyterLab is open; `/tree/` and the path of a file of the checkout may follow."""
+        return f"http://127.0.0.1:{self.jupyter_port}/lab"
 
 
 @cache

@@ -35,14 +35,22 @@ def lay_out_desk(console: Any) -> None:
         console.print(line, soft_wrap=True)
 
 
-def say_address(console: Any, lesson: str = "notebooks/00_welcome.ipynb") -> None:
-    """Say where the course is open."""
+def token() -> str:
+    """Make the end of JupyterLab's address that lets its reader in.
+
+    It goes to the person at the terminal, not into a log: in a pipe it is empty.
+    """
+    from flow360.settings import settings
+
+    return f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
+
+
+def say_address(console: Any, lesson: str | None = None) -> None:
+    """Say where the course is open: at home, or with a lesson."""
     from flow360.course.desk import own
     from flow360.settings import settings
 
-    # The token goes to the person at the terminal, not into a log: a pipe gets the address alone.
-    token = f"?token={settings().jupyter_token}" if sys.stdout.isatty() else ""
-    address = f"{settings().jupyter_url}{own(lesson)}"
-    console.print(f"\nThe course is open: [bold]{address}{token}[/]", soft_wrap=True)
-    if not token:
+    address = settings().jupyter_url + (f"/tree/{own(lesson)}" if lesson else "")
+    console.print(f"\nThe course is open: [bold]{address}{token()}[/]", soft_wrap=True)
+    if not token():
         console.print("Its token is JUPYTER_TOKEN in .env", soft_wrap=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flow360.cli.application import app
-from flow360.cli.common import Engine, Json, Names, Yes, course, lay_out_desk, print_json, say_address
+from flow360.cli.common import Engine, Json, Names, Yes, course, lay_out_desk, print_json, say_address, token
 from flow360.errors import Exit, FlowError
 
 PANEL = "Services"
@@ -40,7 +40,7 @@ def up(names: Names = None, engine: Engine = None) -> None:
             stack.up(wanted, reporter, names)
     finally:  # also when something else could not be started
         if "jupyterlab" in reporter.running:
-            say_address(console, *[chapter.lesson for chapter in chapters[-1:]])
+            say_address(console, chapters[-1].lesson if chapters else None)
     if not names:
         with Reporter() as reporter:
             stack.fetch([s for c in course().chapters for s in c.services], reporter)
@@ -90,7 +90,7 @@ def status(
     shown = [row for row in rows if names or every or row.state != "stopped"]
     if shown:
         show(status_table(shown))
-    for line in links(shown):
+    for line in links(shown, token()):
         console.print(line, soft_wrap=True)
     if len(rows) > len(shown):
         console.print(f"{len(rows) - len(shown)} stopped: `flow360 status --all` lists them too")
@@ -128,14 +128,13 @@ def logs(
 @command()
 def doctor(names: Names = None, engine: Engine = None, as_json: Json = False) -> None:
     """Look at this machine: each finding names its fix. Exits with the first blocker's code."""
-    from flow360.course.services import resolve
+    from flow360.course.services import resolve, together
     from flow360.stack import doctor as checks
     from flow360.stack import open_stack
     from flow360.stack.console import console
 
     stack = open_stack(engine)
-    together = {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}
-    findings = checks.examine(stack, resolve(names) if names else None, together)
+    findings = checks.examine(stack, resolve(names) if names else None, together())
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:

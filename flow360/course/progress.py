@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow360.course.desk import own
-from flow360.course.registry import Course, course
+from flow360.course.registry import Chapter, Course, course
 from flow360.errors import FlowError
 from flow360.files import locked, write
 from flow360.settings import settings
@@ -170,7 +171,10 @@ def progress_table(registry: Course | None = None, path: Path | None = None) -> 
 
 
 def lab_rows(registry: Course | None = None, path: Path | None = None) -> list[dict[str, Any]]:
-    """List the labs in order, a row for each: chapter, title, lab (its file), exercises, passed, state."""
+    """List the labs in order, a row for each: chapter, title, lab (its file), exercises, passed, state, minutes_left.
+
+    A chapter's minutes, the lesson's and the lab's together, are left in the part of its exercises that is.
+    """
     rows = progress_rows(registry, path)
     found = []
     for chapter in (registry or course()).chapters:
@@ -186,6 +190,7 @@ def lab_rows(registry: Course | None = None, path: Path | None = None) -> list[d
                     "exercises": len(mine),
                     "passed": passed,
                     "state": "done" if passed == len(mine) else begun,
+                    "minutes_left": round(chapter.minutes * (1 - passed / max(len(mine), 1))),
                 }
             )
     return found
@@ -203,19 +208,38 @@ def lab_table(registry: Course | None = None, path: Path | None = None) -> Table
     return table
 
 
-def next_line(registry: Course | None = None, path: Path | None = None) -> str:
-    """Say where to go on: the first exercise that has not been passed, and what to open for it."""
+@dataclass(frozen=True)
+class Next:
+    """The first exercise that has not been passed: `number` of the `of` in its chapter; `begun`: one was tried."""
+
+    chapter: Chapter
+    number: int
+    of: int
+    title: str
+    begun: bool
+
+
+def next_exercise(registry: Course | None = None, path: Path | None = None) -> Next | None:
+    """Find where to go on; None when every exercise is passed."""
     course_ = registry or course()
     rows = [row for row in progress_rows(course_, path) if course_.chapter(row["chapter"]).written]
     row = next((one for one in rows if not one["first_passed"]), None)
     if row is None:
-        return f"All {len(rows)} exercises are passed."
-    chapter = course_.chapter(row["chapter"])
-    mine = [one for one in rows if one["chapter"] == chapter.stem]
+        return None
+    mine = [one for one in rows if one["chapter"] == row["chapter"]]
     begun = any(one["attempts"] for one in mine)
-    lesson = "" if begun else f"{own(chapter.lesson)} and "
+    return Next(course_.chapter(row["chapter"]), mine.index(row) + 1, len(mine), row["title"], begun)
+
+
+def next_line(registry: Course | None = None, path: Path | None = None) -> str:
+    """Say where to go on: the first exercise that has not been passed, and what to open for it."""
+    found = next_exercise(registry, path)
+    if found is None:
+        return f"All {sum(row['exercises'] for row in lab_rows(registry, path))} exercises are passed."
+    chapter = found.chapter
+    lesson = "" if found.begun else f"{own(chapter.lesson)} and "
     return (
-        f"{chapter.number}, exercise {mine.index(row) + 1} of {len(mine)}: {row['title']}\n"
+        f"{chapter.number}, exercise {found.number} of {found.of}: {found.title}\n"
         f"flow360 up {chapter.number}, then {lesson}{own(chapter.lab)}"
     )
 

@@ -29,6 +29,11 @@ def resolve(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def together() -> dict[str, tuple[str, ...]]:
+    """List what each chapter starts at once, by `chapter 02`: what the doctor wants to know of a course."""
+    return {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}
+
+
 def _near(name: str) -> str:
     """Say what may have been meant, or where the names stand."""
     profiles = {profile for service in model().services.values() for profile in service.profiles}

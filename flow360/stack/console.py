@@ -101,6 +101,12 @@ def status_table(rows: list[ServiceStatus]) -> Table:
     return table
 
 
-def links(rows: list[ServiceStatus]) -> list[str]:
-    """List the pages that answer now, a line each: a link in a table cell would be broken in a narrow terminal."""
-    return [f"{row.name:<16} {row.link}" for row in rows if row.link and row.state == "running"]
+def links(rows: list[ServiceStatus], token: str = "") -> list[str]:
+    """List the pages that answer now, a line each: a link in a table cell would be broken in a narrow terminal.
+
+    Args:
+        token: what JupyterLab's address ends with.
+    """
+    tokens = {"jupyterlab": token}
+    running = (row for row in rows if row.link and row.state == "running")
+    return [f"{row.name:<16} {row.link}{tokens.get(row.name, '')}" for row in running]

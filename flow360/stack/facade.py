@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flow360.errors import Exit, FlowError, ServiceError
-from flow360.files import hold
+from flow360.files import hold, is_free
 from flow360.settings import ROOT, ensure_env, settings
 from flow360.stack.model import Model, model
 from flow360.stack.native.engine import NativeEngine
@@ -62,7 +62,7 @@ class Stack:
         from flow360.stack import doctor
 
         wanted = self._possible(list(names), progress, asked)
-        with self._lock():
+        with self._lock(f"up {' '.join(wanted)}"):
             for name in self.host.supervisor.end_orphans():
                 progress(Event(name, "stopped", "left over by a killed run"))
             held = doctor.require(self, wanted)
@@ -108,7 +108,7 @@ class Stack:
             alone: stop only the services named, as if they had failed: what depends on them goes on.
         """
         wanted = None if names is None else list(names)
-        with self._lock():
+        with self._lock(f"down {' '.join(wanted or ())}"):
             parts = self._split(wanted)
             if self.host.supervisor.around() is None:
                 # The host first: where docker does not answer, JupyterLab is stopped all the same.
@@ -120,7 +120,7 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """End a service with SIGKILL, as a crash would; it is started again at once. `up` waits until it answers."""
-        with self._lock():
+        with self._lock(f"kill {name}"):
             self._engine_of(name).kill(name)
 
     @contextlib.contextmanager
@@ -140,7 +140,7 @@ class Stack:
             together = [name, *self.model[name].native.reset_with]
             if not set(together) <= set(wanted):
                 raise FlowError(f"what they keep belongs together: flow360 reset {' '.join(together)}", Exit.USAGE)
-        with self._lock():
+        with self._lock(f"reset {' '.join(wanted)}"):
             for name in wanted:
                 self._forget(name, progress)
             for engine, part in self._split(wanted):
@@ -173,6 +173,14 @@ class Stack:
         if self.engine is not self.host:
             rows += [row for row in self.host.status(ask) if self.model[row.name].host]
         return sorted(rows, key=lambda row: row.layer)
+
+    def busy(self) -> str:
+        """Say what some flow360 is doing to services at this moment (`up kafka`, `down`); "" when none is at work."""
+        try:
+            with (self._state / "run" / "lock").open(encoding="utf-8") as file:
+                return "" if is_free(file) else file.readline().strip()
+        except FileNotFoundError:
+            return ""
 
     def logs(self, name: str, lines: int = 20) -> str:
         """Return the last lines of a service's log."""
@@ -209,14 +217,18 @@ class Stack:
         return [(engine, part) for engine, part in parts if part]
 
     @contextlib.contextmanager
-    def _lock(self, deadline: float = 300) -> Iterator[None]:
-        """Let one `up` or `down` work at a time: two notebooks may start the same service in the same second."""
+    def _lock(self, what: str, deadline: float = 300) -> Iterator[None]:
+        """Let one `up` or `down` work at a time: two notebooks may start the same service in the same second.
+
+        Args:
+            what: is done, for `busy`.
+        """
         run = self._state / "run"
         if os.geteuid() == 0:
             os.umask(0o022)  # root's PostgreSQL is another user, who must get down there; secrets have their own modes
         try:
             run.mkdir(parents=True, exist_ok=True)
-            file = (run / "lock").open("w")
+            file = (run / "lock").open("a")
         except OSError as error:
             full = error.errno == errno.ENOSPC
             fix = "free some, or set FLOW360_STATE" if full else "set FLOW360_STATE to a folder of yours"
@@ -226,6 +238,8 @@ class Stack:
             ) from None
         with file:
             hold(file, deadline, "another flow360 has been starting or stopping services for 5 minutes")
+            file.truncate(0)
+            print(what.strip(), file=file, flush=True)
             yield
 
 

@@ -101,6 +101,14 @@ class Native:
 
 
 @dataclass(frozen=True)
+class Login:
+    """Who signs in to a service's page: a user ("" where it asks for a token alone), and a secret of .env, by name."""
+
+    user: str
+    secret: str
+
+
+@dataclass(frozen=True)
 class Service:
     """One service of the stack, or (with `job`) a program that runs once and ends."""
 
@@ -116,6 +124,7 @@ class Service:
     published: Mapping[int, int] = field(default_factory=dict)  # the port inside the container -> ours
     environment: Mapping[str, str] = field(default_factory=dict)  # in a container, its variables not replaced
     link: str | None = None
+    login: Login | None = None
     host: bool = False
     forget: str | None = None  # the module that removes what it keeps in other services (`--forget`)
 
@@ -382,7 +391,7 @@ def read_model(compose: Path = COMPOSE, native: Path = LAYERS, env: Mapping[str,
     services: dict[str, Service] = {}
     aliases: dict[str, str] = {}
     for name, table in hosts.items():
-        about = {key: table[key] for key in ("layer", "title", "link") if key in table}
+        about = {key: table[key] for key in ("layer", "title", "link", "login") if key in table}
         published = _ports(name, [interpolate(table["port"], env)])
         native_half = _native(name, {key: table[key] for key in table if key not in (*about, "port")}, {}, versions)
         services[name] = _service(name, about, native_half, published, host=True)
@@ -414,6 +423,7 @@ def _service(name: str, about: Mapping[str, Any], native: Native, published: dic
         ports=ports,
         published=published,
         link=link and link.format(port=next(iter(ports), None), ports=ports),
+        login=Login(**about["login"]) if "login" in about else None,
         forget=about.get("forget"),
         **more,
     )

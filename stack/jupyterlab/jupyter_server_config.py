@@ -5,6 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from flow360.course.desk import FOLDER
+from flow360.settings import ROOT, settings
+
 # Who may come in is said here, and not left to a default that another configuration of this machine could change. The
 # token is not on the command line, where `ps` would show it.
 c.IdentityProvider.token = os.environ["JUPYTER_TOKEN"]  # noqa: F821 - jupyter gives it
@@ -17,3 +20,14 @@ c.ServerApp.allow_remote_access = c.ServerApp.allow_unauthenticated_access = c.S
 # PATH again.)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 c.ServerApp.terminado_settings = {"shell_command": [os.environ.get("SHELL") or shutil.which("bash") or "sh"]}  # noqa: F821 - jupyter gives it
+
+# Home: its page, and the tab of JupyterLab that it opens in.
+c.ServerApp.jpserver_extensions = {"flow360.home": True}  # noqa: F821
+c.LabApp.extra_labextensions_path = [str(ROOT / "flow360" / "home" / "labextensions")]  # noqa: F821
+
+# The file browser begins at the learner's own copies, and above them leaves out what only maintainers need: they see it
+# with FLOW360_MACHINERY=true in .env.
+if not settings().flow360_machinery:
+    c.ServerApp.contents_manager_class = "flow360.home.browsing.Tidy"  # noqa: F821
+if (ROOT / FOLDER).is_dir():
+    c.ServerApp.preferred_dir = str(ROOT / FOLDER)  # noqa: F821

@@ -407,13 +407,13 @@ def test_up_of_a_chapter_brings_the_desk_and_prints_its_address(monkeypatch, nam
     result = flow360_("up", name)
     assert result.stdout.splitlines()[0] == "work/labs/x.ipynb stays"
     assert result.stdout.splitlines()[1].split() == ["jupyterlab", "running"]
-    assert f"The course is open: {settings().jupyter_url}work/notebooks/00_welcome.ipynb" in result.stdout
+    assert f"The course is open: {settings().jupyter_url}/tree/work/notebooks/00_welcome.ipynb" in result.stdout
 
 
 @pytest.mark.usefixtures("desk")
 def test_up_of_a_chapter_opens_its_lesson(monkeypatch):
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
-    assert f"{settings().jupyter_url}work/notebooks/02_ingestion.ipynb" in flow360_("up", "02").stdout
+    assert f"{settings().jupyter_url}/tree/work/notebooks/02_ingestion.ipynb" in flow360_("up", "02").stdout
 
 
 def test_up_of_services_alone_says_nothing_of_the_desk(monkeypatch):

@@ -88,3 +88,11 @@ def test_the_status_table_keeps_names_and_states_whole(screen):
 def test_links_of_what_runs_only():
     rows = [row(link="http://127.0.0.1:1/"), row("other", "stopped", "http://127.0.0.1:2/"), row("third")]
     assert links(rows) == ["kafka            http://127.0.0.1:1/"]
+
+
+def test_the_address_of_jupyterlab_lets_its_reader_in():
+    rows = [row("jupyterlab", link="http://127.0.0.1:1/lab"), row("kafka", link="http://127.0.0.1:2/")]
+    assert [line.split()[1] for line in links(rows, "?token=x")] == [
+        "http://127.0.0.1:1/lab?token=x",
+        "http://127.0.0.1:2/",
+    ]

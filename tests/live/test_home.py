@@ -1,0 +1,147 @@
+"""Home in a browser, as a learner meets it: JupyterLab opens on it, and one click leads on.
+
+It needs Debian's chromium and Playwright, which is not in the lock: 130 MB for one bundle. FLOW360_PLAYWRIGHT names the
+folder in which it was installed: `pip install --target FOLDER playwright`. Screenshots are kept under build/test/home.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+from flow360.stack.native.supervise import Supervisor
+from flow360.waiting import patient, wait_for
+from tests.environment import BUILD, ROOT, port_lines
+
+CHROMIUM = shutil.which("chromium")
+if not CHROMIUM:
+    pytest.skip("no chromium on this machine (Debian: sudo apt install chromium)", allow_module_level=True)
+sys.path += filter(None, [os.environ.get("FLOW360_PLAYWRIGHT")])
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: FLOW360_PLAYWRIGHT names its folder")
+
+SERVICES = ()  # of the lane; it has a stack of its own
+SHOTS = BUILD / "home"
+SIZES = ((1280, 800), (1600, 1000))
+TABS = "#jp-main-dock-panel .lm-TabBar-tabLabel"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """The command line on a stack of its own, in which JupyterLab alone is up."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "home.env").write_text(port_lines("home"), "utf-8")
+    variables = os.environ | {
+        "FLOW360_STATE": str(folder / "state"),
+        "FLOW360_ENV_FILE": str(folder / "home.env"),
+        "FLOW360_PROGRESS": str(folder / "progress.json"),
+        "FLOW360_LINEAGE": str(folder / "lineage"),
+    }
+
+    def run(*words: str) -> str:
+        command = [Path(sys.executable).parent / "flow360", *words]
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=patient(180))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run.env = lambda: dotenv_values(folder / "home.env")
+    run.state = folder / "state"
+    run("up", "jupyterlab")
+    yield run
+    run("down")
+
+
+@pytest.fixture
+def lab(stack: Any) -> Iterator[Any]:
+    """JupyterLab as the address of `up` opens it, in a browser that has not seen it before."""
+    env = stack.env()
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(
+            viewport=dict(zip(("width", "height"), SIZES[0], strict=True)),
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        context.set_default_timeout(patient(60) * 1000)
+        page = context.new_page()
+        page.errors = []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        # A workspace of this test's own: each begins as for a new learner.
+        page.goto(f"http://127.0.0.1:{env['JUPYTER_PORT']}/lab?reset&token={env['JUPYTER_TOKEN']}")
+        page.home = page.frame_locator("#flow360-home iframe")
+        page.home.locator("#services table").first.wait_for()
+        yield page
+        browser.close()
+
+
+def tabs(page: Any) -> list[str]:
+    return page.locator(TABS).all_inner_texts()
+
+
+def state(stack: Any, name: str) -> str:
+    return next(row["state"] for row in json.loads(stack("status", "--json")) if row["name"] == name)
+
+
+@pytest.mark.timeout(300)
+def test_one_click_leads_from_home_to_lesson_and_lab(lab: Any) -> None:
+    assert tabs(lab) == ["Home"]
+    assert lab.home.locator("h1").inner_text() == "Welcome to Primeur"
+    for width, height in SIZES:
+        lab.set_viewport_size({"width": width, "height": height})
+        for theme in ("light", "dark"):
+            lab.evaluate("theme => { document.body.dataset.jpThemeLight = theme === 'light' }", theme)
+            sync_api.expect(lab.home.locator("html")).to_have_attribute("data-theme", theme)
+            lab.home.locator("html").evaluate(
+                "one => { if (one.scrollWidth > one.clientWidth) throw Error('clipped') }"
+            )
+            lab.screenshot(path=SHOTS / f"home-{theme}-{width}.png")
+    lab.home.locator("#open-main-00").click()
+    sync_api.expect(lab.locator(TABS)).to_have_text(["Home", "00", "Lab 00"])
+    boxes = [lab.locator(".jp-NotebookPanel").nth(n).bounding_box() for n in (0, 1)]
+    assert all(boxes), "both are to be seen"
+    assert len({box["x"] for box in boxes}) == 2, "side by side"
+    lab.screenshot(path=SHOTS / "side-by-side.png")
+    assert not lab.errors
+
+
+@pytest.mark.timeout(300)
+def test_a_service_starts_and_stops_by_its_button_and_a_token_is_copied(lab: Any, stack: Any) -> None:
+    lab.home.locator("#copy-jupyterlab").click()
+    sync_api.expect(lab.home.locator("#said")).to_have_text("Copied.")
+    token = stack.env()["JUPYTER_TOKEN"]
+    assert lab.evaluate("navigator.clipboard.readText()") == token
+    assert token not in lab.home.locator("html").evaluate("one => one.outerHTML")
+    lab.home.locator("#choose-01").click()
+    lab.home.locator("#up-mosquitto").focus()
+    lab.keyboard.press("Enter")
+    lab.home.locator("#down-mosquitto").wait_for()
+    assert state(stack, "mosquitto") == "running"
+    sync_api.expect(lab.home.locator("#work-title")).to_contain_text("done")
+    lab.home.locator("#down-mosquitto").click()
+    lab.home.locator("#up-mosquitto").wait_for()
+    assert state(stack, "mosquitto") == "stopped"
+    assert not lab.errors
+
+
+@pytest.mark.timeout(300)
+def test_down_in_a_terminal_ends_all_and_home_says_so(lab: Any, stack: Any) -> None:
+    """The last test here: JupyterLab is down after it."""
+    lab.keyboard.press("Control+Shift+C")
+    lab.locator(".lm-CommandPalette-input").fill("New Terminal")
+    lab.locator(".lm-CommandPalette-item", has_text="New Terminal").first.click()
+    lab.locator(".jp-Terminal .xterm-helper-textarea").wait_for(state="attached")
+    lab.locator(".jp-Terminal").click()
+    lab.keyboard.type("flow360 down\n")
+    supervisor = Supervisor(stack.state)
+    wait_for(lambda: not supervisor.daemon() and not supervisor.orphans(), 60, "the end of all")
+    lab.locator(TABS, has_text="Home").click()
+    sync_api.expect(lab.home.locator("#said")).to_have_text(
+        "JupyterLab does not answer: this page is as it was before."
+    )
