@@ -103,12 +103,13 @@ def test_one_click_leads_from_home_to_lesson_and_lab(lab: Any) -> None:
             )
             lab.screenshot(path=SHOTS / f"home-{theme}-{width}.png")
     lab.home.locator("#open-main-00").click()
-    sync_api.expect(lab.locator(TABS)).to_have_text(["Home", "00", "Lab 00"])
+    sync_api.expect(lab.locator(TABS)).to_have_text(["Home", "00_welcome.ipynb", "00_welcome.ipynb"])
     boxes = [lab.locator(".jp-NotebookPanel").nth(n).bounding_box() for n in (0, 1)]
     assert all(boxes), "both are to be seen"
     assert len({box["x"] for box in boxes}) == 2, "side by side"
     lab.screenshot(path=SHOTS / "side-by-side.png")
     assert not lab.errors
+    assert all((ROOT / "work" / folder / "00_welcome.ipynb").exists() for folder in ("notebooks", "labs"))
 
 
 @pytest.mark.timeout(300)

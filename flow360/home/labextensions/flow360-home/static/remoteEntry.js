@@ -1,10 +1,11 @@
 // A prebuilt extension of JupyterLab as its loader wants one (init, get), written by hand: no build step, no bundle.
-// It puts /flow360/home into a tab, opens what is clicked there, and gives the learner's notebooks short titles.
+// It puts /flow360/home into a tab and opens what is clicked there. (Tabs keep the names of their files: JupyterLab takes
+// a document's new title for its new name, and renames the file.)
 "use strict";
 
 (() => {
   const ID = "flow360-home";
-  const MINE = /^work\/(notebooks|labs)\/([0-9]+[a-z]?)_\w+\.ipynb$/;
+  const MINE = /^work\/(notebooks|labs)\/\w+\.ipynb$/;
   let shared; // JupyterLab's own modules: name -> version -> how to get it
 
   async function take(name) {
@@ -21,7 +22,6 @@
     home.id = ID;
     Object.assign(home.title, { label: "Home", caption: "Where you stand, what runs, what is next", closable: true });
     home.node.append(frame);
-    // An iframe that has the focus keeps events from JupyterLab, which would not know that this tab was chosen.
     const follow = () => {
       const page = frame.contentDocument?.documentElement;
       if (page) page.dataset.theme = document.body.dataset.jpThemeLight === "false" ? "dark" : "light";
@@ -39,14 +39,6 @@
     const left = await app.commands.execute("docmanager:open", { path: lesson });
     await app.commands.execute("docmanager:open", { path: lab, options: { mode: "split-right", ref: left?.id } });
     if (left) app.shell.activateById(left.id);
-  }
-
-  function nameTabs(shell) {
-    for (const widget of shell.widgets("main")) {
-      const found = MINE.exec(widget.context?.path ?? "");
-      const label = found && (found[1] === "labs" ? `Lab ${found[2]}` : found[2]);
-      if (label && widget.title.label !== label) widget.title.label = label;
-    }
   }
 
   function activate({ Widget, PageConfig }, app, palette, launcher, restorer) {
@@ -67,11 +59,9 @@
       const { flow360, paths } = event.data ?? {};
       if (flow360 === "open" && paths?.length === 2 && paths.every((path) => MINE.test(path))) openBeside(app, paths);
     });
-    app.shell.layoutModified?.connect(() => nameTabs(app.shell));
     app.restored.then(() => {
       const known = home.isAttached; // then the workspace says which tab is in front
       open(!known && !PageConfig.getOption("treePath"));
-      nameTabs(app.shell);
     });
   }
 
