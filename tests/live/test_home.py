@@ -136,7 +136,8 @@ def test_down_in_a_terminal_ends_all_and_home_says_so(lab: Any, stack: Any) -> N
     """The last test here: JupyterLab is down after it."""
     lab.keyboard.press("Control+Shift+C")
     lab.locator(".lm-CommandPalette-input").fill("New Terminal")
-    lab.locator(".lm-CommandPalette-item", has_text="New Terminal").first.click()
+    sync_api.expect(lab.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text("New Terminal")
+    lab.keyboard.press("Enter")
     lab.locator(".jp-Terminal .xterm-helper-textarea").wait_for(state="attached")
     lab.locator(".jp-Terminal").click()
     lab.keyboard.type("flow360 down\n")
