@@ -36,6 +36,8 @@ QUIET = 12.0
 """Seconds without a new row after which a query that waits for its next trigger has done what it will do."""
 IDLE = 3.0
 """The same for one that has asked for records, and has heard that there are none."""
+VANISHING = 5.0
+"""Seconds for which files may come and go while they are read."""
 _NO_MORE = "Waiting for data to arrive"
 
 
@@ -174,11 +176,16 @@ def _failed(query: Any) -> str:
 
 
 def _ids(target: Path) -> list[int]:
-    files = _files(target)
-    if not files:
-        return []
-    rows = duck(f"select * from read_parquet({_listed(files)}, hive_partitioning = false, union_by_name = true)")
-    return [row.get("id") for row in rows]
+    import duckdb
+
+    for _ in rounds(patient(VANISHING), every=0.1):
+        files = _files(target)
+        if not files:
+            return []
+        query = f"select * from read_parquet({_listed(files)}, hive_partitioning = false, union_by_name = true)"
+        with contextlib.suppress(duckdb.IOException):  # a batch that is written once more takes its files away first
+            return [row.get("id") for row in duck(query)]
+    raise NotYet(f"copy: for {VANISHING} s, files came and went in {target.name!r} faster than they could be read")
 
 
 def _listed(files: Iterable[Path]) -> str:
