@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -20,12 +21,14 @@ from confluent_kafka.admin import (
 
 from flow360 import clients
 from flow360.errors import FlowError
+from flow360.ingestion.topics import read_all
 from flow360.settings import settings
 from flow360.stack.probes import _ask_kafka
 from tests.faults.support import until
 
 SERVICES = ("kafka",)
 KEPT = "connect-test"  # a name as Kafka Connect's own topics have it
+CAPTURED = "cdc.shop.test"  # and as what it captures of the shop
 SECONDS = 20
 
 
@@ -64,18 +67,33 @@ def all_of(topic: str) -> list[bytes]:
         consumer.close()
 
 
+@contextmanager
+def made(name: str) -> Iterator[str]:
+    """A topic with one record, by somebody who has logged in."""
+    admin = AdminClient(secured())
+    if name in admin.list_topics(timeout=SECONDS).topics:  # of a run that was killed
+        admin.delete_topics([name])[name].result(SECONDS)
+        until(lambda: name not in admin.list_topics(timeout=SECONDS).topics, "the old topic to go")
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(SECONDS)
+    until(lambda: send(secured(), name) is None, "the topic to take a record")
+    yield name
+    admin.delete_topics([name])[name].result(SECONDS)
+
+
 @pytest.fixture(scope="module")
 def kept(stack) -> Iterator[str]:
-    """A topic of that name with one record."""
+    """A topic as those in which Kafka Connect keeps what it knows."""
     stack.up(["kafka"])
-    admin = AdminClient(secured())
-    if KEPT in admin.list_topics(timeout=SECONDS).topics:  # of a run that was killed
-        admin.delete_topics([KEPT])[KEPT].result(SECONDS)
-        until(lambda: KEPT not in admin.list_topics(timeout=SECONDS).topics, "the old topic to go")
-    admin.create_topics([NewTopic(KEPT, 1, 1)])[KEPT].result(SECONDS)
-    until(lambda: send(secured(), KEPT) is None, "the topic to take a record")
-    yield KEPT
-    admin.delete_topics([KEPT])[KEPT].result(SECONDS)
+    with made(KEPT) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def captured(stack) -> Iterator[str]:
+    """A topic as those in which the shop's changes are."""
+    stack.up(["kafka"])
+    with made(CAPTURED) as name:
+        yield name
 
 
 def alter(kind: ResourceType, name: str, key: str, value: str) -> Callable[[AdminClient], object]:
@@ -107,6 +125,28 @@ def test_without_a_login_nobody_writes_or_sees_what_connect_keeps(kept):
     assert send(clients.confluent(), kept).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert kept not in AdminClient(clients.confluent()).list_topics(timeout=SECONDS).topics
     assert all_of(kept) == [b"evil"], "and with one, the record is there"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.create_topics([NewTopic("cdc.shop.new", 1, 1)])["cdc.shop.new"].result(SECONDS),
+        lambda a: a.delete_topics([CAPTURED])[CAPTURED].result(SECONDS),
+        lambda a: a.delete_records([TopicPartition(CAPTURED, 0, 1)])[TopicPartition(CAPTURED, 0)].result(SECONDS),
+        lambda a: a.create_partitions([NewPartitions(CAPTURED, 2)])[CAPTURED].result(SECONDS),
+        alter(ResourceType.TOPIC, CAPTURED, "retention.ms", "1"),
+    ],
+    ids=["create", "delete", "records", "partitions", "retention"],
+)
+def test_without_a_login_nobody_changes_what_was_captured_of_the_shop(captured, change):
+    with pytest.raises(KafkaException) as caught:
+        change(AdminClient(clients.confluent()))
+    assert caught.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def test_without_a_login_nobody_invents_a_change_of_the_shop_and_everybody_reads_those_there_are(captured):
+    assert send(clients.confluent(), captured).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert [record.value for record in read_all(captured)] == [b"evil"], "the one that was sent with a login"
 
 
 @pytest.mark.parametrize("replica", [-1, 2])

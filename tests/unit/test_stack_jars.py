@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flow360.errors import Exit, FlowError
+from flow360.ingestion.connect import connectors
 from flow360.settings import settings
 from flow360.stack.model import STACK, JarGroup, Model, model
 from flow360.stack.native import debian, jars, own_jars
@@ -456,3 +457,10 @@ def test_a_jar_of_our_own_was_made_of_the_sources_beside_it(folder):
         f"run python {folder.relative_to(STACK.parent)}/make_jar.py"
     )
     assert {name.replace(".java", ".class") for name in sources} <= set(kept)
+
+
+def test_what_is_captured_is_closed_to_those_without_a_login_under_the_names_that_the_connectors_have():
+    doors = (STACK / "kafka" / "java" / "flow360" / "Doors.java").read_text("utf-8")
+    for name, config in connectors().items():
+        for begin in (f"{config['topic.prefix']}.", f"{config['topic.heartbeat.prefix']}.{config['topic.prefix']}"):
+            assert f'"{begin}"' in doors, f"{name}: {begin}"
