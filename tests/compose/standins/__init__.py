@@ -6,15 +6,19 @@ Each carries the label `org.flow360.stand-in`, which is what `flow360 status` re
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from flow360.settings import ROOT
+from flow360.stack.docker.images import SOURCE, STAND_IN
 from flow360.stack.model import STACK
 from flow360.stack.native import jars, prepare
 
@@ -36,7 +40,6 @@ NONE = {
     "logstash": "no registry of packages carries Logstash; natively rsyslog takes its place",
     "kibana": "no registry of packages carries Kibana's server and pages, so nothing here proves it",
 }
-LABEL = "org.flow360.stand-in"
 SECONDS = 900  # for one image
 
 
@@ -54,22 +57,46 @@ def why_not(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def build(say: Callable[[str], None] = print) -> None:
-    """Build what is missing, on the daemon that DOCKER_HOST names. An official image of the same name is left alone.
+    """Build what is missing or was made of other files, on the daemon that DOCKER_HOST names.
+
+    An official image of the same name is left alone.
 
     Raises:
         RuntimeError: a step failed; the message ends with its last lines.
     """
     if reason := why_not():
         raise RuntimeError(reason)
-    todo = [image for image in _RECIPES if not _present(image)]
-    for image in todo:
+    built = 0
+    for image, recipe in _RECIPES.items():
+        labels = _labels(image)
+        if labels is not None and STAND_IN not in labels:
+            continue
+        mark = _mark(image)
+        if labels and labels.get(SOURCE) == mark:
+            continue
         say(f"stand-in for {image}")
-        _RECIPES[image](image)
-    say(f"{len(todo)} built, {len(_RECIPES) - len(todo)} were there")
+        recipe(image)
+        _run(["sh", "-c", f"echo 'FROM {image}' | docker build --label {SOURCE}={mark} --tag {image} -"])
+        built += 1
+    say(f"{built} built, {len(_RECIPES) - built} were there")
 
 
-def _present(image: str) -> bool:
-    return subprocess.run(["docker", "image", "inspect", image], capture_output=True, timeout=30).returncode == 0
+def _labels(image: str) -> dict[str, str] | None:
+    """Read the labels of an image that is there."""
+    command = ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return None if done.returncode else json.loads(done.stdout) or {}
+
+
+@cache
+def _mark(image: str) -> str:
+    """Compute a digest of what a stand-in is made from: one that was kept from an earlier state of it is made again."""
+    digest = hashlib.sha256()
+    for path in [HERE / "base.sh", HERE / "python.Dockerfile", *_MADE_FROM.get(image, ())]:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _run(command: list[str]) -> None:
@@ -198,4 +225,16 @@ _RECIPES: dict[str, Callable[[str], None]] = {
     "prometheuscommunity/postgres-exporter:v0.19.1": _prometheus(
         "prometheus-postgres-exporter", "postgres_exporter", "/data", "passing"
     ),
+}
+# Beside the two files below all of them; a lock that names what goes in is one.
+_JARS, _PACKAGES = STACK / "jars.lock", ROOT / "requirements.lock"
+_MADE_FROM: dict[str, tuple[Path, ...]] = {
+    MOSQUITTO: (HERE / "mosquitto",),
+    POSTGRES: (HERE / "postgres", _PACKAGES),
+    KAFKA: (HERE / "kafka", STACK / "kafka" / "log4j.properties", _JARS),
+    HADOOP: (HERE / "hadoop", STACK / "hadoop" / "java.args", _JARS),
+    HIVE: (HERE / "hive", STACK / "hive" / "java.args", _JARS),
+    AIRFLOW: (HERE / "airflow", _PACKAGES),
+    VAULT: (HERE / "vault", _PACKAGES),
+    **{image: (HERE / "prometheus",) for image in _RECIPES if image.startswith("prom")},
 }
