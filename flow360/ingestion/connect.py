@@ -54,14 +54,23 @@ def grant(db: psycopg.Connection, config: dict[str, str]) -> None:
         db.execute(sql.SQL("alter publication {} set table {}").format(publication, listed))
 
 
-def holds_its_place(db: psycopg.Connection, config: dict[str, str]) -> bool:
-    """Say whether the slot is there and what it has not read yet is, too; a slot that lost its place is dropped."""
+def holds_its_place(db: psycopg.Connection, worker: requests.Session, name: str, config: dict[str, str]) -> bool:
+    """Say whether a connector can go on where it was: by its slot, and by the offset that the worker keeps for it.
+
+    A slot that lost what was not read yet, or whose offset is gone (Kafka was reset), is dropped: what happened since
+    would be missed, while a new slot begins with all rows as they are then.
+    """
     slot = [config["slot.name"]]
-    found = db.execute("select wal_status from pg_replication_slots where slot_name = %s", slot).fetchone()
-    if found and found[0] == "lost":
-        db.execute("select pg_drop_replication_slot(%s)", slot)
-        found = None
-    return bool(found)
+    found = db.execute("select active, wal_status from pg_replication_slots where slot_name = %s", slot).fetchone()
+    if not found:
+        return False
+    active, kept = found
+    _known(worker, name, config)
+    # An offset is written down seconds after the first rows: who reads now has its place, too.
+    if kept != "lost" and (active or worker.get(f"/connectors/{name}/offsets").json()["offsets"]):
+        return True
+    _drop(db, slot)
+    return False
 
 
 def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_scratch: bool) -> None:
@@ -74,8 +83,7 @@ def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_s
         FlowError: it is refused, or does not run within a minute; the line says why.
     """
     if from_scratch:
-        if name not in worker.get("/connectors").json():  # an earlier one of this name may have left its place
-            worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
+        _known(worker, name, config)
         _without_place(worker, name)
     worker.put(f"/connectors/{name}/config", json=config)
     worker.put(f"/connectors/{name}/resume")
@@ -83,6 +91,12 @@ def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_s
     restart = f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true"
     wait_for(lambda: worker.post(restart).ok, SECONDS, f"the workers to have divided the work of {name}")
     wait_for(lambda: runs(worker, name), SECONDS, f"{name} to run")
+
+
+def _known(worker: requests.Session, name: str, config: dict[str, str]) -> None:
+    """Let the worker have the connector, at rest if it is new: an earlier one of this name may have left its place."""
+    if name not in worker.get("/connectors").json():
+        worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
 
 
 def _without_place(worker: requests.Session, name: str) -> None:
@@ -119,10 +133,7 @@ def forget(worker: requests.Session, name: str, config: dict[str, str]) -> Itera
     slot = [config["slot.name"]]
     try:
         with database("source") as db:
-            wait_for(lambda: not _read(db, slot), SECONDS, f"the slot {slot[0]} to be left")
-            dropped = db.execute(
-                "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s", slot
-            ).rowcount
+            dropped = _drop(db, slot)
             db.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(config["publication.name"])))
         if dropped:
             yield f"the slot {slot[0]} is removed"
@@ -133,6 +144,13 @@ def forget(worker: requests.Session, name: str, config: dict[str, str]) -> Itera
 def _said(error: Exception) -> str:
     """Write what went wrong in one line."""
     return " ".join(str(error).split())[:200]
+
+
+def _drop(db: psycopg.Connection, slot: list[str]) -> bool:
+    """Drop a slot as soon as nobody reads it; whether there was one."""
+    wait_for(lambda: not _read(db, slot), SECONDS, f"the slot {slot[0]} to be left")
+    query = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s"
+    return bool(db.execute(query, slot).rowcount)
 
 
 def _read(db: psycopg.Connection, slot: list[str]) -> bool:
@@ -161,7 +179,7 @@ def _do(worker: requests.Session, forgetting: bool) -> Iterator[str]:
             continue
         with database("source") as db:
             grant(db, config)
-            held = holds_its_place(db, config)
+            held = holds_its_place(db, worker, name, config)
         apply(worker, name, config, from_scratch=not held)
         yield f"{name} runs, {'from where it was' if held else 'from the beginning'}"
 

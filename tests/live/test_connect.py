@@ -16,10 +16,12 @@ import pytest
 import requests
 
 from flow360 import clients
+from flow360.checks import rehearsal
 from flow360.errors import FlowError
 from flow360.ingestion import connect
 from flow360.ingestion.topics import NoSuchTopic, read_all
-from flow360.settings import settings
+from flow360.monitoring import dashboards
+from flow360.settings import ROOT, settings
 from tests.faults.support import SEED, kill, ready, recovered, report, until
 from tests.live.listeners import watched
 
@@ -36,8 +38,13 @@ def beyond(stack) -> set[str]:
         stack.down(["kafka-connect"])
         stack.up(["kafka-connectors", "prometheus"])
         connect.main()  # a job that was done is not done again; what a killed run has left is put right
-    until(_streams, "the connector to have read the tables")
+    until_it_streams()
     return found
+
+
+def until_it_streams() -> None:
+    """Wait until the connector has read the tables, and their changes come."""
+    until(_streams, "the connector to have read the tables")
 
 
 def _streams() -> bool:
@@ -181,7 +188,8 @@ def test_the_worker_is_killed_among_a_thousand_changes(stack, shop, beyond):
     assert not beyond | after_a_kill
 
 
-def test_a_slot_that_is_gone_means_that_the_tables_are_read_again(shop):
+@pytest.mark.parametrize("gone", ["slot", "offset"])
+def test_a_slot_or_an_offset_that_is_gone_means_that_the_tables_are_read_again(shop, capsys, gone):
     worker = clients.connect()
     worker.put(f"/connectors/{NAME}/stop")
     until(lambda: connect.state(worker, NAME)["connector"]["state"] == "STOPPED", "the connector to stop")
@@ -193,8 +201,12 @@ def test_a_slot_that_is_gone_means_that_the_tables_are_read_again(shop):
             return shop.execute("select pg_drop_replication_slot('primeur_shop')").rowcount == 1
         return False
 
-    until(drop, "the slot to be free")
+    if gone == "slot":
+        until(drop, "the slot to be free")
+    else:
+        worker.delete(f"/connectors/{NAME}/offsets")
     connect.main()
+    assert capsys.readouterr().out == f"{NAME} runs, from the beginning\n"
     until(lambda: events(key, key), "the row that nobody saw")
     assert {change["op"] for _, change in events(key, key)} == {"r"}
     pay(shop, key + 1, "6.00")
@@ -247,28 +259,26 @@ def test_a_wrong_password_and_an_unknown_connector_are_one_line_each(monkeypatch
         clients.connect().get("/connectors")
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"producer.override.security.protocol": "PLAINTEXT"}, "does not allow"),
-        ({"database.password": "${env:KAFKA_CONNECT_PASSWORD}"}, "password"),
-        ({"database.password": "${file:/etc/passwd:root}"}, "password"),
-    ],
-    ids=["login", "variable", "file"],
-)
-def test_a_connector_reaches_no_login_no_variable_and_no_file_that_is_not_meant_for_it(change, said):
+def validated(change: dict[str, str]) -> dict[str, dict]:
+    """What the worker says of each field of a configuration that it is only to look at."""
     config = {**connect.connectors()[NAME], **change, "name": "evil", "slot.name": "evil"}
     kind = config["connector.class"].rpartition(".")[2]
-    try:
-        answer = clients.connect().put(f"/connector-plugins/{kind}/config/validate", json=config).json()
-    except FlowError as refused:
-        assert said in refused.message
-        assert settings().kafka_connect_password not in refused.message
-        return
-    errors = [error for one in answer["configs"] for error in (one["value"] or {}).get("errors") or ()]
-    assert answer["error_count"] > 0
-    assert said in " ".join(errors)
-    assert settings().kafka_connect_password not in json.dumps(answer)
+    answer = clients.connect().put(f"/connector-plugins/{kind}/config/validate", json=config).json()
+    return {one["value"]["name"]: one["value"] for one in answer["configs"]}
+
+
+def test_a_connector_logs_in_as_nobody_else():
+    config = {**connect.connectors()[NAME], "producer.override.security.protocol": "PLAINTEXT"}
+    said = validated(config)["producer.override.security.protocol"]["errors"]
+    assert "does not allow" in " ".join(said)
+
+
+@pytest.mark.parametrize("asked", ["${env:KAFKA_CONNECT_PASSWORD}", "${env:PATH}", "${file:/etc/os-release:ID}"])
+def test_a_connector_reaches_no_variable_and_no_file_that_is_not_meant_for_it(asked):
+    """In a field that the answer repeats: there, a variable that is meant for connectors shows what it holds."""
+    field = "topic.prefix"
+    assert validated({field: "${env:SHOP_CAPTURE_PORT}"})[field]["value"].isdigit()
+    assert validated({field: asked})[field]["value"] in (asked, None)
 
 
 def test_no_secret_stands_in_its_topics_its_command_line_its_files_or_its_log(stack):
@@ -318,6 +328,40 @@ def test_a_task_that_failed_is_in_the_metrics_and_somebody_is_told(shop):
     finally:
         connect.main()
     until(lambda: connect.runs(worker, NAME), "the connector to run again")
+
+
+def test_the_alert_waits_for_a_hiccup_and_ends_with_the_failure():
+    """What has not happened is played by promtool, at the moments that matter."""
+    rules = (ROOT / "stack" / "prometheus" / "rules.yml").read_text("utf-8")
+    task = f'kafka_connect_task_state{{connector="{NAME}",task="0",state='
+    failed, other = f'{task}"failed"}}', f'{task}"running"}}'
+
+    def case(what: str, samples: list[float], *probes: rehearsal.Probe) -> rehearsal.Case:
+        return rehearsal.Case(what, {failed: samples, other: [1 - one for one in samples]}, probes)
+
+    cases = [
+        case("runs", [0] * 10, rehearsal.Probe(18, fires=False)),
+        case("fails for a moment", [0, 1, 0, 0, 0], rehearsal.Probe(2, fires=False), rehearsal.Probe(8, fires=False)),
+        case("has failed", [0, 1, 1, 1, 1], rehearsal.Probe(2, fires=False), rehearsal.Probe(6, fires=True)),
+        case("was repaired", [1, 1, 1, 1, 0, 0], rehearsal.Probe(6, fires=True), rehearsal.Probe(10, fires=False)),
+    ]
+    assert rehearsal.rehearse(rules, "CaptureFailed", cases) is None
+    missed = rehearsal.rehearse(rules.replace("== 1\n        for: 4s", "== 1\n        for: 8s"), "CaptureFailed", cases)
+    assert missed == rehearsal.Miss(cases[2], cases[2].probes[1], "pending"), "so it would be noticed"
+
+
+def test_the_dashboard_shows_the_capture(shop):
+    """Each panel has an answer while a change is on its way."""
+    exprs = [
+        target["expr"]
+        for panel in dashboards.read("primeur")["panels"]
+        for target in panel["targets"]
+        if "kafka_connect" in target["expr"]
+    ]
+    assert len(exprs) == 3
+    pay(shop, new_key(), "1.00")
+    for expr in exprs:
+        until(lambda expr=expr: not clients.prometheus().query(expr).empty, expr)
 
 
 # --- at the end -------------------------------------------------------------------------------------------------------

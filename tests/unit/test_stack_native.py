@@ -80,6 +80,15 @@ def test_a_database_is_stopped_after_those_that_need_it_by_way_of_a_job(tmp_path
     assert set(keeper.told) == {server, *users}
 
 
+def test_a_reset_lets_a_job_run_again_whose_work_was_in_what_is_gone_and_no_other(tmp_path):
+    engine = engine_of(tmp_path, Keeper(()))
+    for name in ("kafka-connectors", "primeur-load"):
+        engine.programs.mark_done(engine.model[name])
+    engine.reset(["zookeeper", "kafka"], lambda _: None)
+    assert not engine.programs.is_done(engine.model["kafka-connectors"]), "it spoke to kafka-connect alone"
+    assert engine.programs.is_done(engine.model["primeur-load"])
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [

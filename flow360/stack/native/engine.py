@@ -269,7 +269,7 @@ class NativeEngine:
             if data.exists():
                 raise FlowError(f"{data} could not be removed: look who owns it", Exit.PERMISSION)
             for other in self.model.services.values():
-                if other.job and (other.name == name or name in other.depends_on):
+                if other.job and name in self.model.closure([other.name]):
                     self.programs.job_mark(other).unlink(missing_ok=True)
             progress(Event(name, "reset", ""))
 
