@@ -55,19 +55,22 @@ def grant(db: psycopg.Connection, config: dict[str, str]) -> None:
 
 
 def holds_its_place(db: psycopg.Connection, worker: requests.Session, name: str, config: dict[str, str]) -> bool:
-    """Say whether a connector can go on where it was: by its slot, and by the offset that the worker keeps for it.
+    """Say whether a connector can go on where it was: whether its slot still has what comes after the worker's offset.
 
-    A slot that lost what was not read yet, or whose offset is gone (Kafka was reset), is dropped: what happened since
-    would be missed, while a new slot begins with all rows as they are then.
+    A slot that lost what was not read yet, that is younger than the offset, or whose offset is gone (Kafka was reset)
+    is dropped: what happened between would be missed, while a new slot begins with all rows as they are then. A
+    connector that does not run is stopped meanwhile: a task that comes or goes may make a slot, and writes its offset.
     """
     slot = [config["slot.name"]]
-    found = db.execute("select active, wal_status from pg_replication_slots where slot_name = %s", slot).fetchone()
-    if not found:
-        return False
-    active, kept = found
+    if name in worker.get("/connectors").json() and runs(worker, name) and _read(db, slot):
+        return True  # it is there before its first offset is written down
     _known(worker, name, config)
-    # An offset is written down seconds after the first rows: who reads now has its place, too.
-    if kept != "lost" and (active or worker.get(f"/connectors/{name}/offsets").json()["offsets"]):
+    _stop(worker, name)
+    wait_for(lambda: not _read(db, slot), SECONDS, f"the slot {slot[0]} to be left")
+    offsets = worker.get(f"/connectors/{name}/offsets").json()["offsets"]
+    query = "select wal_status <> 'lost' and restart_lsn - '0/0' <= %s from pg_replication_slots where slot_name = %s"
+    found = db.execute(query, [offsets[0]["offset"].get("lsn") if offsets else None, *slot]).fetchone()
+    if found and found[0]:
         return True
     _drop(db, slot)
     return False
@@ -99,10 +102,15 @@ def _known(worker: requests.Session, name: str, config: dict[str, str]) -> None:
         worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
 
 
+def _stop(worker: requests.Session, name: str) -> None:
+    """Stop a connector; its tasks may still be ending."""
+    wait_for(lambda: worker.put(f"/connectors/{name}/stop").ok, SECONDS, f"{name} to be told to stop")
+    wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
+
+
 def _without_place(worker: requests.Session, name: str) -> None:
     """Stop a connector and forget how far it had come."""
-    worker.put(f"/connectors/{name}/stop")
-    wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
+    _stop(worker, name)
     wait_for(lambda: worker.delete(f"/connectors/{name}/offsets").ok, SECONDS, f"the place of {name} to be forgotten")
 
 

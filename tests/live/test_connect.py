@@ -22,6 +22,7 @@ from flow360.ingestion import connect
 from flow360.ingestion.topics import NoSuchTopic, read_all
 from flow360.monitoring import dashboards
 from flow360.settings import ROOT, settings
+from flow360.waiting import wait_for
 from tests.faults.support import SEED, kill, ready, recovered, report, until
 from tests.live.listeners import watched
 
@@ -188,9 +189,10 @@ def test_the_worker_is_killed_among_a_thousand_changes(stack, shop, beyond):
     assert not beyond | after_a_kill
 
 
-@pytest.mark.parametrize("gone", ["slot", "offset"])
+@pytest.mark.parametrize("gone", ["slot", "offset", "what the slot held"])
 def test_a_slot_or_an_offset_that_is_gone_means_that_the_tables_are_read_again(shop, capsys, gone):
-    worker = clients.connect()
+    worker, slot = clients.connect(), "primeur_shop"
+    until_it_streams()
     worker.put(f"/connectors/{NAME}/stop")
     until(lambda: connect.state(worker, NAME)["connector"]["state"] == "STOPPED", "the connector to stop")
     key = new_key()
@@ -198,13 +200,15 @@ def test_a_slot_or_an_offset_that_is_gone_means_that_the_tables_are_read_again(s
 
     def drop() -> bool:
         with contextlib.suppress(psycopg.errors.ObjectInUse):
-            return shop.execute("select pg_drop_replication_slot('primeur_shop')").rowcount == 1
+            return shop.execute("select pg_drop_replication_slot(%s)", [slot]).rowcount == 1
         return False
 
-    if gone == "slot":
-        until(drop, "the slot to be free")
+    if gone == "offset":
+        wait_for(lambda: worker.delete(f"/connectors/{NAME}/offsets").ok, 60, "the offset to be gone")
     else:
-        worker.delete(f"/connectors/{NAME}/offsets")
+        until(drop, "the slot to be free")
+    if gone == "what the slot held":  # another one, younger than the offset
+        shop.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
     connect.main()
     assert capsys.readouterr().out == f"{NAME} runs, from the beginning\n"
     until(lambda: events(key, key), "the row that nobody saw")
