@@ -38,15 +38,16 @@ class Kept(Generic[T]):
         self.value: T | None = None
         self.problem = ""
         self._ask, self._seconds, self._threads, self._log = ask, seconds, threads, log
-        self._asked = 0.0
+        self._stale, self._told = True, 0.0
         self._future: Future[None] | None = None
 
     def asking(self) -> Future[None] | None:
         """Ask again where the last answer is old; what is being found out, None where that is nothing."""
         if self._future and not self._future.done():
             return self._future
-        if self._asked and time.monotonic() - self._asked < self._seconds:
+        if not self._stale and time.monotonic() - self._told < self._seconds:
             return None
+        self._stale = False
         self._future = self._threads.submit(self._find_out)
         return self._future
 
@@ -58,11 +59,11 @@ class Kept(Generic[T]):
         except Exception as error:  # noqa: BLE001 - one fact that fails must not take the page along
             self._log.exception("home")
             self.problem = f"{type(error).__name__}: {error} (all of it: flow360 logs jupyterlab)"
-        self._asked = time.monotonic()
+        self._told = time.monotonic()
 
     def forget(self) -> None:
-        """Let the next one ask again, whatever the age of the answer."""
-        self._asked = 0.0
+        """Let the next one ask again, whatever the age of the answer, and also after one that is being found out."""
+        self._stale = True
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ class Work:
         """
         if verb not in VERBS:
             raise FlowError(f"home does not know {verb!r}", Exit.USAGE)
-        if verb == "down" and any(model()[one].host for one in resolve([name])):
+        names = resolve([name])
+        if verb == "down" and any(model()[one].host for one in names):
             raise FlowError("JupyterLab is stopped from a terminal: flow360 down", Exit.USAGE)
-        resolve([name])
         if self.busy:
             raise FlowError(f"{self.title} is still under way: wait for its end")
         self.title, self.code = f"flow360 {verb} {name}", None
