@@ -19,7 +19,6 @@ from psycopg import sql
 from flow360 import clients
 from flow360.errors import FlowError
 from flow360.ingestion import connect, topics
-from flow360.waiting import wait_for
 
 SHOP = "primeur-shop"
 
@@ -80,8 +79,7 @@ def change(name: str, config: dict[str, str]) -> None:
         FlowError: as `begin`.
     """
     worker = clients.connect()
-    worker.put(f"/connectors/{name}/stop")  # or the old task could be taken for the new one
-    wait_for(lambda: connect.state(worker, name)["connector"]["state"] == "STOPPED", 60, f"{name} to stop")
+    connect.stop(worker, name)  # or the old task could be taken for the new one
     connect.apply(worker, name, config, from_scratch=False)
 
 
@@ -95,9 +93,8 @@ def end(name: str) -> None:
     if stays := [line for line in said if " stays" in line]:
         raise FlowError("; ".join(stays))
     with clients.kafka_admin() as admin:
-        mine = [
-            topic for topic in admin.list_topics() if topic.startswith((f"cdc.{name}.", f"cdc.heartbeat.cdc.{name}"))
-        ]
+        heartbeat = f"cdc.heartbeat.cdc.{name}"  # the whole name: another capture's may begin like it
+        mine = [topic for topic in admin.list_topics() if topic == heartbeat or topic.startswith(f"cdc.{name}.")]
     topics.drop_topics(*mine)
 
 

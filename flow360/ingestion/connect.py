@@ -65,7 +65,7 @@ def holds_its_place(db: psycopg.Connection, worker: requests.Session, name: str,
     if name in worker.get("/connectors").json() and runs(worker, name) and _read(db, slot):
         return True  # it is there before its first offset is written down
     _known(worker, name, config)
-    _stop(worker, name)
+    stop(worker, name)
     wait_for(lambda: not _read(db, slot), SECONDS, f"the slot {slot[0]} to be left")
     offsets = worker.get(f"/connectors/{name}/offsets").json()["offsets"]
     query = "select wal_status <> 'lost' and restart_lsn - '0/0' <= %s from pg_replication_slots where slot_name = %s"
@@ -102,15 +102,15 @@ def _known(worker: requests.Session, name: str, config: dict[str, str]) -> None:
         worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
 
 
-def _stop(worker: requests.Session, name: str) -> None:
-    """Stop a connector; its tasks may still be ending."""
+def stop(worker: requests.Session, name: str) -> None:
+    """Stop a connector, and wait until it has; its tasks may still be ending."""
     wait_for(lambda: worker.put(f"/connectors/{name}/stop").ok, SECONDS, f"{name} to be told to stop")
     wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
 
 
 def _without_place(worker: requests.Session, name: str) -> None:
     """Stop a connector and forget how far it had come."""
-    _stop(worker, name)
+    stop(worker, name)
     wait_for(lambda: worker.delete(f"/connectors/{name}/offsets").ok, SECONDS, f"the place of {name} to be forgotten")
 
 
