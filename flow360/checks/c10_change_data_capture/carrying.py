@@ -27,15 +27,15 @@ def carry_changes(carry: Any) -> None:
     batches = [stream[begin:end] for begin, end in zip(cut, cut[1:], strict=False)]
     with target():
         for number, batch in enumerate(batches):
-            bring("carry", call, batch)
+            bring(call, batch)
             if number:  # a reader that died before it had committed its offset reads a batch again
-                bring("carry", call, batch)
+                bring(call, batch)
         _expect(truth, "after all changes, some batches twice", "is each change taken as it is said?")
-        bring("carry", call, [])
-        bring("carry", call, batches[0])
+        bring(call, [])
+        bring(call, batches[0])
         _expect(truth, "after the oldest batch has come once more, at the very end", "which change is the newer one?")
         # In one batch, too, what is older may stand behind what is newer.
-        bring("carry", call, [*batches[1], *batches[0]])
+        bring(call, [*batches[1], *batches[0]])
         _expect(truth, "after two old batches in one, the older one behind", "which change is the newer one?")
         _all_or_nothing(call, log)
         _risen(call, log, truth)
@@ -106,7 +106,7 @@ def _all_or_nothing(call: Any, log: Log) -> None:
         for n, amount in enumerate(amounts)
     ]
     try:
-        bring("carry", call, batch)
+        bring(call, batch)
     except psycopg.Error:
         pass
     else:
@@ -125,7 +125,7 @@ def _risen(call: Any, log: Log, truth: list[Row]) -> None:
     """Enter a refund that is gone once more: newer than its delete."""
     gone = next(row["refund_id"] for row in truth if row["gone"])
     key = {"refund_id": gone}
-    bring("carry", call, [log.say("c", key, {**key, "amount_eur": "4.20", "letter": "again"})])
+    bring(call, [log.say("c", key, {**key, "amount_eur": "4.20", "letter": "again"})])
     (now,) = [row for row in held() if row["refund_id"] == gone]
     expect(
         not now["gone"] and now["letter"] == "again",

@@ -120,7 +120,7 @@ def held() -> list[Row]:
     )
 
 
-def bring(name: str, call: Callable[..., Any], changes: Sequence[Change]) -> None:
+def bring(call: Callable[..., Any], changes: Sequence[Change]) -> None:
     """Let the learner's function bring changes, by a connection of its own, which is closed afterwards."""
     with clients.postgres() as db:
         db.execute("set lock_timeout = '5s'")

@@ -25,12 +25,12 @@ def after_snapshot(settle: Any) -> None:
         scene = _Scene(chance, last)
         with target():
             fill(scene.before)
-            bring("settle", call, scene.begun)
+            bring(call, scene.begun)
             _expect(scene.while_begun, "while the snapshot is not complete", "can you know by then what is missing?")
             for when in ("after the snapshot and what came behind it", "after the same once more"):
-                bring("settle", call, scene.changes)
+                bring(call, scene.changes)
                 _expect(scene.truth, when, "which rows does the snapshot not name, and how new are they?")
-            bring("settle", call, [])
+            bring(call, [])
             _expect(scene.truth, "after no change at all", "what does an empty list say?")
 
 
