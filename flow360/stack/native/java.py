@@ -174,11 +174,12 @@ def find_archive(name: str, jars: Sequence[Path]) -> Path | None:
     """
     found = None
     for archive in _archives().glob(f"{name}-{_mark(jars)}-*.jsa"):
-        if archive.stem.endswith(f"-{archive.stat().st_size}"):
-            found = archive
-            os.utime(found)
-        else:
-            archive.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another checkout has just removed it
+            if archive.stem.endswith(f"-{archive.stat().st_size}"):
+                os.utime(archive)
+                found = archive
+            else:
+                archive.unlink()
     return found
 
 
