@@ -96,23 +96,7 @@ def differs(name: str, expr: str, truth: str, by: str, cases: Sequence[Case]) ->
         f"count({mine} unless on ({by}) {right})",
         f"count(abs({mine} - on ({by}) {right}) > 0.001 * {right})",
     )
-    wrong = " + ".join(f"({part} or vector(0))" for part in parts)
-    tests = [
-        _case(
-            case,
-            [
-                {
-                    "expr": f"{wrong} # {number}/{index}",
-                    "eval_time": f"{probe.at}s",
-                    "exp_samples": [{"value": 0}],
-                }
-                for index, probe in enumerate(case.probes)
-            ],
-        )
-        for number, case in enumerate(cases)
-    ]
-    miss = _played(f"flow360-{name}", None, tests, cases, f"{EVERY}s", name)
-    return miss and miss.case
+    return _unlike(name, " + ".join(f"({part} or vector(0))" for part in parts), 0, cases)
 
 
 def fails(name: str, condition: str, cases: Sequence[Case]) -> Case | None:
@@ -124,18 +108,13 @@ def fails(name: str, condition: str, cases: Sequence[Case]) -> Case | None:
     Raises:
         NotYet: promtool cannot carry it out.
     """
+    return _unlike(name, f"(count({condition}) or vector(0))", 1, cases)
+
+
+def _unlike(name: str, expr: str, value: int, cases: Sequence[Case]) -> Case | None:
+    """Play the cases, and return the first in which an expression has another value at one of its probes."""
     tests = [
-        _case(
-            case,
-            [
-                {
-                    "expr": f"(count({condition}) or vector(0)) # {number}/{index}",
-                    "eval_time": f"{probe.at}s",
-                    "exp_samples": [{"value": 1}],
-                }
-                for index, probe in enumerate(case.probes)
-            ],
-        )
+        _case(case, [_probed(expr, value, probe, number, index) for index, probe in enumerate(case.probes)])
         for number, case in enumerate(cases)
     ]
     miss = _played(f"flow360-{name}", None, tests, cases, f"{EVERY}s", name)
@@ -145,7 +124,7 @@ def fails(name: str, condition: str, cases: Sequence[Case]) -> Case | None:
 def _played(
     called: str, rules: str | None, tests: list[dict[str, Any]], cases: Sequence[Case], interval: str, name: str
 ) -> Miss | None:
-    """Let promtool play the tests; the first probe that went another way."""
+    """Let promtool play the tests, and return the first probe that went another way."""
     stack, folder = open_stack(), settings().rules_dir
     # Not .yml: what is called so, Prometheus loads.
     played, asked = folder / f"{called}.rules", folder / f"{called}.test"
@@ -175,21 +154,21 @@ def _played(
 
 
 def _tests(alert: str, cases: Iterable[Case]) -> Iterable[dict[str, Any]]:
-    """Write the cases in promtool's form. Each expression ends with its case and probe, which come back in a
-    failure."""
+    """Write the cases in promtool's form, with the alert's state at each probe."""
     named = f'ALERTS{{alertname="{alert}", alertstate="%s"}}'
     state = f"(max(2 * {named % 'firing'} or {named % 'pending'}) or vector(0))"
     for number, case in enumerate(cases):
         probes = [
-            {
-                # A quiet alert may be pending: 0 and 1 are both right.
-                "expr": f"{state} {'' if probe.fires else '== 2 or vector(0)'} # {number}/{index}",
-                "eval_time": f"{probe.at}s",
-                "exp_samples": [{"value": 2 if probe.fires else 0}],
-            }
+            # A quiet alert may be pending: 0 and 1 are both right.
+            _probed(state if probe.fires else f"{state} == 2 or vector(0)", 2 * probe.fires, probe, number, index)
             for index, probe in enumerate(case.probes)
         ]
         yield _case(case, probes)
+
+
+def _probed(expr: str, value: int, probe: Probe, number: int, index: int) -> dict[str, Any]:
+    """Ask for a value at a probe; the expression ends with its case and probe, which come back in a failure."""
+    return {"expr": f"{expr} # {number}/{index}", "eval_time": f"{probe.at}s", "exp_samples": [{"value": value}]}
 
 
 def _case(case: Case, probes: list[dict[str, Any]]) -> dict[str, Any]:
