@@ -19,9 +19,10 @@ from pymysql.cursors import Cursor
 from flow360.clients import mysql
 from flow360.errors import FlowError, ServiceError
 from flow360.primeur.generate import table
+from flow360.primeur.load import stamp_of
 from flow360.primeur.plan import Plan
 from flow360.primeur.schema import FLEET, Table
-from flow360.primeur.snapshot import SEED, seed_table
+from flow360.primeur.snapshot import seed_table
 
 _LOCK = "flow360.fleet"  # two loads at a time wait for each other
 _SECONDS = 60
@@ -52,13 +53,6 @@ SHAPE = hashlib.sha256("\n".join(map(create, FLEET.values())).encode()).hexdiges
 """A short mark of the tables: it changes when one of their columns or keys does."""
 
 
-def seed_stamp() -> str:
-    """Return a short mark of the committed tables' bytes."""
-    return hashlib.sha256(b"".join((SEED / "tables" / f"{name}.csv.gz").read_bytes() for name in FLEET)).hexdigest()[
-        :12
-    ]
-
-
 def load(plan: Plan | None = None, force: bool = False) -> int:
     """Load the fleet.
 
@@ -72,7 +66,7 @@ def load(plan: Plan | None = None, force: bool = False) -> int:
     Raises:
         ServiceError: the server does not answer, or refused something; the tables hold all rows of before, or none.
     """
-    stamp = seed_stamp() if plan is None else f"seed={plan.seed},scale={plan.scale:g},days={plan.days}"
+    stamp = stamp_of(plan, FLEET)
     try:
         with connect() as db, db.cursor() as cursor:
             cursor.execute("select get_lock(%s, %s)", (_LOCK, _SECONDS))
