@@ -92,10 +92,6 @@ def _postgres_error(service: str, text: str) -> FlowError:
     )
 
 
-_ACCESS_DENIED = (1044, 1045)  # to a database, to the server: in MySQL's numbers
-_TOO_MANY = 1040
-
-
 def mysql(**kw: Any) -> pymysql.Connection:
     """Open a connection to the fleet's database, in strict mode and in UTC as the server is.
 
@@ -106,9 +102,10 @@ def mysql(**kw: Any) -> pymysql.Connection:
             over the defaults (5 s to connect, 120 s for an answer).
 
     Raises:
-        FlowError: the server is down, or refuses the password of `.env`.
+        FlowError: the server is down, refuses the password of `.env`, or the database that was asked for.
     """
     import pymysql
+    from pymysql.constants import ER
 
     s = settings()
     defaults: dict[str, Any] = {
@@ -126,9 +123,9 @@ def mysql(**kw: Any) -> pymysql.Connection:
         return pymysql.connect(**{**defaults, **kw})
     except pymysql.OperationalError as error:
         number, said = (*error.args, "")[:2]
-        if number in _ACCESS_DENIED:
+        if number == ER.ACCESS_DENIED_ERROR:
             raise _refused("mysql") from None
-        if number == _TOO_MANY:
+        if number == ER.CON_COUNT_ERROR:
             raise ServiceError(f"mysql: {said}: close connections that nobody uses") from None
         raise reach.is_down("mysql", said) from None
 

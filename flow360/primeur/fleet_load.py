@@ -14,6 +14,7 @@ from typing import Annotated
 import pyarrow as pa
 import pymysql
 import typer
+from pymysql.converters import escape_str
 from pymysql.cursors import Cursor
 
 from flow360.clients import mysql
@@ -39,14 +40,14 @@ def create(of: Table) -> str:
     for c in of.columns:
         null = "null default null" if c.nullable else "not null"
         unique, check = " unique" if c.unique else "", f" check ({c.name} {c.check})" if c.check else ""
-        text = (c.text + (f" [{c.unit}]" if c.unit else "")).replace("'", "''")
-        lines.append(f"{c.name} {c.mysql_type} {null}{unique} comment '{text}'{check}")
+        text = escape_str(c.text + (f" [{c.unit}]" if c.unit else ""))
+        lines.append(f"{c.name} {c.mysql_type} {null}{unique} comment {text}{check}")
     lines.append(f"primary key ({', '.join(of.key)})")
     for c in of.columns:
         if c.references:
             parent, column = c.references.split(".")
             lines.append(f"foreign key ({c.name}) references {parent} ({column})")
-    return f"create table {of.name} (\n  " + ",\n  ".join(lines) + f"\n) comment 'One row is {of.grain}.'"
+    return f"create table {of.name} (\n  " + ",\n  ".join(lines) + f"\n) comment {escape_str(f'One row is {of.grain}.')}"
 
 
 SHAPE = hashlib.sha256("\n".join(map(create, FLEET.values())).encode()).hexdigest()[:12]

@@ -27,7 +27,6 @@ Probe = Callable[[], str | None]
 TIMEOUT = 3.0  # seconds that one question may take
 HEARTBEAT = 6.0  # seconds of silence after which a part of Airflow counts as gone: three times its interval
 REFUSED = "password authentication failed"  # in PostgreSQL's words
-MYSQL_REFUSED = 1045  # in MySQL's numbers
 SEALED = "it is sealed"
 PROBE_SESSION = "00000000-0000-4000-8000-000000000360"  # the Connect server keeps what it is told for each session
 
@@ -87,6 +86,7 @@ def postgres(port: int, database: str, session: str = "", host: str = "127.0.0.1
 def mysql(port: int, database: str, host: str = "127.0.0.1") -> str | None:
     """Ask `select 1` as the course's own user: a server that refuses the password is not ready."""
     import pymysql
+    from pymysql.constants import ER
 
     s = settings()
     user, name, password = (getattr(s, f"{database}_{what}") for what in ("user", "db", "password"))
@@ -95,8 +95,9 @@ def mysql(port: int, database: str, host: str = "127.0.0.1") -> str | None:
         with pymysql.connect(**at, connect_timeout=TIMEOUT, read_timeout=TIMEOUT) as connection:
             connection.cursor().execute("select 1")
     except pymysql.Error as error:
-        number, said = (*error.args, "")[:2]
-        return f"{REFUSED} for user {user}" if number == MYSQL_REFUSED else str(said)
+        if error.args[:1] == (ER.ACCESS_DENIED_ERROR,):
+            return f"{REFUSED} for user {user}"
+        return " ".join(map(str, error.args[1:])) or type(error).__name__
     return None
 
 

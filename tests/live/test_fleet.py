@@ -171,6 +171,9 @@ def test_the_fleets_own_user_has_its_database_and_nothing_else():
     for query in ("select * from mysql.global_priv", "create database other", "select 1 into outfile '/tmp/x'"):
         with pytest.raises(FlowError, match="^mysql: .* denied"):
             lesson.sql(query, db="mysql")
+    # Its password was right: nobody is told to make the database again.
+    with pytest.raises(FlowError, match="^mysql runs .* but: Access denied .* to database 'mysql'"):
+        clients.mysql(database="mysql")
     # What it may not read is nothing to this function, as if there were no such file.
     assert lesson.sql("select load_file('/etc/passwd') as held", db="mysql").held[0] is None
 

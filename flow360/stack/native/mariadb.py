@@ -22,8 +22,8 @@ flush privileges;
 create user 'root'@'%' identified by {root};
 grant all on *.* to 'root'@'%' with grant option;
 create database {database};
-create user '{user}'@'%' identified by {password};
-grant all on {database}.* to '{user}'@'%';
+create user {user}@'%' identified by {password};
+grant all on {database}.* to {user}@'%';
 """
 """The accounts of MySQL's image, and no other: those that the scripts make have no password, but for the owner of the
 server's own views, who is locked."""
@@ -64,12 +64,12 @@ def _empty(folder: Path) -> None:
 
 
 def _install(service: Service, part: Path, command: list[str]) -> None:
+    from pymysql.converters import escape_str  # here, since every command of flow360 would wait for it
+
     s, name = settings(), service.native.database
     scripts = "".join((home() / "share" / f"mariadb_{one}.sql").read_text("utf-8") for one in TABLES)
-    root, password = (_quoted(getattr(s, f"{name}_{what}")) for what in ("root_password", "password"))
-    accounts = ACCOUNTS.format(
-        root=root, password=password, user=getattr(s, f"{name}_user"), database=getattr(s, f"{name}_db")
-    )
+    root, password, user = (escape_str(getattr(s, f"{name}_{what}")) for what in ("root_password", "password", "user"))
+    accounts = ACCOUNTS.format(root=root, password=password, user=user, database=getattr(s, f"{name}_db"))
     places = {"datadir": part / "db", "tmpdir": part / "tmp", "pid-file": part / "mysqld.pid"}
     done = subprocess.run(
         [*command, "--bootstrap", "--skip-log-bin", *(f"--{option}={path}" for option, path in places.items())],
@@ -87,8 +87,3 @@ def _install(service: Service, part: Path, command: list[str]) -> None:
         # A line of it may quote the statement, and that a password.
         said = said[0].replace(root, "…").replace(password, "…")
         raise ServiceError(f"{service.name}: its tables could not be made: {said[:200]}")
-
-
-def _quoted(text: str) -> str:
-    """Write a text as SQL does; those of scripts/env are letters and digits, but a learner may choose another."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
