@@ -172,7 +172,7 @@ class Settings(_Described):
     @field_validator("*", mode="before")
     @classmethod
     def _a_port(cls, value: Any, field: ValidationInfo) -> Any:
-        """Refuse what Compose does: `19_092`, or a port beyond the last one."""
+        """Refuse what Compose would refuse: `19_092`, or a port beyond the last one."""
         port = str(field.field_name).endswith("_port")
         if port and not (re.fullmatch("[1-9][0-9]{0,4}", str(value)) and int(value) < 65536):
             raise ValueError("this is not a port number")

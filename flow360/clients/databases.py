@@ -48,8 +48,7 @@ def _postgres_service(which: str) -> tuple[str, dict[str, Any]]:
 
 
 def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
-    """Connect to the warehouse (`datawarehouse`), the source (`shop`), or the records of Airflow or of Hive's
-    metastore.
+    """Connect to the warehouse (`datawarehouse`), the source (`shop`), or the records of Airflow or of the metastore.
 
     Used as `with postgres() as db:` it commits at the end of the block, rolls back on an error, and closes.
 

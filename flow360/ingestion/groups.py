@@ -88,8 +88,7 @@ def who_reads_what(partitions: int, consumers: int, strategy: str = "range", top
 
 
 def draw(partitions: int, consumers: int, strategy: str = "range", topics: int = 1) -> Axes:
-    """Draw a grid: a row for each consumer, a column for each partition; a ring is where one goes when one more
-    joins."""
+    """Draw a grid: a row for each consumer, a column for each partition; a ring is where it goes when another joins."""
     import matplotlib.pyplot as plt
 
     now, then = assign(partitions, consumers, strategy, topics)

@@ -120,8 +120,7 @@ def stores(plan: Plan, chunk: int = 0) -> pa.Table:
 
 
 def price_lists(plan: Plan, chunk: int = 0) -> pa.Table:
-    """Draw what each product costs Primeur: a price from the first day, and for a quarter of them another from day 3
-    on."""
+    """Draw what each product costs Primeur: a price from the first day, for a quarter of them another from day 3 on."""
     draw, names = rng(plan.seed, "price_lists"), suppliers(plan.seed)
     margin = draw.integers(55, 75, PRODUCTS)
     change = draw.integers(92, 112, PRODUCTS)

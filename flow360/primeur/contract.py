@@ -327,8 +327,7 @@ def of_table(table: str) -> tuple[Contract, ...]:
 
 
 def rules(table: str) -> dict[str, dict[str, Any]]:
-    """Collect what the contracts promise of the columns of a landing table, as dbt's test `keeps_the_contract` takes
-    it.
+    """Collect what the contracts promise of a landing table's columns, in the form of dbt's test `keeps_the_contract`.
 
     All contracts of a table promise the same; they differ in how it is written on the way.
 

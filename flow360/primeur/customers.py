@@ -32,8 +32,7 @@ def _addresses() -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
 
 
 def address_of(plan: Plan, ids: np.ndarray) -> np.ndarray:
-    """Return the index of each customer's (city, postcode): a hash of the id, so that orders find it with no
-    look-up."""
+    """Return the index of each customer's (city, postcode): a hash of the id, so orders find it without a look-up."""
     edges = _addresses()[0]
     return np.searchsorted(edges, below(plan.seed, "address", ids, int(edges[-1])), side="right")
 

@@ -114,8 +114,7 @@ class Day:
     events: tuple[Event, ...]
 
     def due(self, event: Event) -> int:
-        """Return the second at which the event is to be applied: what comes after the day is applied at its end, in
-        order."""
+        """Return the second at which to apply the event: at the end of the day, in order, if it comes after it."""
         return min(event.at, self.closes)
 
 

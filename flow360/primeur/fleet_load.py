@@ -47,7 +47,8 @@ def create(of: Table) -> str:
         if c.references:
             parent, column = c.references.split(".")
             lines.append(f"foreign key ({c.name}) references {parent} ({column})")
-    return f"create table {of.name} (\n  " + ",\n  ".join(lines) + f"\n) comment {escape_str(f'One row is {of.grain}.')}"
+    grain = escape_str(f"One row is {of.grain}.")
+    return f"create table {of.name} (\n  " + ",\n  ".join(lines) + f"\n) comment {grain}"
 
 
 SHAPE = hashlib.sha256("\n".join(map(create, FLEET.values())).encode()).hexdigest()[:12]

@@ -139,8 +139,7 @@ def _judged(contract: Contract, line: int, original: bytes, values: dict[str, An
 
 
 def _decoded(contract: Contract, data: bytes) -> tuple[str, str]:
-    """Decode the text, and name the defect when the bytes are not of the contract's encoding: they have become U+FFFD
-    then."""
+    """Decode the text, and name the defect when the bytes are not of the contract's encoding: U+FFFD stands there."""
     try:
         text = data.decode(contract.encoding)
     except UnicodeDecodeError:

@@ -82,16 +82,18 @@ def chunks(plan: Plan) -> list[tuple[int, int, int]]:
 
 
 def _clock(plan: Plan, day: int, first: int, n: int, draw: np.random.Generator) -> np.ndarray:
-    """Draw the second of the day of each order, rising: the i-th of N orders has the i-th of N equal shares of the
-    demand."""
+    """Draw the second of the day of each order, rising: the i-th of N has the i-th of N equal shares of the demand."""
     edges = np.cumsum(np.repeat(np.array(_HOURS, np.int64), 3600))
     share = (np.arange(first, first + n) << 8) + draw.integers(0, 256, n)
     return np.searchsorted(edges, share * edges[-1] // (plan.orders_by_day[day] << 8), side="right")
 
 
 def _baskets(draw: np.random.Generator, items: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Draw the orders' lines: position of the order, line number, product, quantity, discount, total. An order names a
-    product once: its lines walk over the catalogue by a step that has no common divisor with its length."""
+    """Draw the orders' lines: position of the order, line number, product, quantity, discount, total.
+
+    An order names a product once: its lines walk over the catalogue by a step that has no common divisor with its
+    length.
+    """
     order = np.repeat(np.arange(len(items)), items)
     line = np.arange(len(order)) - np.repeat(np.cumsum(items) - items, items)
     start = np.repeat(pick(draw, len(items), popularity()), items)

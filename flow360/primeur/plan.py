@@ -102,15 +102,13 @@ class Plan:
         return (self.day(n) - EPOCH).days
 
     def second(self, n: int, hour: int, minute: int = 0) -> int:
-        """Return the seconds since 1970 of a time of day in Paris on the n-th day (one offset a day: no tour crosses a
-        change)."""
+        """Return the seconds since 1970 of a time of day in Paris on the n-th day (no tour crosses a change)."""
         noon = datetime.combine(self.day(n), time(12), PARIS)
         midnight = int(noon.astimezone(UTC).timestamp()) - 12 * 3600
         return midnight + hour * 3600 + minute * 60
 
     def midnight(self, n: int) -> int:
-        """Return the second since 1970 at which the n-th day begins in Paris; it has 23 or 25 hours when the clocks
-        change."""
+        """Return the second since 1970 at which the n-th day begins in Paris; two days a year have 23 and 25 hours."""
         return int(datetime.combine(self.day(n), time(0), PARIS).timestamp())
 
     def waves(self) -> list[tuple[int, int]]:

@@ -102,8 +102,7 @@ def temperatures(plan: Plan, chunk: int) -> pa.Table:
 
 
 def readings(plan: Plan, day: date) -> list[dict[str, Any]]:
-    """List the rows of `temperatures` of a day, the plan's or a later one: van by van, the morning and then the
-    evening.
+    """List the rows of `temperatures` of a day, the plan's or a later one: van by van, morning before evening.
 
     Raises:
         ValueError: the day is before the plan's first, or too far away.

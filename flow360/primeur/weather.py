@@ -41,8 +41,7 @@ def later(plan: Plan, day: int) -> pa.Table:
 
 
 def _rows(plan: Plan, hours: list[tuple[int, int, int]], draw: np.random.Generator) -> pa.Table:
-    """Draw one row for each store and hour; an hour is (day, hour of the day in Paris, second since 1970 at its
-    start)."""
+    """Draw a row for each store and hour; an hour is (day, hour in Paris, second since 1970 at its start)."""
     store, hour = np.divmod(np.arange(plan.stores * len(hours)), len(hours))
     day, clock, begin = np.array(hours)[hour].T
     rain = wet(plan, store, day)

@@ -191,8 +191,7 @@ class Stack:
         return self._engine_of(name).follow_command(name)
 
     def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
-        """Write the command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv",
-        …)`."""
+        """Write the command line of a program that ships with a service: `("namenode", "hdfs", "oiv", …)`."""
         return self._engine_of(name).tool_command(name, program, subcommand, args)
 
     def path_in(self, name: str, path: Path) -> str:

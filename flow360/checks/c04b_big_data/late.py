@@ -52,8 +52,7 @@ LATE = f"""
 
 @exercise
 def late_model(predict: Callable[..., Any], auc: Any) -> None:
-    """Check predict(deliveries, orders, weather, first): a probability for each delivery from `first` on, and its
-    AUC."""
+    """Check predict(deliveries, orders, weather, first): a probability for each delivery from `first` on; its AUC."""
     liberal.function("predict", predict)
     auc = liberal.number("auc", auc)
     expect_given("predict", "deliveries", "orders", "weather")

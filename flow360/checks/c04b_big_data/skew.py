@@ -45,8 +45,7 @@ _COLUMNS = {"order_id": WHOLE, "customer_id": WHOLE, "loyalty": TEXT}
 
 @exercise
 def cured_join(cured: Any) -> None:
-    """Check the rows of the skewed join, its largest task (twice the median at most), the rows moved (1.5 times at
-    most)."""
+    """Check the skewed join: its rows, the largest task (twice the median at most), the rows moved (1.5 times)."""
     cured = frame("cured", cured)
     expect_given("cured", "orders", "customers")
     expect_columns("cured", cured, _COLUMNS)

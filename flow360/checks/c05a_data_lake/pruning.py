@@ -55,8 +55,7 @@ def pruned_query(query: Any) -> None:
 
 @contextmanager
 def _aside(chance: random.Random) -> Iterator[Decimal]:
-    """Put aside the seventh, days around it, and one of another year; yield what the orders of the seventh are
-    worth."""
+    """Put aside the seventh, days around it, and one of another year; yield what the orders of the seventh sum to."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -82,8 +82,7 @@ EDGE = f"""
 
 @exercise
 def partition_by_month(partitioned: Any) -> None:
-    """Check lab.deliveries_by_month: one partition a month, all rows in the right one, which alone a month's query
-    reads."""
+    """Check lab.deliveries_by_month: a partition a month, each row in its own, a month's query reading one alone."""
     name = liberal.relation("partitioned", partitioned, "lab")
     expect_equal("partitioned", found=name, expected=TABLE)
     expect_kept("partitioned", "delivery_history")

@@ -122,8 +122,7 @@ def _due(over: Sequence[bool]) -> Iterator[rehearsal.Probe]:
 
 
 def _exported(lags: Sequence[Sequence[int]], others: Sequence[int]) -> dict[str, list[int]]:
-    """Write what Prometheus would have of the exporter: at each sample a group that is so far behind in each partition,
-    and two others that always are."""
+    """Write what Prometheus would have of the exporter: at each sample a group so far behind, two that always are."""
     target = 'job="kafka-exporter", instance="kafka-exporter:9308"'
     length, end = len(lags), 10_000
     series = {f"up{{{target}}}": [1] * length, f"kafka_up{{{target}}}": [1] * length}

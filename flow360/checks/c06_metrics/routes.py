@@ -93,8 +93,7 @@ def error_panel(panel: Any) -> None:
 
 
 def _lived(chance: random.Random) -> list[rehearsal.Case]:
-    """Draw five minutes of an API of several routes, methods, answers and instances: the last one is unlike the
-    others."""
+    """Draw five minutes of an API of several routes, methods, answers and instances: the last is unlike the others."""
     return [
         _life(chance, "the minutes before the last one were slower and had more errors", busy=(3, 1)),
         _life(chance, "the last minute is slower and has more errors than those before", busy=(1, 3)),

@@ -18,8 +18,7 @@ from flow360.checks.verdict import NotYet, exercise, expect, expect_type, limite
 
 @exercise
 def exact_line(body: Any) -> None:
-    """Check that the search of `body(begin, end)` finds each planted timeout of market-api, newest first, and no
-    more."""
+    """Check that the search of `body(begin, end)` finds all planted timeouts of market-api, newest first, no more."""
     ask = limited(liberal.function("body", body), SECONDS, "body")
     chance = draw()
     begin = datetime(2026, chance.randint(1, 12), chance.randint(1, 28), chance.randrange(24), tzinfo=UTC)

@@ -119,8 +119,7 @@ def _client(request: Request) -> str:
 
 
 def _line(error: Mapping[str, Any]) -> str:
-    """Write one finding of pydantic as a line. What was found is not repeated: JSON can say neither NaN nor half a
-    character."""
+    """Write a finding of pydantic as a line, without what was found: JSON can say neither NaN nor half a character."""
     line = f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
     return line.encode("utf-8", "backslashreplace").decode()
 

@@ -86,8 +86,7 @@ class Vans:
         self._client.publish(CONTROL, json.dumps({"id": run, "day": day, "speed": speed, **moments}), qos=1)
 
     def ended(self, run: str, seconds: float = 0) -> bool:
-        """Wait for the end of a replay, so many seconds of an idle machine at most; say whether the broker has it
-        all."""
+        """Wait for a replay to end, so many seconds of an idle machine at most; say whether the broker has it all."""
         with self._changed:
             return self._changed.wait_for(lambda: run in self._ended, patient(seconds))
 

@@ -45,8 +45,7 @@ def messages(day: str) -> tuple[Message, ...]:
 
 @lru_cache(maxsize=3)
 def tours(day: str) -> Mapping[tuple[str, int], dict[str, Any]]:
-    """Return what each van says of its two tours of a day (ISO) as it leaves: (van, 0 for the morning's, 1) -> the
-    message.
+    """Return what each van says of its tours of a day (ISO) as it leaves: (van, 0 for the morning's, 1) -> message.
 
     Raises:
         ValueError: it is not a day of Primeur's.

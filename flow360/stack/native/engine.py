@@ -288,8 +288,7 @@ class NativeEngine:
         return ["tail", "-n", "20", "-F", str(self.programs.log(self.model[name]))]
 
     def tool_command(self, name: str, program: str, subcommand: str, args: Iterable[str]) -> list[str]:
-        """Write the command line of a program that ships with a service: `tool_command("namenode", "hdfs", "oiv",
-        …)`."""
+        """Write the command line of a program that ships with a service: `("namenode", "hdfs", "oiv", …)`."""
         return self.programs.tool(self.model[name], program, subcommand, args)
 
     def path_in(self, name: str, path: Path) -> str:
@@ -338,8 +337,7 @@ class NativeEngine:
         return {name: row["pid"] for name, row in self.supervisor.processes().items() if row["pid"]}
 
     def kept(self) -> list[Path]:
-        """List what the services keep, JupyterLab apart: the data folders that are there, and the marks of done
-        jobs."""
+        """List what the services keep, JupyterLab apart: the data folders that are there, the marks of jobs done."""
         own = [service for service in self.model.services.values() if not service.host]
         paths = [self.programs.job_mark(service) if service.job else self.programs.data(service) for service in own]
         return [path for path in paths if path.exists()]

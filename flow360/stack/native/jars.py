@@ -152,8 +152,7 @@ def _fetch(wanted: Sequence[Jar], progress: Progress | None) -> None:
 
 @contextmanager
 def alone(what: str) -> Iterator[None]:
-    """Hold the cache, which belongs to all checkouts: `up` may fetch for later chapters while a lesson wants its
-    own."""
+    """Hold the cache, which is all checkouts': `up` may fetch for later chapters while a lesson wants its own."""
     place = settings().cache_dir / f".{what}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("w") as file:
