@@ -655,7 +655,7 @@ def once_for_each_row():
     return measured(place=lambda one: (one.value["source"]["table"], json.dumps(one.key)))
 
 
-@near_miss("how_late", says="of")
+@near_miss("how_late", says="of refunds: p")
 def between_two_ranks():
     def between(values, p):
         at = p * (len(values) - 1) / 100
@@ -665,7 +665,7 @@ def between_two_ranks():
     return measured(rank=between)
 
 
-@near_miss("how_late", says="p")
+@near_miss("how_late", says="of refunds: p")
 def one_place_too_far():
     return measured(rank=lambda values, p: values[min(p * len(values) // 100, len(values) - 1)] if values else None)
 
