@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
+from typing import IO
 
 from flow360.course.services import resolve
 from flow360.errors import Exit, FlowError
@@ -14,7 +16,8 @@ from flow360.settings import ROOT
 from flow360.stack.model import model
 
 VERBS = ("up", "down")
-LINES = 200
+LAST = 20_000
+"""Bytes of what a command says that are shown: those at its end."""
 COMMAND = (sys.executable, "-m", "flow360.cli")
 
 
@@ -23,16 +26,24 @@ class Work:
 
     Attributes:
         title: the command as a person would type it; "" before the first.
-        lines: the end of what it says.
         code: its exit code; None while it runs.
     """
 
     def __init__(self, ended: Callable[[], None], command: Sequence[str] = COMMAND) -> None:
         self.title = ""
-        self.lines: deque[str] = deque(maxlen=LINES)
         self.code: int | None = None
         self._ended, self._command = ended, command
+        self._said: IO[bytes] | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """The end of what it says."""
+        if self._said is None:
+            return []
+        file = self._said.fileno()
+        cut = max(0, os.fstat(file).st_size - LAST)
+        return os.pread(file, LAST, cut).decode("utf-8", "replace").splitlines()[1 if cut else 0 :]
 
     @property
     def busy(self) -> bool:
@@ -51,25 +62,21 @@ class Work:
             raise FlowError("JupyterLab is stopped from a terminal: flow360 down", Exit.USAGE)
         if self.busy:
             raise FlowError(f"{self.title} is still under way: wait for its end")
-        self.title, self.code = f"flow360 {verb} {name}", None
-        self.lines.clear()
-        # A group of its own: what JupyterLab is sent, Ctrl-C or its end, leaves nothing half-done.
+        # A group of its own, and a file in place of a pipe: what JupyterLab is sent, Ctrl-C or its end, leaves nothing
+        # half-done.
+        said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the next one takes its place
         process = subprocess.Popen(
             [*self._command, verb, name],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=said,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             start_new_session=True,
         )
+        self.title, self.code, self._said = f"flow360 {verb} {name}", None, said
         self._thread = threading.Thread(target=self._follow, args=[process], name="home-work", daemon=True)
         self._thread.start()
 
-    def _follow(self, process: subprocess.Popen[str]) -> None:
-        with process:
-            for line in process.stdout or ():
-                self.lines.append(line.rstrip())
-        self.code = process.returncode
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        self.code = process.wait()
         self._ended()

@@ -245,8 +245,17 @@ def test_one_command_at_a_time_and_its_lines_and_code_are_kept() -> None:
     work = Work(lambda: ended.append(1), (sys.executable, "-c", code))
     work.begin("up", "mosquitto")
     finished(work)
-    assert list(work.lines) == ["one", "two ['up', 'mosquitto']"]
+    assert work.lines == ["one", "two ['up', 'mosquitto']"]
     assert (work.code, work.title, ended) == (3, "flow360 up mosquitto", [1])
+
+
+def test_of_a_long_story_the_end_is_shown() -> None:
+    work = Work(lambda: None, (sys.executable, "-c", "for n in range(10_000): print('line', n)"))
+    work.begin("up", "mosquitto")
+    finished(work)
+    assert work.lines[-1] == "line 9999"
+    assert 1000 < len(work.lines) < 2500
+    assert all(re.fullmatch("line [0-9]+", line) for line in work.lines), "and none of it is cut"
 
 
 def test_a_second_command_waits() -> None:

@@ -38,7 +38,7 @@ async function refresh() {
   }
   try {
     const answer = await fetch(`${address}/now?chapter=${encodeURIComponent(chapter)}`, { signal: AbortSignal.timeout(10000) });
-    if (!answer.ok) throw new Error(answer.redirected || answer.status === 403 ? "JupyterLab asks for its token again" : await answer.text());
+    if (!answer.ok) throw new Error(answer.status === 403 ? "JupyterLab asks for its token again" : await answer.text());
     draw(await answer.text());
     if (said.dataset.lost) say("");
     delete said.dataset.lost;
