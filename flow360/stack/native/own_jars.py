@@ -40,6 +40,6 @@ def _files(folder: Path, kind: str) -> list[Path]:
 
 def write(jar: Path, entries: Mapping[str, bytes]) -> None:
     """Write a jar: the same bytes each time, because without a date."""
-    with zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(jar, "w") as file:
         for name, data in entries.items():
             file.writestr(zipfile.ZipInfo(name), data)
