@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flow360.clients import reach
 from flow360.errors import ServiceError
 from flow360.settings import settings
+from flow360.waiting import patient
 
 if TYPE_CHECKING:
     import paho.mqtt.client
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kazoo.client import KazooClient
 
 REASON_SECONDS = 1.0
-"""How long kazoo's thread may take to learn why ZooKeeper closed the connection."""
+"""How long kazoo's thread may take to learn why ZooKeeper closed the connection, on an idle machine."""
 
 
 def _kafka(make: type, *args: Any, **cfg: Any) -> Any:
@@ -124,7 +125,7 @@ def zookeeper(**kw: Any) -> Iterator[KazooClient]:
                 client.exists("/")  # it counts as connected before it has logged in
         except (AuthFailedError, ConnectionLoss) as error:
             # Either may only mean a lost connection; a moment later kazoo's thread knows whether we were refused.
-            if handler.refused.wait(REASON_SECONDS):
+            if handler.refused.wait(patient(REASON_SECONDS)):
                 line = "zookeeper refuses the password: is .env the one that it was started with?"
                 raise ServiceError(line) from None
             if not reach.answers("zookeeper"):
