@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import string
 from datetime import UTC, datetime, timedelta
 
 from flow360.primeur.clock import PARIS
@@ -26,6 +27,11 @@ def draw() -> random.Random:
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
     print(f"(hidden cases of seed {seed})")
     return random.Random(seed)
+
+
+def a_word(chance: random.Random, length: int = 20) -> str:
+    """Draw a word of letters and digits that nobody can guess."""
+    return "".join(chance.choices(string.ascii_letters + string.digits, k=length))
 
 
 def clock_changes(year: int) -> tuple[datetime, datetime]:

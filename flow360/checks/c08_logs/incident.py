@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import string
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from flow360 import clients
 from flow360.checks import liberal
 from flow360.checks.c08_logs.setting import SECONDS, a_name, an_index, refusals
-from flow360.checks.draw import draw
+from flow360.checks.draw import a_word, draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_type, limited
 
 
@@ -56,7 +55,7 @@ def _timeouts(
 
     def plant(wanted: bool, why: str, at: datetime | None = None, **more: Any) -> None:
         at = at or begin + timedelta(milliseconds=chance.randrange(1, int(span * 1000)))
-        key = "".join(chance.choices(string.ascii_letters, k=20))
+        key = a_word(chance)
         about = {"service": {"name": "market-api"}, "log": {"level": "ERROR"}, "message": "the shop does not answer"}
         kind = more.pop("error_type", "psycopg.errors.ConnectionTimeout")
         about["error"] = {"type": kind, "stack_trace": f"Traceback …\n{kind}: connection timeout expired"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flow360 import clients
+from flow360.checks.draw import a_word
 from flow360.checks.verdict import NotYet, shown
 from flow360.clients.search import Denied, Refused
 from flow360.monitoring.logs import LOGS
@@ -37,7 +37,7 @@ def watched() -> tuple[requests.Session, list[str]]:
 
 def a_name(chance: random.Random) -> str:
     """Draw the name of an index that nobody has."""
-    return "lab-check-" + "".join(chance.choices(string.ascii_lowercase, k=10))
+    return f"lab-check-{a_word(chance, 10).lower()}"
 
 
 @contextmanager

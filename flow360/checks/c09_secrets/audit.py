@@ -9,8 +9,8 @@ from typing import Any
 
 from flow360 import clients
 from flow360.checks import liberal
-from flow360.checks.c09_secrets.setting import ANY, DENIED, Role, a_word, forgotten, names, refusals
-from flow360.checks.draw import draw
+from flow360.checks.c09_secrets.setting import ANY, DENIED, Role, forgotten, names, refusals
+from flow360.checks.draw import a_word, draw
 from flow360.checks.verdict import NotYet, exercise, expect, limited
 from flow360.clients.secrets import Denied
 from flow360.delivery import vaults

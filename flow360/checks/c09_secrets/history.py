@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flow360.checks import liberal
-from flow360.checks.c09_secrets.setting import a_word, names
-from flow360.checks.draw import draw
+from flow360.checks.c09_secrets.setting import names
+from flow360.checks.draw import a_word, draw
 from flow360.checks.verdict import NotYet, exercise, expect, limited
 from flow360.process import run
 

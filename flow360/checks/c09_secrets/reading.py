@@ -7,8 +7,8 @@ from typing import Any
 
 from flow360 import clients
 from flow360.checks import liberal
-from flow360.checks.c09_secrets.setting import Role, a_word, forgotten, refusals
-from flow360.checks.draw import draw
+from flow360.checks.c09_secrets.setting import Role, forgotten, refusals
+from flow360.checks.draw import a_word, draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type, limited
 from flow360.clients.secrets import Denied, Expired, Missing
 from flow360.errors import FlowError, ServiceError

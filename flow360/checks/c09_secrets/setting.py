@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -40,11 +38,6 @@ def prepare() -> None:
         db.execute("grant usage on schema lab to lab_auditor")
         db.execute("grant select on lab.invoices to lab_auditor")
         db.execute("grant lab_auditor to vault with admin option")
-
-
-def a_word(chance: random.Random, length: int = 20) -> str:
-    """Draw a word that nobody can guess."""
-    return "".join(chance.choices(string.ascii_letters + string.digits, k=length))
 
 
 @contextmanager

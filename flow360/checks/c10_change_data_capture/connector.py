@@ -12,9 +12,8 @@ from typing import Any
 import psycopg
 
 from flow360 import clients
-from flow360.checks.c10_change_data_capture.setting import a_word
 from flow360.checks.compare import Row, expect_rows
-from flow360.checks.draw import MONEY, TEXTS, draw
+from flow360.checks.draw import MONEY, TEXTS, a_word, draw
 from flow360.checks.verdict import NotYet, exercise, expect, expect_equal, expect_type
 from flow360.clients.brokers import kafka_admin
 from flow360.errors import FlowError, ServiceError

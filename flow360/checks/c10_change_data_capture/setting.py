@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,11 +18,6 @@ UNCHANGED = "__debezium_unavailable_value"
 TABLE = "lab10.refunds"
 COLUMNS = """refund_id bigint primary key, amount_eur numeric(10, 2), letter text, lsn bigint not null,
              gone boolean not null"""
-
-
-def a_word(chance: random.Random, length: int = 20) -> str:
-    """Draw a word that nobody can guess."""
-    return "".join(chance.choices(string.ascii_letters, k=length))
 
 
 class Log:
