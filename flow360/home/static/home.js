@@ -30,10 +30,15 @@ function draw(text) {
   }
 }
 
-async function refresh() {
+// One look at a time is due, however many were under way: a click and a tab that comes back ask, too.
+function again(milliseconds) {
   clearTimeout(timer);
+  timer = setTimeout(refresh, milliseconds);
+}
+
+async function refresh() {
   if (document.hidden || !main.offsetParent) {
-    timer = setTimeout(refresh, 1000); // a tab of JupyterLab that is behind another one
+    again(1000); // a tab of JupyterLab that is behind another one
     return;
   }
   try {
@@ -47,7 +52,7 @@ async function refresh() {
     say(error instanceof TypeError || error.name === "TimeoutError" ? "JupyterLab does not answer: this page is as it was before." : error.message);
   }
   const soon = main.querySelector("#work .starting") || main.textContent.includes(" …");
-  timer = setTimeout(refresh, soon ? 1000 : 5000);
+  again(soon ? 1000 : 5000);
 }
 
 async function send(what, body) {
@@ -100,4 +105,4 @@ document.addEventListener("click", async (event) => {
 });
 
 document.addEventListener("visibilitychange", refresh);
-timer = setTimeout(refresh, 1000);
+again(1000);
