@@ -41,10 +41,12 @@ async function refresh() {
     again(1000); // a tab of JupyterLab that is behind another one
     return;
   }
+  const asked = chapter;
   try {
-    const answer = await fetch(`${address}/now?chapter=${encodeURIComponent(chapter)}`, { signal: AbortSignal.timeout(10000) });
+    const answer = await fetch(`${address}/now?chapter=${encodeURIComponent(asked)}`, { signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(answer.status === 403 ? "JupyterLab asks for its token again" : await answer.text());
-    draw(await answer.text());
+    const text = await answer.text();
+    if (asked === chapter) draw(text); // else somebody has chosen another one meanwhile
     if (said.dataset.lost) say("");
     delete said.dataset.lost;
   } catch (error) {
