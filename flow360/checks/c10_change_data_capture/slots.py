@@ -97,7 +97,7 @@ def _drawn(db: Any, chance: random.Random, bytes_: int, minutes: int) -> list[di
         slot("forgotten", 6 * 2**32, since=10 * wait, status="unreserved"),
         slot("forgotten", 0, since=wait + second, temporary=True),
         slot("lost", 0, since=10 * wait, status="lost", nowhere=True),
-        slot("lost", 7 * 2**32, since=second, status="lost"),  # given up by time: its place is still told
+        slot("lost", 7 * 2**32, since=second, status="lost"),  # given up by time: its place still stands there
         slot("", 2 * bytes_, since=10 * wait, kind="physical"),
         slot("", 2 * bytes_, since=10 * wait, database="another"),
         slot("", 0, active=True, database="another"),
