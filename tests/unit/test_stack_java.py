@@ -178,6 +178,18 @@ def test_a_cut_archive_is_not_used_but_made_anew(tmp_path, java17):
     assert not archive.exists()
 
 
+def test_an_archive_that_another_checkout_removes_meanwhile_is_made_once_more(tmp_path, java17, monkeypatch):
+    jars = [tmp_path / "a.jar"]
+    Path(archive_option(tmp_path, jars).partition("=")[2]).write_bytes(b"archive")
+    java.keep_archive("svc", jars, tmp_path / "conf dir")
+
+    def removed(_path: Path) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(java.os, "utime", removed)
+    assert archive_option(tmp_path, jars).startswith("-XX:ArchiveClassesAtExit=")
+
+
 def test_the_archive_of_a_killed_jvm_is_thrown_away(tmp_path, java17):
     jars, folder = [tmp_path / "a.jar"], tmp_path / "conf dir"
     written = Path(archive_option(tmp_path, jars).partition("=")[2])
