@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Annotated
+from functools import partial
 
 import pyarrow as pa
 import pymysql
@@ -18,9 +18,9 @@ from pymysql.converters import escape_str
 from pymysql.cursors import Cursor
 
 from flow360.clients import mysql
-from flow360.errors import FlowError, ServiceError
+from flow360.errors import ServiceError
 from flow360.primeur.generate import table
-from flow360.primeur.load import stamp_of
+from flow360.primeur.load import Force, Scale, say, stamp_of
 from flow360.primeur.plan import Plan
 from flow360.primeur.schema import FLEET, Table
 from flow360.primeur.snapshot import seed_table
@@ -109,19 +109,9 @@ def _insert(cursor: Cursor, name: str, data: pa.Table) -> int:
     return len(data)
 
 
-def main(
-    scale: Annotated[float | None, typer.Option(help="Generate this scale instead of loading data/seed.")] = None,
-    force: Annotated[
-        bool, typer.Option(help="Load even when the same rows are there: takes back all changes.")
-    ] = False,
-) -> None:
+def main(scale: Scale = None, force: Force = False) -> None:
     """Load the fleet's tables into MySQL."""
-    try:
-        rows = load(None if scale is None else Plan(scale=scale), force)
-    except FlowError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(error.code) from None
-    print("mysql: " + (f"{rows:,} rows loaded" if rows else "up to date"))
+    say("mysql", partial(load, None if scale is None else Plan(scale=scale), force))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated
 
 import psycopg
@@ -177,21 +178,32 @@ def load(which: str, plan: Plan | None = None, force: bool = False) -> int:
     return rows
 
 
+Scale = Annotated[float | None, typer.Option(help="Generate this scale instead of loading data/seed.")]
+Force = Annotated[bool, typer.Option(help="Load even when the same rows are there: takes back all changes.")]
+
+
+def say(service: str, load: Callable[[], int]) -> None:
+    """Load a service's tables, and say in one line how many rows came, or why not.
+
+    Raises:
+        typer.Exit: the load failed.
+    """
+    try:
+        rows = load()
+    except FlowError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(error.code) from None
+    print(f"{service}: " + (f"{rows:,} rows loaded" if rows else "up to date"))
+
+
 def main(
-    scale: Annotated[float | None, typer.Option(help="Generate this scale instead of loading data/seed.")] = None,
-    force: Annotated[
-        bool, typer.Option(help="Load even when the same rows are there: takes back all changes.")
-    ] = False,
+    scale: Scale = None,
+    force: Force = False,
     only: Annotated[str, typer.Option(help="source or dwh; both by default.")] = "",
 ) -> None:
     """Load Primeur's tables into postgres-source and postgres-dwh."""
     for which in [only] if only else ["source", "dwh"]:
-        try:
-            rows = load(which, None if scale is None else Plan(scale=scale), force)
-        except FlowError as error:
-            typer.echo(error.message, err=True)
-            raise typer.Exit(error.code) from None
-        print(f"postgres-{which}: " + (f"{rows:,} rows loaded" if rows else "up to date"))
+        say(f"postgres-{which}", partial(load, which, None if scale is None else Plan(scale=scale), force))
 
 
 if __name__ == "__main__":
