@@ -25,7 +25,7 @@ class Log:
 
     def __init__(self, chance: random.Random, table: str = "refunds") -> None:
         self.chance, self.table = chance, table
-        # Beyond 2**31, and with a step in its number of digits on the way: a place is neither a text nor a small number.
+        # Beyond 2**31, and with a step in its number of digits: a place is neither a text nor a small number.
         self.lsn = 9_999_999_000 - chance.randrange(1000)
         self.moment = 1_778_148_902_000
         self._offset = 0
