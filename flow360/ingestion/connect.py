@@ -187,6 +187,7 @@ def _do(worker: requests.Session, forgetting: bool) -> Iterator[str]:
             continue
         with database("source") as db:
             grant(db, config)
+        with database("source") as db:  # the worker signs in by what was granted, once that is committed
             held = holds_its_place(db, worker, name, config)
         apply(worker, name, config, from_scratch=not held)
         yield f"{name} runs, {'from where it was' if held else 'from the beginning'}"
