@@ -6,15 +6,23 @@ Each test writes a log file of its own beside those of the services, and counts 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import STDOUT, Popen
 from typing import Any
 
 import pytest
 
 from flow360 import clients
 from flow360.monitoring.logs import LOGS, REJECTED, setup
+from flow360.stack.model import STACK
 from tests.environment import FULL
 from tests.faults.support import kill, recovered, report, until
 
@@ -151,3 +159,113 @@ def test_the_index_can_be_made_again_from_the_files(stack, log):
     after = arrived(log.stem, 3000)
     report("32 index made again", before=before, after=after)
     assert before == after == 3000
+
+
+class Index(ThreadingHTTPServer):
+    """A search engine that takes every line, and keeps its id. Until `serving` it is away: its port refuses."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Bulk, bind_and_activate=False)
+        self.lines: set[str] = set()
+        self.server_bind()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Answer within the block."""
+        self.server_activate()
+        thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.shutdown()
+            thread.join()
+
+
+class Bulk(BaseHTTPRequestHandler):
+    """What the shipper asks of a search engine."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer is two packets; the second would wait 40 ms for the first
+    server: Index
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        self._answer({})
+
+    def do_POST(self) -> None:  # noqa: N802
+        actions = self.rfile.read(int(self.headers["Content-Length"])).splitlines()[::2]
+        into = [action["index"] for action in map(json.loads, actions)]
+        self.server.lines |= {one["_id"] for one in into if one["_index"] == LOGS}
+        self._answer({"errors": False, "items": [{"index": {"status": 201}} for _ in into]})
+
+    def _answer(self, said: dict[str, Any]) -> None:
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def shipping(stack: Any, folder: Path, index: Index) -> Iterator[Path]:
+    """Run another shipper, with room for 1 MB, on a folder of logs, and end it as the stack does; yields its words."""
+    service, programs = stack.model["logstash"], stack.host.programs
+    conf = (STACK / "logstash" / "rsyslog.conf").read_text("utf-8")
+    for was, now in {
+        'queue.maxDiskSpace="256m" queue.maxFileSize="8m"': 'queue.maxDiskSpace="1m" queue.maxFileSize="64k"',
+        'load="impstats" interval="5"': 'load="impstats" interval="1"',
+    }.items():
+        assert conf.count(was) == 1
+        conf = conf.replace(was, now)
+    (folder / "rsyslog.conf").write_text(conf, "utf-8")
+    command = programs.command(service)
+    command[command.index("-f") + 1] = str(folder / "rsyslog.conf")
+    own = dict.fromkeys(["SHIPPER_DATA", "SHIPPER_LOGS", "SHIPPER_TASKS"], str(folder))
+    environment = {**os.environ, **programs.environment(service), **own, "SEARCH_PORT": str(index.server_port)}
+    words = folder / "words"  # not *.log: it would read them
+    with words.open("ab") as out, Popen(command, env=environment, stdout=out, stderr=STDOUT) as shipper:
+        try:
+            yield words
+            shipper.send_signal(signal.Signals[f"SIG{service.native.stop_signal}"])
+            shipper.wait(10)
+        finally:
+            shipper.kill()
+
+
+@pytest.fixture
+def many(started, tmp_path) -> Path:
+    """A folder with a log of more lines than the small queue holds."""
+    started("logstash")  # its programs are there
+    (tmp_path / "a.log").write_text("".join(good(number) for number in range(3000)), "utf-8")
+    return tmp_path
+
+
+def is_full(words: Path) -> bool:
+    return b" err rsyslogd: the queue on the disk is full (" in words.read_bytes()
+
+
+def test_a_full_queue_is_said_and_what_finds_no_room_waits_in_its_file(stack, many):
+    """Fault 32: the index is away for longer than the queue lasts."""
+    with Index() as index, shipping(stack, many, index) as words:
+        until(lambda: is_full(words), "its word about it")
+        waiting = sum(file.stat().st_size for file in many.glob("lines.0*"))
+        time.sleep(2.5)  # after two seconds without room rsyslog throws a line away, if it is not told to wait
+        with index.serving():
+            until(lambda: len(index.lines) >= 3000, "every line")
+    report("32 queue full", lines=3000, there=len(index.lines), bytes=waiting)
+    assert len(index.lines) == 3000
+    assert 900_000 < waiting < 1_100_000
+
+
+def test_a_shipper_that_is_stopped_with_a_full_queue_loses_nothing(stack, many):
+    """Fault 32: neither what was in the queue nor what was read and waited for room."""
+    with Index() as index:
+        with shipping(stack, many, index) as words:
+            until(lambda: is_full(words), "its word about it")
+        with index.serving(), shipping(stack, many, index):
+            until(lambda: len(index.lines) >= 3000, "every line")
+    report("32 stopped with a full queue", lines=3000, there=len(index.lines))
+    assert len(index.lines) == 3000
