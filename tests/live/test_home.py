@@ -70,6 +70,7 @@ def lab(stack: Any) -> Iterator[Any]:
             permissions=["clipboard-read", "clipboard-write"],
         )
         context.set_default_timeout(patient(60) * 1000)
+        sync_api.expect.set_options(timeout=patient(30) * 1000)
         page = context.new_page()
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
