@@ -144,7 +144,7 @@ class Password(_Answer):
         service = model().services.get(name)
         if service is None or service.login is None:
             raise web.HTTPError(404, "that service has no page with a login")
-        self.finish({"password": getattr(settings(), service.login.secret.lower())})
+        self.finish({"password": getattr(settings(), service.login.variable.lower())})
 
 
 def handlers(base_url: str, log: Logger) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ week stay what they are, but for the odometers of the vans.
 from __future__ import annotations
 
 from decimal import Decimal
+from string import ascii_uppercase
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from flow360.primeur.tours import MINUTES, departure, lengths, van_routes
 SHIFT = 3
 """Drivers of each van: on each day one drives in the morning, one in the evening, and one is off."""
 FIRST_DRIVER = 501
-_LETTERS = "ABCDEFGHJKLMNPQRSTVWXYZ"  # a French plate has no I, O or U
+_LETTERS = "".join(one for one in ascii_uppercase if one not in "IOU")  # those that a French plate has
 _MODELS = (
     ("Renault Master E-Tech", "electric", 1_125),
     ("Mercedes eSprinter", "electric", 850),

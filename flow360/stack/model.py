@@ -102,10 +102,10 @@ class Native:
 
 @dataclass(frozen=True)
 class Login:
-    """Who signs in to a service's page: a user ("" where it asks for a token alone), and a secret of .env, by name."""
+    """Who signs in to a page: a user ("" where it asks for a token alone), by the password in a variable of .env."""
 
     user: str
-    secret: str
+    variable: str
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ def test_what_another_flow360_does_is_known_while_it_does_it(tmp_path: Path) -> 
 def test_every_login_is_one_that_can_be_copied() -> None:
     logins = {service.name: service.login for service in model().services.values() if service.login}
     assert {"jupyterlab", "airflow-webserver", "grafana", "kibana"} == logins.keys()
-    assert {login.secret for login in logins.values()} <= set(SECRETS)
+    assert {login.variable for login in logins.values()} <= set(SECRETS)
     assert all(model()[name].link for name in logins)
 
 
