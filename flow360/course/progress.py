@@ -259,10 +259,9 @@ def watch(path: Path | None = None, seconds: float = 0.5) -> Iterator[str]:
     while True:
         time.sleep(seconds)
         rows = progress_rows(path=path)
-        for old, row in zip(before, rows, strict=True):
-            if old != row:
-                yield _changed(old, row)
-        if any(row["first_passed"] and not old["first_passed"] for old, row in zip(before, rows, strict=True)):
+        changed = [(old, row) for old, row in zip(before, rows, strict=True) if old != row]
+        yield from (_changed(old, row) for old, row in changed)
+        if any(row["first_passed"] and not old["first_passed"] for old, row in changed):
             yield next_line(path=path)
         before = rows
 
