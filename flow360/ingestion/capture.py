@@ -14,11 +14,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import sql
-
 from flow360 import clients
 from flow360.errors import FlowError
 from flow360.ingestion import connect, topics
+from flow360.ingestion.sources import postgres
 
 SHOP = "primeur-shop"
 
@@ -44,22 +43,10 @@ def config(name: str, *tables: str, **more: str) -> dict[str, str]:
 # [END config]
 
 
-# [START publish]
 def publish(config: dict[str, str]) -> None:
     """Name the tables in a publication, and let the role `capture` read them."""
-    tables = [sql.Identifier(*name.split(".")) for name in config["table.include.list"].split(",")]
-    schemas = {name.partition(".")[0] for name in config["table.include.list"].split(",")}
-    role, listed = sql.Identifier(connect.ROLE), sql.SQL(", ").join(tables)
-    publication = sql.Identifier(config["publication.name"])
     with clients.postgres("source") as db:
-        for schema in sorted(schemas):
-            db.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), role))
-        db.execute(sql.SQL("grant select on {} to {}").format(listed, role))
-        db.execute(sql.SQL("drop publication if exists {}").format(publication))
-        db.execute(sql.SQL("create publication {} for table {}").format(publication, listed))
-
-
-# [END publish]
+        postgres.publish(db, config)
 
 
 def begin(name: str, config: dict[str, str]) -> None:
@@ -89,8 +76,8 @@ def end(name: str) -> None:
     Raises:
         FlowError: a part of it could not be removed.
     """
-    said = list(connect.forget(clients.connect(), name, config(name)))
-    if stays := [line for line in said if " stays" in line]:
+    parts = list(connect.forget(clients.connect(), name, config(name)))
+    if stays := [str(part) for part in parts if part.trouble]:
         raise FlowError("; ".join(stays))
     with clients.kafka_admin() as admin:
         heartbeat = f"cdc.heartbeat.cdc.{name}"  # the whole name: another capture's may begin like it
