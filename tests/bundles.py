@@ -30,6 +30,7 @@ PARTS = {
     "mutants": "tests/chapters/test_mutants.py",
     "labs": "tests/chapters/test_labs.py",
     "again": "tests/chapters/test_lessons_again.py",
+    "walks": "tests/chapters/test_walks.py",
 }
 # Airflow reads DAG files out of the checkout (dags/lab): two of it would read each other's.
 ALONE = "airflow-dag-processor"

@@ -1,14 +1,12 @@
 """Home in a browser, as a learner meets it: JupyterLab opens on it, and one click leads on.
 
-It needs Debian's chromium and Playwright, which is not in the lock: 130 MB for one bundle. FLOW360_PLAYWRIGHT names the
-folder in which it was installed: `pip install --target FOLDER playwright`. Screenshots are kept under build/test/home.
+Needs a browser (tests/browser.py). Screenshots are kept under build/test/home.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,14 +18,10 @@ from dotenv import dotenv_values
 
 from flow360.stack.native.supervise import Supervisor
 from flow360.waiting import patient, wait_for
+from tests import browser
 from tests.environment import BUILD, ROOT, port_lines
 
-CHROMIUM = shutil.which("chromium")
-if not CHROMIUM:
-    pytest.skip("no chromium on this machine (Debian: sudo apt install chromium)", allow_module_level=True)
-sys.path += filter(None, [os.environ.get("FLOW360_PLAYWRIGHT")])
-sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: FLOW360_PLAYWRIGHT names its folder")
-
+expect = browser.playwright().expect
 SERVICES = ()  # of the lane; it has a stack of its own
 SHOTS = BUILD / "home"
 SIZES = ((1280, 800), (1600, 1000))
@@ -63,23 +57,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
 def lab(stack: Any) -> Iterator[Any]:
     """JupyterLab as the address of `up` opens it, in a browser that has not seen it before."""
     env = stack.env()
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(
-            viewport=dict(zip(("width", "height"), SIZES[0], strict=True)),
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        context.set_default_timeout(patient(60) * 1000)
-        sync_api.expect.set_options(timeout=patient(30) * 1000)
-        page = context.new_page()
-        page.errors = []
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
+    with browser.page(*SIZES[0], permissions=["clipboard-read", "clipboard-write"]) as page:
         # A workspace of this test's own: each begins as for a new learner.
         page.goto(f"http://127.0.0.1:{env['JUPYTER_PORT']}/lab?reset&token={env['JUPYTER_TOKEN']}")
         page.home = page.frame_locator("#flow360-home iframe")
         page.home.locator("#services table").first.wait_for()
         yield page
-        browser.close()
 
 
 def tabs(page: Any) -> list[str]:
@@ -98,13 +81,13 @@ def test_one_click_leads_from_home_to_lesson_and_lab(lab: Any) -> None:
         lab.set_viewport_size({"width": width, "height": height})
         for theme in ("light", "dark"):
             lab.evaluate("theme => { document.body.dataset.jpThemeLight = theme === 'light' }", theme)
-            sync_api.expect(lab.home.locator("html")).to_have_attribute("data-theme", theme)
+            expect(lab.home.locator("html")).to_have_attribute("data-theme", theme)
             lab.home.locator("html").evaluate(
                 "one => { if (one.scrollWidth > one.clientWidth) throw Error('clipped') }"
             )
             lab.screenshot(path=SHOTS / f"home-{theme}-{width}.png")
     lab.home.locator("#open-main-00").click()
-    sync_api.expect(lab.locator(TABS)).to_have_text(["Home", "00_welcome.ipynb", "00_welcome.ipynb"])
+    expect(lab.locator(TABS)).to_have_text(["Home", "00_welcome.ipynb", "00_welcome.ipynb"])
     boxes = [lab.locator(".jp-NotebookPanel").nth(n).bounding_box() for n in (0, 1)]
     assert all(boxes), "both are to be seen"
     assert len({box["x"] for box in boxes}) == 2, "side by side"
@@ -116,7 +99,7 @@ def test_one_click_leads_from_home_to_lesson_and_lab(lab: Any) -> None:
 @pytest.mark.timeout(300)
 def test_a_service_starts_and_stops_by_its_button_and_a_token_is_copied(lab: Any, stack: Any) -> None:
     lab.home.locator("#copy-jupyterlab").click()
-    sync_api.expect(lab.home.locator("#said")).to_have_text("Copied.")
+    expect(lab.home.locator("#said")).to_have_text("Copied.")
     token = stack.env()["JUPYTER_TOKEN"]
     assert lab.evaluate("navigator.clipboard.readText()") == token
     assert token not in lab.home.locator("html").evaluate("one => one.outerHTML")
@@ -125,7 +108,7 @@ def test_a_service_starts_and_stops_by_its_button_and_a_token_is_copied(lab: Any
     lab.keyboard.press("Enter")
     lab.home.locator("#down-mosquitto").wait_for()
     assert state(stack, "mosquitto") == "running"
-    sync_api.expect(lab.home.locator("#work-title")).to_contain_text("done")
+    expect(lab.home.locator("#work-title")).to_contain_text("done")
     lab.home.locator("#down-mosquitto").click()
     lab.home.locator("#up-mosquitto").wait_for()
     assert state(stack, "mosquitto") == "stopped"
@@ -137,7 +120,7 @@ def test_down_in_a_terminal_ends_all_and_home_says_so(lab: Any, stack: Any) -> N
     """The last test here: JupyterLab is down after it."""
     lab.keyboard.press("Control+Shift+C")
     lab.locator(".lm-CommandPalette-input").fill("New Terminal")
-    sync_api.expect(lab.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text("New Terminal")
+    expect(lab.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text("New Terminal")
     lab.keyboard.press("Enter")
     lab.locator(".jp-Terminal .xterm-helper-textarea").wait_for(state="attached")
     lab.locator(".jp-Terminal").click()
@@ -145,6 +128,4 @@ def test_down_in_a_terminal_ends_all_and_home_says_so(lab: Any, stack: Any) -> N
     supervisor = Supervisor(stack.state)
     wait_for(lambda: not supervisor.daemon() and not supervisor.orphans(), 60, "the end of all")
     lab.locator(TABS, has_text="Home").click()
-    sync_api.expect(lab.home.locator("#said")).to_have_text(
-        "JupyterLab does not answer: this page is as it was before."
-    )
+    expect(lab.home.locator("#said")).to_have_text("JupyterLab does not answer: this page is as it was before.")
