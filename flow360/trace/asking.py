@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from psycopg.rows import namedtuple_row
 from flow360 import clients
 from flow360.clients import metrics  # noqa: F401 - it takes pandas with it, which must not cost a hop its seconds
 from flow360.clients.search import Refused
+from flow360.ingestion.topics import NoSuchTopic, read_all
 from flow360.monitoring.logs import LOGS
 from flow360.primeur.clock import PARIS
 from flow360.trace.way import SECONDS, NotThere, Place
@@ -43,6 +45,27 @@ def rows(which: str, query: str, *params: Any) -> list[Any]:
             raise NotThere("its table is not made yet") from None
 
 
+def fleet_rows(query: str, *params: Any) -> list[dict[str, Any]]:
+    """Ask one question of the fleet's database, and return the rows by the names of their columns.
+
+    Raises:
+        NotThere: its table has not been made yet.
+        FlowError: the server is down.
+    """
+    import pymysql
+    from pymysql.constants import ER
+
+    limits = {"connect_timeout": 2, "read_timeout": patient(SECONDS), "cursorclass": pymysql.cursors.DictCursor}
+    with clients.mysql(**limits) as db, db.cursor() as cursor:
+        try:
+            cursor.execute(query, params)
+        except pymysql.ProgrammingError as error:
+            if error.args[0] == ER.NO_SUCH_TABLE:
+                raise NotThere("its table is not made yet") from None
+            raise
+        return list(cursor.fetchall())
+
+
 def lake() -> Lake:
     """Open HDFS, with little time for each answer."""
     return clients.lake(seconds=patient(SECONDS))
@@ -67,11 +90,44 @@ def landed_at(fs: Lake, folder: str) -> datetime | None:
     return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
 
 
+def changes(topic: str, key: dict[str, Any], shown: Callable[[dict[str, Any]], str]) -> list[Place]:
+    """Find the changes of one row that a connector has brought: place in its topic and in the database's log.
+
+    Args:
+        shown: what of the row as it was then is of interest.
+
+    Raises:
+        NotThere: the connector has brought nothing yet.
+        FlowError: the broker is down.
+    """
+    mine, found = json.dumps(key, separators=(",", ":")).encode(), []
+    with topics():
+        records = read_all(topic, seconds=patient(SECONDS))
+    for record in records:
+        if record.key != mine or record.value is None:  # another row, or the tombstone behind a delete
+            continue
+        change = json.loads(record.value)
+        source = change["source"]
+        what = _DONE[change["op"]] + (f", {shown(change['after'])}" if change["after"] else "")
+        log = f"LSN {source['lsn']}" if "lsn" in source else f"{source['file']} at {source['pos']}"
+        late = (record.timestamp - source["ts_ms"]) / 1000
+        since = "" if change["op"] == "r" else f", {late:.2f} s after its commit"
+        found.append(
+            Place(
+                f"{topic}, partition {record.partition}, offset {record.offset}",
+                f"{what}, {log}{since}",
+                datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            )
+        )
+    return found
+
+
+_DONE = {"r": "read as it was", "c": "inserted", "u": "updated", "d": "deleted"}
+
+
 @contextmanager
 def topics() -> Iterator[None]:
     """Take a topic that has not been made yet, within the block, for one that does not hold the thing."""
-    from flow360.ingestion.topics import NoSuchTopic
-
     try:
         yield
     except NoSuchTopic as error:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 from flow360 import clients
 from flow360.errors import Exit, FlowError, ServiceError
-from flow360.ingestion.topics import read_all
 from flow360.primeur.clock import PARIS
 from flow360.primeur.contract import contract
 from flow360.primeur.intake import Record, records, rows
@@ -69,28 +67,7 @@ CHANGES = "cdc.shop.public.orders"
 
 @WAY.hop("changes", after="shop", service="kafka", by="")
 def changes(order: Thing) -> list[Place]:
-    key, found = json.dumps({"order_id": order.key}, separators=(",", ":")).encode(), []
-    with asking.topics():
-        records = read_all(CHANGES, seconds=patient(SECONDS))
-    for record in records:
-        if record.key != key or record.value is None:  # another order, or the tombstone behind a delete
-            continue
-        change = json.loads(record.value)
-        source = change["source"]
-        late = (record.timestamp - source["ts_ms"]) / 1000
-        what = _DONE[change["op"]] + (f", {change['after']['status']}" if change["after"] else "")
-        since = "" if change["op"] == "r" else f", {late:.2f} s after its commit"
-        found.append(
-            Place(
-                f"{CHANGES}, partition {record.partition}, offset {record.offset}",
-                f"{what}, LSN {source['lsn']}{since}",
-                datetime.fromtimestamp(record.timestamp / 1000, UTC),
-            )
-        )
-    return found
-
-
-_DONE = {"r": "read as it was", "c": "inserted", "u": "updated", "d": "deleted"}
+    return asking.changes(CHANGES, {"order_id": order.key}, lambda row: row["status"])
 
 
 @WAY.hop("API", after="shop", service="market-api", by="")

@@ -1,14 +1,15 @@
-"""The way of a van's day: tours in the shop, readings and alarms in Kafka, warehouse, pager, mart, logs."""
+"""The way of a van's day: tours in shop and fleet, readings and alarms in Kafka, warehouse, pager, mart, logs."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow.compute as pc
 
 from flow360 import clients
-from flow360.errors import Exit, FlowError
+from flow360.errors import Exit, FlowError, ServiceError
 from flow360.ingestion import readings as landed
 from flow360.ingestion.bridge import READINGS
 from flow360.ingestion.topics import Record, read_all
@@ -58,6 +59,31 @@ def shop(van: Thing) -> list[Place]:
         )
         for row in found
     ]
+
+
+@WAY.hop("fleet", after="shop", service="mysql", by="")
+def fleet(van: Thing) -> list[Place]:
+    found = asking.fleet_rows(
+        "select * from tours where van_id = %s and day = %s order by route_id", van.key, van.known["day"]
+    )
+    van.learn(tours=[row["route_id"] for row in found])
+    return [Place(f"table tours, route_id = {row['route_id']}", _driven(row)) for row in found]
+
+
+def _driven(row: dict[str, Any]) -> str:
+    way = row["odometer_to_km"] - row["odometer_from_km"]
+    return f"driver {row['driver_id']}, {way:.1f} km, odometer {row['odometer_to_km']:.1f} km after it"
+
+
+TOURS = "cdc.fleet.fleet.tours"
+
+
+@WAY.hop("changes", after="fleet", service="kafka", by="")
+def changes(van: Thing) -> list[Place]:
+    """Find what the connector has brought of the tours that the fleet's database has."""
+    if "tours" not in van.known:
+        raise ServiceError("the fleet's database did not say which tours are to be looked for")
+    return [place for number in van.known["tours"] for place in asking.changes(TOURS, {"route_id": number}, _driven)]
 
 
 @WAY.hop("readings", after="shop", service="kafka", by="vans-bridge")

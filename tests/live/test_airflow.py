@@ -194,8 +194,8 @@ def first_night() -> str:
 
 
 def minimal(way: Trace) -> list[Step]:
-    """The hops of the minimal stack; tests/live/test_logs.py asks for the lines of an order and a van."""
-    return [step for step in way.steps if step.hop.name != "logs"]
+    """The hops of the minimal stack; test_logs.py and test_connect.py ask for the others of an order and a van."""
+    return [step for step in way.steps if not {"logs", "fleet"} & {step.hop.name, step.hop.after}]
 
 
 @pytest.mark.timeout(900)

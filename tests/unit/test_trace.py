@@ -18,7 +18,7 @@ from flow360.errors import Exit, FlowError, ServiceError
 from flow360.ingestion.topics import Record
 from flow360.settings import ROOT
 from flow360.stack.model import model
-from flow360.trace import drawing, orders, programs, vans, way
+from flow360.trace import asking, drawing, orders, programs, vans, way
 from flow360.trace.way import DOWN, MISSING, NONE, THERE, NotThere, Place, Thing, Way
 from flow360.waiting import patient
 
@@ -153,7 +153,7 @@ def test_with_all_services_down_an_order_is_still_in_the_branch_s_file(monkeypat
     monkeypatch.setattr(clients, "lake", down("namenode"))
     monkeypatch.setattr(clients, "api", down("market-api"))
     monkeypatch.setattr(clients, "prometheus", down("prometheus"))
-    monkeypatch.setattr(orders, "read_all", down("kafka"))
+    monkeypatch.setattr(asking, "read_all", down("kafka"))
     found = orders.WAY.follow(Thing("order", 100933), runs)
     assert states(found) == {hop.name: THERE if hop.name == "file" else DOWN for hop in orders.WAY.hops}
     place = found["file"].places[0]
@@ -175,7 +175,7 @@ def test_the_changes_of_an_order_name_offset_position_and_seconds(monkeypatch):
         change(5, "d", None),
         tombstone,
     ]
-    monkeypatch.setattr(orders, "read_all", lambda topic, **_: records)
+    monkeypatch.setattr(asking, "read_all", lambda topic, **_: records)
     places = orders.changes(Thing("order", 100933))
     assert [place.where.rpartition(" ")[2] for place in places] == ["1", "4", "5"]
     assert [place.what for place in places] == [
@@ -184,6 +184,37 @@ def test_the_changes_of_an_order_name_offset_position_and_seconds(monkeypatch):
         "deleted, LSN 75, 0.25 s after its commit",
     ]
     assert {place.at for place in places} == {datetime.fromtimestamp(1000.25, UTC)}
+
+
+def test_the_fleets_tours_of_a_van_s_day_and_what_was_captured_of_them(monkeypatch):
+    def tour(number: int) -> dict:
+        return {"route_id": number, "driver_id": 501, "odometer_from_km": 100.1, "odometer_to_km": 159.2}
+
+    def change(number: int, op: str) -> Record:
+        source = {"file": "binlog.000002", "pos": 40 + number, "ts_ms": 1_000_000}
+        value = {"op": op, "after": tour(number), "source": source}
+        key = f'{{"route_id":{number}}}'.encode()
+        return Record(vans.TOURS, 0, number, 1_000_500, key, json.dumps(value).encode(), [])
+
+    asked = []
+    monkeypatch.setattr(asking, "fleet_rows", lambda query, *of: asked.append(of) or [tour(7), tour(8)])
+    monkeypatch.setattr(asking, "read_all", lambda topic, **_: [change(7, "r"), change(8, "c"), change(9, "c")])
+    van = Thing("van", "VAN-03", {"day": NOON.date()})
+    with pytest.raises(ServiceError, match="did not say which tours"):
+        vans.changes(van)
+    driven = "driver 501, 59.1 km, odometer 159.2 km after it"
+    assert [(place.where, place.what) for place in vans.fleet(van)] == [
+        ("table tours, route_id = 7", driven),
+        ("table tours, route_id = 8", driven),
+    ]
+    assert asked == [("VAN-03", NOON.date())]
+    assert [(place.where, place.what) for place in vans.changes(van)] == [
+        ("cdc.fleet.fleet.tours, partition 0, offset 7", f"read as it was, {driven}, binlog.000002 at 47"),
+        (
+            "cdc.fleet.fleet.tours, partition 0, offset 8",
+            f"inserted, {driven}, binlog.000002 at 48, 0.50 s after its commit",
+        ),
+    ]
 
 
 def down(name: str):
