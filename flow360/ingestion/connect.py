@@ -1,4 +1,4 @@
-"""Kafka Connect's connectors, as stack/kafka-connect has them: `python -m flow360.ingestion.connect`.
+"""Kafka Connect's connectors, as stack/kafka-connect has them: `python -m flow360.ingestion.connect [NAME …]`.
 
 What a connector needs of its database is made first (flow360/ingestion/sources), then the worker lets it run. All of it
 can be repeated.
@@ -36,16 +36,16 @@ def place_lost(worker: requests.Session, name: str, config: dict[str, str]) -> s
     """Say why a connector cannot go on where it was; "" if the database still has what comes after its place.
 
     What happened between would be missed, so the tables are to be read again. A connector that does not run is stopped
-    meanwhile: a task that comes or goes may still read, and writes down its place.
+    meanwhile: a task that comes or goes may still read, and writes down its place. One that the worker does not know
+    has none: what an earlier one of its name has left there is nobody's.
     """
-    source = sources.of(config)
+    source, known, offsets = sources.of(config), name in worker.get("/connectors").json(), []
     with source.connect() as db:
-        if name in worker.get("/connectors").json() and runs(worker, name) and source.is_read(db, config):
+        if known and runs(worker, name) and source.is_read(db, config):
             return ""  # it reads before its first place is written down
-        _known(worker, name, config)
-        stop(worker, name)
-        wait_for(lambda: not source.is_read(db, config), SECONDS, f"{name} to have read its last")
-        offsets = worker.get(f"/connectors/{name}/offsets").json()["offsets"]
+        if known:
+            stop(worker, name)
+            offsets = worker.get(f"/connectors/{name}/offsets").json()["offsets"]
         return source.lost(db, config, offsets[0]["offset"] if offsets else None)
 
 
@@ -59,26 +59,37 @@ def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_s
         FlowError: it is refused, or does not run within a minute; the line says why.
     """
     if from_scratch:
-        _known(worker, name, config)
+        if name not in worker.get("/connectors").json():  # at rest: an earlier one of this name may have left its place
+            worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
         _without_place(worker, name)
     worker.put(f"/connectors/{name}/config", json=config)
     worker.put(f"/connectors/{name}/resume")
     # A configuration that is the same starts nothing again, so a task that has failed would stay as it is.
     restart = f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true"
     wait_for(lambda: worker.post(restart).ok, SECONDS, f"the workers to have divided the work of {name}")
-    wait_for(lambda: runs(worker, name), SECONDS, f"{name} to run")
+    try:
+        wait_for(lambda: runs(worker, name), SECONDS, f"{name} to run")
+    except FlowError as error:
+        said = state(worker, name)
+        causes = [text for one in (said["connector"], *said["tasks"]) if (text := cause(one))]
+        raise FlowError(f"{name} does not run: {causes[0]}" if causes else error.message) from None
 
 
-def _known(worker: requests.Session, name: str, config: dict[str, str]) -> None:
-    """Let the worker have the connector, at rest if it is new: an earlier one of this name may have left its place."""
-    if name not in worker.get("/connectors").json():
-        worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
+def cause(part: dict[str, Any]) -> str:
+    """Read why a connector or a task of it has failed out of what `state` says of it; "" if it has not."""
+    lines = [line.strip() for line in part.get("trace", "").splitlines() if not line.startswith("\t")]
+    return lines[-1].removeprefix("Caused by: ")[:200] if lines else ""
 
 
 def stop(worker: requests.Session, name: str) -> None:
-    """Stop a connector, and wait until it has; its tasks may still be ending."""
+    """Stop a connector, and wait until it and its tasks, which write down their place at the end, have stopped."""
     wait_for(lambda: worker.put(f"/connectors/{name}/stop").ok, SECONDS, f"{name} to be told to stop")
-    wait_for(lambda: state(worker, name)["connector"]["state"] == "STOPPED", SECONDS, f"{name} to stop")
+
+    def at_rest() -> bool:
+        said = state(worker, name)
+        return said["connector"]["state"] == "STOPPED" and not said["tasks"]
+
+    wait_for(at_rest, SECONDS, f"{name} to stop")
 
 
 def _without_place(worker: requests.Session, name: str) -> None:
@@ -124,9 +135,7 @@ def forget(worker: requests.Session, name: str, config: dict[str, str]) -> Itera
         yield Part(name, _said(error))
     source = sources.of(config)
     try:
-        with source.connect() as db:
-            removed = source.forget(db, config)
-        if removed:
+        if source.forget(config):
             yield Part(source.keeps(config))
     except (FlowError, *sources.ERRORS) as error:
         yield Part(source.keeps(config), _said(error))
@@ -138,31 +147,46 @@ def _said(error: Exception) -> str:
 
 
 def main(
+    names: Annotated[list[str] | None, typer.Argument(help="connectors; all if none is named")] = None,
     url: Annotated[str, typer.Option(help="the worker, where it is not the published one")] = "",
     forgetting: Annotated[bool, typer.Option("--forget", help="remove them, and what databases keep")] = False,
 ) -> None:
-    """Prepare the databases and let each connector run as its file says."""
-    try:
-        for line in _do(worker_at(base=url or None), forgetting):
-            print(line, flush=True)
-    except (FlowError, OSError, *sources.ERRORS) as error:
-        typer.echo(_said(error), err=True)
-        raise typer.Exit(int(getattr(error, "code", Exit.FAILED))) from None
+    """Prepare the databases and let each connector run as its file says; one that cannot keeps no other from it."""
+    there, worker, codes = connectors(), worker_at(base=url or None), []
+    if unknown := set(names or ()) - set(there):
+        typer.echo(f"no connector {', '.join(sorted(unknown))}: there are {', '.join(there)}", err=True)
+        raise typer.Exit(int(Exit.USAGE))
+    for name in names or there:
+        try:
+            for line in (forget if forgetting else bring)(worker, name, there[name]):
+                print(line, flush=True)
+        except (FlowError, OSError, *sources.ERRORS) as error:
+            typer.echo(f"{name}: {_said(error)}", err=True)
+            codes.append(int(getattr(error, "code", Exit.FAILED)))
+    if codes:
+        raise typer.Exit(codes[0])
 
 
-def _do(worker: requests.Session, forgetting: bool) -> Iterator[str]:
-    """Do it for each connector, a line for each step."""
-    for name, config in connectors().items():
-        if forgetting:
-            yield from map(str, forget(worker, name, config))
-            continue
-        source = sources.of(config)
-        with source.connect() as db:
-            source.prepare(db, config, sources.password_of(config))
-        # The worker signs in by what was granted, once that is committed.
-        why = place_lost(worker, name, config)
-        apply(worker, name, config, from_scratch=bool(why))
-        yield f"{name} runs, " + (f"from the beginning: {why}" if why else "from where it was")
+def bring(worker: requests.Session, name: str, config: dict[str, str]) -> Iterator[str]:
+    """Prepare the database and let a connector run.
+
+    Yields:
+        From where it goes on.
+
+    Raises:
+        FlowError: as `apply`; or the database is down, or has no module.
+    """
+    source = sources.of(config)
+    with source.connect() as db:
+        config = source.fitting(db, config)
+    why = place_lost(worker, name, config)
+    if why and name in worker.get("/connectors").json():
+        _without_place(worker, name)  # before the database lets it in again: an old place may look like one of today
+    with source.connect() as db:
+        source.prepare(db, config, sources.password_of(config))
+    # The worker signs in by what was granted, once that is committed.
+    apply(worker, name, config, from_scratch=bool(why))
+    yield f"{name} runs, " + (f"from the beginning: {why}" if why else "from where it was")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pymysql
@@ -29,9 +30,9 @@ _LOCK = "flow360.fleet"  # two loads at a time wait for each other
 _SECONDS = 60
 
 
-def connect() -> pymysql.Connection:
-    """Open a connection to the fleet's database; FLEET_HOST names another host than 127.0.0.1."""
-    return mysql(host=os.environ.get("FLEET_HOST", "127.0.0.1"))
+def connect(**kw: Any) -> pymysql.Connection:
+    """Open a connection to the fleet's database, as `clients.mysql`; FLEET_HOST names another host than 127.0.0.1."""
+    return mysql(host=os.environ.get("FLEET_HOST", "127.0.0.1"), **kw)
 
 
 def create(of: Table) -> str:

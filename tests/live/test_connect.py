@@ -1,4 +1,4 @@
-"""Kafka Connect with the shop's connector: what a change becomes, what a kill costs, who may ask it anything."""
+"""Kafka Connect with the shop's and the fleet's connector: what a change becomes, what a kill costs, who may ask it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,38 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC as GMT
+from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import psutil
 import psycopg
+import pymysql
 import pytest
 import requests
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import AdminClient
+from pymysql.cursors import Cursor
 
 from flow360 import clients
 from flow360.checks import rehearsal
 from flow360.errors import FlowError
-from flow360.ingestion import connect
+from flow360.ingestion import capture, connect
 from flow360.ingestion.topics import NoSuchTopic, read_all
 from flow360.monitoring import dashboards
+from flow360.primeur.schema import FLEET, MONEY, UTC
 from flow360.settings import ROOT, settings
+from flow360.trace import vans
 from flow360.waiting import wait_for
 from tests.faults.support import SEED, kill, ready, recovered, report, until
 from tests.live.listeners import watched
+from tests.live.test_fleet import rows
 
-SERVICES = ("kafka-connectors", "prometheus")
-NAME, TOPIC = "primeur-shop", "cdc.shop.public.payments"
+SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "prometheus")
+NAME, TOPIC, KEY = "primeur-shop", "cdc.shop.public.payments", "payment_id"
+VANS, WORK, JOB = "primeur-fleet", "cdc.fleet.fleet.maintenance", "maintenance_id"
 CHANGES, KEYS = 1000, 100
 CYCLE = 1_000_000_000  # milliseconds after which a new key may be an old one's: eleven days
 
@@ -37,7 +48,7 @@ def beyond(stack) -> set[str]:
     """All that the tests need; what could be reached from another machine while the worker started."""
     with watched(stack.host.supervisor.service_of) as found:
         stack.down(["kafka-connect"])
-        stack.up(["kafka-connectors", "prometheus"])
+        stack.up(SERVICES)
         connect.main()  # a job that was done is not done again; what a killed run has left is put right
     until_it_streams()
     return found
@@ -59,9 +70,9 @@ def _streams() -> bool:
     return events(key, key)[0][1]["op"] == "c"
 
 
-def _place_is_kept() -> bool:
+def _place_is_kept(name: str) -> bool:
     """Whether Connect has written down how far in the log it is: killed before, it would read the tables again."""
-    places = clients.connect().get(f"/connectors/{NAME}/offsets").json()["offsets"]
+    places = clients.connect().get(f"/connectors/{name}/offsets").json()["offsets"]
     return bool(places) and not any("snapshot" in one["offset"] for one in places)
 
 
@@ -81,13 +92,29 @@ def pay(db: psycopg.Connection, number: int, amount: str) -> None:
     )
 
 
+def as_root(**more: Any) -> pymysql.Connection:
+    return clients.mysql(user="root", password=settings().fleet_root_password, autocommit=True, **more)
+
+
+@pytest.fixture
+def fleet() -> Iterator[Cursor]:
+    """The fleet's database, each statement a transaction; rows of ours are gone afterwards."""
+    with clients.mysql(autocommit=True) as db, db.cursor() as cursor:
+        yield cursor
+        cursor.execute("delete from maintenance where maintenance_id >= 9000000000")
+
+
+def mend(db: Cursor, number: int, cost: str) -> None:
+    db.execute("insert into maintenance values (%s, 'VAN-01', 'tyres', now(), null, %s, null)", [number, cost])
+
+
 def new_key() -> int:
     """A key that no test has used before on this stack: it holds the millisecond in which it was made."""
     return 9_000_000_000 + time.time_ns() // 1_000_000 % CYCLE * 1000
 
 
-def events(first: int, last: int) -> list[tuple[int, dict | None]]:
-    """What the topic holds of these keys, in order: key, and the change (None: the tombstone behind a delete).
+def events(first: int, last: int, topic: str = TOPIC, column: str = KEY) -> list[tuple[int, dict | None]]:
+    """What a topic holds of these keys, in order: key, and the change (None: the tombstone behind a delete).
 
     What is older than the keys is not read: the topic holds whole tables, and whoever waits asks many times.
     """
@@ -95,11 +122,11 @@ def events(first: int, last: int) -> list[tuple[int, dict | None]]:
     now = time.time_ns() // 1_000_000
     age = (now - (first - 9_000_000_000) // 1000) % CYCLE
     try:
-        records = read_all(TOPIC, since=now - age)
+        records = read_all(topic, since=now - age)
     except NoSuchTopic:
         return []
     for record in records:
-        key = json.loads(record.key)["payment_id"]
+        key = json.loads(record.key)[column]
         if first <= key <= last:
             found.append((key, record.value and json.loads(record.value)))
     return found
@@ -130,58 +157,135 @@ def test_insert_update_delete_and_a_rollback(shop):
     assert insert["after"]["paid_at"].endswith("Z")
 
 
+def captured(table: str) -> list[dict[str, Any]]:
+    """The rows of a table of the fleet as its topic has them last, each value in the type of its column."""
+    state = {}
+    for change in capture.changes(f"cdc.fleet.fleet.{table}"):
+        (key,) = change.key.values()
+        state[key] = change.after
+    read = {
+        MONEY: lambda text: Decimal(text),
+        UTC: lambda text: datetime.fromisoformat(text).astimezone(GMT).replace(tzinfo=None),
+        FLEET["vans"].arrow.field("bought_on").type: lambda text: date.fromisoformat(text.removesuffix("Z")),
+    }
+    for column in FLEET[table].columns:
+        for row in filter(None, state.values()):
+            if row[column.name] is not None and column.type in read:
+                assert isinstance(row[column.name], str), "a number would have been rounded, or mean a day"
+                row[column.name] = read[column.type](row[column.name])
+    return [state[key] for key in sorted(state) if state[key]]
+
+
+def test_the_fleets_rows_are_the_databases_after_the_copy_and_after_changes(fleet):
+    """Each row of each table: exact decimals, dates, moments whatever the writer's zone, letters of four bytes."""
+    until(lambda: {name: captured(name) for name in FLEET} == {name: rows(name) for name in FLEET}, "the copy")
+    key = new_key()
+    fleet.execute("set time_zone = '+05:30'")
+    fleet.execute(
+        "insert into maintenance values (%s, 'VAN-01', 'tyres', '2026-10-25 07:59:59', '2026-03-29 07:30:00',"
+        " 99999999.99, %s), (%s, 'VAN-02', 'brakes', '1970-01-02 00:00:00', '2038-01-19 03:14:07', 0.10, %s)",
+        [key, "🚐 Œuvre, l'été — 漢字\n\"\\", key + 1, ""],
+    )
+    fleet.execute(
+        "insert into vans values ('VAN-99', 1, 'ÉÀ-99-Œ', '𝔼', 'diesel', 1, '1000-01-01', 0.30000000000000004)"
+    )
+    until(lambda: events(key + 1, key + 1, WORK, JOB), "the last of them")
+    assert captured("maintenance") == rows("maintenance")
+    until(lambda: captured("vans") == rows("vans"), "the van")
+    fleet.execute("update vans set bought_on = '9999-12-31', odometer_km = 1e15 where van_id = 'VAN-99'")
+    fleet.execute("update maintenance set cost_eur = null, note = null where maintenance_id = %s", [key])
+    until(lambda: captured("vans") == rows("vans"), "the other van")
+    fleet.execute("delete from vans where van_id = 'VAN-99'")
+    fleet.execute("delete from maintenance where maintenance_id = %s", [key])
+    until(lambda: len(events(key, key, WORK, JOB)) == 4, "the last change")
+    assert {name: captured(name) for name in FLEET} == {name: rows(name) for name in FLEET}
+    insert, update, delete, tombstone = [change for _, change in events(key, key, WORK, JOB)]
+    assert [insert["op"], update["op"], delete["op"], tombstone] == ["c", "u", "d", None]
+    assert update["before"] == insert["after"]
+    assert (insert["after"]["cost_eur"], update["after"]["cost_eur"]) == ("99999999.99", None)
+    assert insert["after"]["reported_at"] == "2026-10-25T02:29:59Z"
+    assert delete["before"] == update["after"]
+
+
+def test_a_trace_finds_a_tour_in_the_fleet_and_what_was_captured_of_it():
+    way = vans.follow("VAN-03", "2026-05-07")
+    assert [len(way[hop].places) > 1 for hop in ("fleet", "changes")] == [True, True], [step.said for step in way.steps]
+    tours = [row["route_id"] for row in rows("tours") if (row["van_id"], str(row["day"])) == ("VAN-03", "2026-05-07")]
+    assert [place.where for place in way["fleet"].places] == [f"table tours, route_id = {tour}" for tour in tours]
+
+
+def step(lot: random.Random, first: int, number: int, held: dict[int, str | None], do: Callable[..., Any]) -> None:
+    """Insert, change or delete the row of one key, and note what is to be there then."""
+    key = first + lot.randrange(KEYS)
+    if held.get(key) is None:
+        held[key] = f"{number}.00"
+        do("insert", key, held[key])
+    elif lot.random() < 0.2:
+        held[key] = None
+        do("delete", key)
+    else:
+        held[key] = f"{number}.50"
+        do("update", key, held[key])
+
+
 @pytest.mark.timeout(200)
-def test_the_worker_is_killed_among_a_thousand_changes(stack, shop, beyond):
-    until(_place_is_kept, "the place in the log to be written down")
+def test_the_worker_is_killed_among_changes_of_both_databases(stack, shop, fleet, beyond):
+    until(lambda: _place_is_kept(NAME) and _place_is_kept(VANS), "both places in the logs to be written down")
     first, lot = new_key(), random.Random(SEED)
-    expected: dict[int, str | None] = {}
+    paid: dict[int, str | None] = {}
+    mended: dict[int, str | None] = {}
     killed: list[float] = []
 
-    def killer() -> None:
-        killed.append(kill(stack, "kafka-connect"))
+    def in_shop(what: str, key: int, amount: str = "") -> None:
+        if what == "insert":
+            pay(shop, key, amount)
+        elif what == "delete":
+            shop.execute("delete from payments where payment_id = %s", [key])
+        else:
+            shop.execute("update payments set amount_eur = %s where payment_id = %s", [Decimal(amount), key])
+
+    def in_fleet(what: str, key: int, cost: str = "") -> None:
+        if what == "insert":
+            mend(fleet, key, cost)
+        elif what == "delete":
+            fleet.execute("delete from maintenance where maintenance_id = %s", [key])
+        else:
+            fleet.execute("update maintenance set cost_eur = %s where maintenance_id = %s", [cost, key])
 
     for number in range(CHANGES):
         if number == CHANGES // 3:
-            threading.Thread(target=killer).start()
-        key = first + lot.randrange(KEYS)
-        if expected.get(key) is None:
-            expected[key] = f"{number}.00"
-            pay(shop, key, expected[key])
-        elif lot.random() < 0.2:
-            expected[key] = None
-            shop.execute("delete from payments where payment_id = %s", [key])
-        else:
-            expected[key] = f"{number}.50"
-            shop.execute("update payments set amount_eur = %s where payment_id = %s", [Decimal(expected[key]), key])
+            threading.Thread(target=lambda: killed.append(kill(stack, "kafka-connect"))).start()
+        step(lot, first, number, paid, in_shop)
+        if number % 2:
+            step(lot, first, number, mended, in_fleet)
     last = first + KEYS
     pay(shop, last, "1.00")
+    mend(fleet, last, "1.00")
     until(lambda: killed, "the kill")
     back = recovered(stack, "kafka-connect", killed[0])
-    until(lambda: any(key == last for key, _ in events(last, last)), "the last change", 90)
-    found = [(key, change) for key, change in events(first, last - 1) if change]
-    places = {(key, change["source"]["lsn"]) for key, change in found}
-    state: dict[int, tuple[int, str | None]] = {}
-    for key, change in found:
-        after = change["after"] and change["after"]["amount_eur"]
-        state[key] = max(state.get(key, (0, None)), (change["source"]["lsn"], after), key=lambda one: one[0])
-    held = {
-        key: str(amount)
-        for key, amount in shop.execute(
-            "select payment_id, amount_eur from payments where payment_id between %s and %s", [first, last - 1]
+    until(lambda: events(last, last) and events(last, last, WORK, JOB), "the last change of either", 90)
+    own = "between %s and %s", [first, last - 1]
+    fleet.execute(f"select maintenance_id, cost_eur from maintenance where maintenance_id {own[0]}", own[1])
+    of_shop = shop.execute(f"select payment_id, amount_eur from payments where payment_id {own[0]}", own[1])
+    for what, changes, expected, there, found, amount, place in (
+        ("the shop's", CHANGES, paid, of_shop, events(first, last - 1), "amount_eur", ("lsn",)),
+        ("the fleet's", CHANGES // 2, mended, fleet, events(first, last - 1, WORK, JOB), "cost_eur", ("file", "pos")),
+    ):
+        said = [(tuple(one["source"][part] for part in place), key, one) for key, one in found if one]
+        state = {key: one["after"] and one["after"][amount] for _, key, one in sorted(said, key=lambda one: one[:2])}
+        places = {one[:2] for one in said}
+        report(
+            f"Connect's worker killed among {what} changes",
+            changes=changes,
+            distinct=len(places),
+            doubled=len(said) - len(places),
+            lost=changes - len(places),
+            recovery=back,
+            beyond=len(beyond),
         )
-    }
-    report(
-        "Connect's worker killed among changes",
-        changes=CHANGES,
-        distinct=len(places),
-        doubled=len(found) - len(places),
-        lost=CHANGES - len(places),
-        recovery=back,
-        beyond=len(beyond),
-    )
-    assert len(places) == CHANGES
-    assert {key: after for key, (_, after) in state.items()} == expected
-    assert {key: after for key, after in expected.items() if after} == held
+        assert len(places) == changes
+        assert state == expected
+        assert {key: after for key, after in expected.items() if after} == {key: str(held) for key, held in there}
     with watched(stack.host.supervisor.service_of) as after_a_kill:
         psutil.Process(stack.host.pids()["kafka-connect"]).kill()
         stack.up(["kafka-connect"])
@@ -212,14 +316,14 @@ def test_a_slot_or_an_offset_that_is_gone_means_that_the_tables_are_read_again(s
         shop.execute("select pg_drop_replication_slot(%s)", [slot])
     if gone == "what the slot held":  # another one, younger than the offset
         shop.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
-    connect.main()
+    connect.main([NAME])
     assert capsys.readouterr().out == f"{NAME} runs, from the beginning: {why}\n"
     until(lambda: events(key, key), "the row that nobody saw")
     assert {change["op"] for _, change in events(key, key)} == {"r"}
     pay(shop, key + 1, "6.00")
     until(lambda: events(key + 1, key + 1), "a change after that")
     before = worker.get(f"/connectors/{NAME}/offsets").json()
-    connect.main()
+    connect.main([NAME])
     assert connect.runs(worker, NAME)
     pay(shop, key + 2, "7.00")
     until(lambda: events(key + 2, key + 2), "a change after the second time")
@@ -295,15 +399,18 @@ def test_a_connector_reaches_no_variable_and_no_file_that_is_not_meant_for_it(as
 def test_no_secret_stands_in_its_topics_its_command_line_its_files_or_its_log(stack):
     from tests.live.test_broker import all_of
 
-    secrets = [getattr(settings(), f"{name}_password") for name in ("kafka", "kafka_connect", "shop_capture")]
+    names = ("kafka", "kafka_connect", "shop_capture", "fleet_capture", "fleet_root")
+    secrets = [getattr(settings(), f"{name}_password") for name in names]
     service = stack.model["kafka-connect"]
     told = " ".join(psutil.Process(stack.host.pids()[service.name]).cmdline())
     files = [file for file in stack.host.programs.conf(service).rglob("*") if file.suffix == ".properties"]
-    logs = [
-        stack.host.programs.log(stack.model[name]) for name in ("kafka-connect", "kafka-connectors", "postgres-source")
-    ]
-    texts = [told, *(file.read_text("utf-8", "replace") for file in (*files, *logs))]
+    writers = ("kafka-connect", "kafka-connectors", "kafka-connectors-fleet", "postgres-source", "mysql")
+    logs = [stack.host.programs.log(stack.model[name]) for name in writers]
+    binlogs = [*(stack.host.programs.data(stack.model["mysql"]) / "db").glob("binlog.0*")]
+    assert binlogs
+    texts = [told, *(file.read_text("utf-8", "replace") for file in (*files, *logs, *binlogs))]
     kept = [value for topic in ("connect-configs", "connect-offsets", "connect-status") for value in all_of(topic)]
+    kept += all_of("connect-history-fleet")
     assert files
     assert any(b"${env:SHOP_CAPTURE_PASSWORD}" in value for value in kept)
     for secret in secrets:
@@ -324,21 +431,64 @@ def test_the_role_reads_the_captured_tables_and_nothing_else(shop):
         psycopg.connect(**at, password="x", connect_timeout=10)
 
 
+def test_the_fleets_user_reads_the_captured_tables_and_nothing_else():
+    at = {"user": "capture", "password": settings().fleet_capture_password}
+    with clients.mysql(**at, autocommit=True) as db, db.cursor() as cursor:
+        assert cursor.execute("select * from vans") > 0
+        for query in (
+            "select * from loaded",
+            "delete from vans",
+            "create table fleet.mine (id int)",
+            "select * from mysql.user",
+            "select 1 into outfile '/tmp/flow360-x'",
+        ):
+            with pytest.raises(pymysql.Error, match="denied"):
+                cursor.execute(query)
+    with pytest.raises(FlowError, match="mysql refused the password"):
+        clients.mysql(user="capture", password="x")
+
+
+def test_without_a_login_nobody_invents_a_change_of_the_fleet_or_sees_the_history_of_its_tables():
+    from tests.live.test_broker import SECONDS, send
+
+    before = len(read_all(WORK))
+    assert send(clients.confluent(), WORK).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert len(read_all(WORK)) == before > 0, "everybody reads those there are"
+    seen = AdminClient(clients.confluent()).list_topics(timeout=SECONDS).topics
+    assert WORK in seen
+    assert "connect-history-fleet" not in seen
+
+
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_failed_is_in_the_metrics_and_somebody_is_told(shop):
-    prometheus, worker = clients.prometheus(), clients.connect()
-    running = f'kafka_connect_task_state{{connector="{NAME}", state="running"}}'
+def test_a_binlog_that_is_purged_fails_the_task_and_somebody_is_told_and_the_tables_are_read_again(fleet, capsys):
+    prometheus, worker, key = clients.prometheus(), clients.connect(), new_key()
+    running = f'kafka_connect_task_state{{connector="{VANS}", state="running"}}'
     until(lambda: len(prometheus.query(running)), "the task to be seen running")
-    config = connect.connectors()[NAME]
-    try:
-        worker.put(f"/connectors/{NAME}/config", json={**config, "publication.name": "there_is_none"})
-        until(lambda: "FAILED" in json.dumps(connect.state(worker, NAME)), "the task to fail")
-        until(lambda: "CaptureFailed" in set(prometheus.alerts()["alert"]), "the alert")
-    finally:
-        connect.main()
-    until(lambda: connect.runs(worker, NAME), "the connector to run again")
+    until(lambda: _place_is_kept(VANS), "its place to be written down")
+    connect.stop(worker, VANS)
+    with as_root() as db, db.cursor() as cursor:
+        mend(fleet, key, "1.00")
+        cursor.execute("flush binary logs")
+        mend(fleet, key + 1, "2.00")
+        cursor.execute("flush binary logs")
+        cursor.execute("show binary logs")
+        cursor.execute("purge binary logs to %s", [cursor.fetchall()[-1][0]])
+    worker.put(f"/connectors/{VANS}/resume")
+    until(lambda: "FAILED" in json.dumps(connect.state(worker, VANS)), "the task to fail")
+    assert "required binlog files have been purged" in connect.state(worker, VANS)["tasks"][0]["trace"]
+    assert not events(key, key + 1, WORK, JOB), "what it does not know, it does not pass over"
+    told = prometheus.alerts
+    until(lambda: VANS in [labels["connector"] for labels in told("CaptureFailed").labels], "the alert")
+    connect.main([VANS])
+    said = capsys.readouterr().out
+    assert said.startswith(f"{VANS} runs, from the beginning: the binlog no longer holds what comes after binlog.")
+    assert said.count("\n") == 1
+    until(lambda: captured("maintenance") == rows("maintenance"), "the tables to be read again")
+    assert {change["op"] for _, change in events(key, key + 1, WORK, JOB)} == {"r"}
+    connect.main([VANS])
+    assert capsys.readouterr().out == f"{VANS} runs, from where it was\n"
 
 
 def test_the_alert_waits_for_a_hiccup_and_ends_with_the_failure():
@@ -361,8 +511,8 @@ def test_the_alert_waits_for_a_hiccup_and_ends_with_the_failure():
     assert missed == rehearsal.Miss(cases[2], cases[2].probes[1], "pending"), "so it would be noticed"
 
 
-def test_the_dashboard_shows_the_capture(shop):
-    """Each panel has an answer while a change is on its way."""
+def test_the_dashboard_shows_both_captures(shop, fleet):
+    """Each panel has an answer of either connector while a change is on its way."""
     exprs = [
         target["expr"]
         for panel in dashboards.read("primeur")["panels"]
@@ -371,8 +521,10 @@ def test_the_dashboard_shows_the_capture(shop):
     ]
     assert len(exprs) == 3
     pay(shop, new_key(), "1.00")
+    mend(fleet, new_key(), "1.00")
     for expr in exprs:
-        until(lambda expr=expr: not clients.prometheus().query(expr).empty, expr)
+        label, both = ("server", {"cdc.shop", "cdc.fleet"}) if "behind" in expr else ("connector", {NAME, VANS})
+        until(lambda expr=expr, at=label, both=both: both <= set(clients.prometheus().query(expr).get(at, ())), expr)
 
 
 # --- at the end -------------------------------------------------------------------------------------------------------
@@ -381,7 +533,7 @@ def test_the_dashboard_shows_the_capture(shop):
 def test_a_reset_removes_connector_slot_and_publication(stack, shop):
     said: list[str] = []
     stack.reset(["kafka-connect"], lambda event: said.append(event.detail))
-    assert said[:2] == [f"{NAME} is removed", "the slot primeur_shop is removed"]
+    assert said[:3] == [f"{VANS} is removed", f"{NAME} is removed", "the slot primeur_shop is removed"]
     assert shop.execute("select from pg_replication_slots").rowcount == 0
     assert shop.execute("select from pg_publication").rowcount == 0
     key = new_key()

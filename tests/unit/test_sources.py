@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
+import typer
 
 from flow360.errors import Exit, FlowError, ServiceError
 from flow360.ingestion import capture, connect, sources
-from flow360.ingestion.sources import postgres
-from flow360.settings import settings
+from flow360.ingestion.sources import mysql, postgres
+from flow360.settings import LAYERS, settings
+from flow360.stack.model import model
 
 
 class Answers:
-    """A database that gives one answer; what it was told is kept."""
+    """PostgreSQL with a slot that nobody reads, which gives one answer; what it was told is kept."""
+
+    rowcount = 1
 
     def __init__(self, *row: object) -> None:
         self.row, self.told = row or None, []
-        self.rowcount = 1
 
     def execute(self, query: str, _parameters: object = None) -> Answers:
         self.told.append(query)
         return self
 
     def fetchone(self) -> tuple | None:
-        return self.row
+        return (False,) if self.told[-1].startswith("select active") else self.row
+
+
+class Server:
+    """MySQL, or what it says of itself; what it was told is kept."""
+
+    def __init__(self, version: str = "8.4.11", user: bool = True, grants: tuple[str, ...] = ()) -> None:
+        self.version, self.user, self.grants, self.told = version, user, grants, []
+
+    def execute(self, query: str, _parameters: object = None) -> int:
+        self.told.append(query)
+        return int(self.user)
+
+    def fetchone(self) -> tuple[str]:
+        return (self.version,)
+
+    def fetchall(self) -> list[tuple]:
+        if "show binary logs" in self.told[-1]:
+            return [("binlog.000003", 500, "No"), ("binlog.000004", 157, "No")]
+        return [(table,) for table in self.grants]
 
 
 def test_a_connector_s_class_says_which_module_and_an_unknown_one_which_there_are():
     assert sources.of(connect.connectors()["primeur-shop"]) is postgres
+    assert sources.of(connect.connectors()["primeur-fleet"]) is mysql
+    assert sources.of({"connector.class": mysql.MARIADB}) is mysql
     for config in ({}, {"connector.class": "io.debezium.connector.oracle.OracleConnector"}):
         with pytest.raises(FlowError, match=r"^connector\.class '.*': known are io\.debezium\.") as caught:
             sources.of(config)
@@ -42,6 +69,111 @@ def test_the_password_is_the_generated_one_that_the_file_names(monkeypatch):
         with pytest.raises(FlowError, match=r"^database\.password: it is to be ") as caught:
             sources.password_of({"database.password": said})
         assert "secret" not in caught.value.message
+
+
+def test_mysql_has_the_connector_of_the_file_and_mariadb_its_own():
+    config = connect.connectors()["primeur-fleet"]
+    assert config["connector.class"] == "io.debezium.connector.mysql.MySqlConnector"
+    assert mysql.fitting(Server("8.4.11"), config) == config
+    assert mysql.fitting(Server("11.4.5-MariaDB-log"), config) == {**config, "connector.class": mysql.MARIADB}
+
+
+def test_a_table_that_is_no_longer_listed_is_taken_back():
+    server = Server(grants=("fleet.vans", "fleet.loaded"))
+    mysql.prepare(server, {"database.user": "capture", "table.include.list": "fleet.vans,fleet.tours"}, "secret")
+    assert [query for query in server.told if query.startswith("revoke")] == [
+        "revoke all privileges on `fleet`.`loaded` from %s"
+    ]
+    assert {query for query in server.told if query.startswith("grant select")} == {
+        "grant select on `fleet`.`vans` to %s",
+        "grant select on `fleet`.`tours` to %s",
+    }
+    assert "secret" not in " ".join(server.told), "it is a parameter"
+
+
+@pytest.mark.parametrize(
+    ("user", "place", "why"),
+    [
+        (True, {"file": "binlog.000003", "pos": 500}, ""),
+        (True, {"file": "binlog.000004", "pos": 4}, ""),
+        (True, {"file": "binlog.000004", "pos": 158}, "the binlog no longer holds what comes after binlog.000004, 158"),
+        (True, {"file": "binlog.000002", "pos": 4}, "the binlog no longer holds what comes after binlog.000002, 4"),
+        (True, None, "there is no note of what was read"),
+        (False, {"file": "binlog.000003", "pos": 500}, "this server was never captured"),
+    ],
+)
+def test_a_place_that_the_binlog_does_not_hold_or_another_server_s_is_lost_with_its_reason(user, place, why):
+    assert mysql.lost(Server(user=user), {"database.user": "capture"}, place) == why
+
+
+def test_a_place_of_another_server_is_forgotten_before_this_one_lets_the_connector_in(monkeypatch):
+    """A job that was killed between would find a user, and take the place for one of this server."""
+    done: list[str] = []
+    source = SimpleNamespace(
+        connect=lambda: nullcontext(Server()),
+        fitting=lambda _db, config: config,
+        prepare=lambda *_: done.append("prepared"),
+    )
+    worker = SimpleNamespace(get=lambda _path: SimpleNamespace(json=lambda: ["primeur-fleet"]))
+    monkeypatch.setattr(connect.sources, "of", lambda _config: source)
+    monkeypatch.setattr(connect.sources, "password_of", lambda _config: "secret")
+    monkeypatch.setattr(connect, "place_lost", lambda *_: "this server was never captured")
+    monkeypatch.setattr(connect, "_without_place", lambda *_: done.append("forgotten"))
+    monkeypatch.setattr(connect, "apply", lambda *_, from_scratch: done.append(f"from scratch: {from_scratch}"))
+    assert [*connect.bring(worker, "primeur-fleet", {})] == [
+        "primeur-fleet runs, from the beginning: this server was never captured"
+    ]
+    assert done == ["forgotten", "prepared", "from scratch: True"]
+
+
+def test_the_worker_takes_moments_as_utc_with_either_engine():
+    """MariaDB's connector reads the first copy of a TIMESTAMP in the zone of its JVM, and says that it is UTC's."""
+    layer = (LAYERS / "2_ingestion.yaml").read_text("utf-8")
+    assert "-Duser.timezone=UTC" in model()["kafka-connect"].native.java.options
+    assert (
+        layer.partition("\n  kafka-connect:\n")[2].partition("connect-distributed.sh")[0].count("user.timezone=UTC")
+        == 1
+    )
+
+
+def test_a_connector_that_there_is_not_is_named_before_anything_is_done(monkeypatch, capsys):
+    monkeypatch.setattr(connect, "bring", lambda *_: pytest.fail("it began"))
+    with pytest.raises(typer.Exit) as caught:
+        connect.main(["primeur-shop", "x"])
+    assert caught.value.exit_code == Exit.USAGE
+    assert capsys.readouterr() == ("", "no connector x: there are primeur-fleet, primeur-shop\n")
+
+
+def test_a_database_that_is_down_keeps_only_its_own_connector_from_running(monkeypatch, capsys):
+    def bring(_worker, name, _config):
+        if name == "primeur-fleet":
+            raise ServiceError("mysql does not answer: start it")
+        yield f"{name} runs"
+
+    monkeypatch.setattr(connect, "bring", bring)
+    with pytest.raises(typer.Exit) as caught:
+        connect.main()
+    assert caught.value.exit_code == Exit.SERVICE
+    assert capsys.readouterr() == ("primeur-shop runs\n", "primeur-fleet: mysql does not answer: start it\n")
+
+
+def test_why_a_connector_does_not_run_is_the_last_cause_of_its_trace_in_one_line(monkeypatch):
+    trace = (
+        "ConnectException: producer\n\tat a.b\nCaused by: DebeziumException: purged. Error code: 1236\n\t... 6 more\n"
+    )
+    failed = {"connector": {"state": "RUNNING"}, "tasks": [{"state": "FAILED", "trace": trace}]}
+    assert [connect.cause(part) for part in (failed["connector"], *failed["tasks"])] == [
+        "",
+        "DebeziumException: purged. Error code: 1236",
+    ]
+    worker = SimpleNamespace(put=lambda *_, **__: None, post=lambda *_: SimpleNamespace(ok=True))
+    monkeypatch.setattr(connect, "SECONDS", 0.01)
+    monkeypatch.setattr(connect, "state", lambda *_: failed)
+    with pytest.raises(FlowError, match=r"^x does not run: DebeziumException: purged\. Error code: 1236$"):
+        connect.apply(worker, "x", {}, from_scratch=False)
+    monkeypatch.setattr(connect, "state", lambda *_: {"connector": {"state": "PAUSED"}, "tasks": []})
+    with pytest.raises(FlowError, match="for x to run, without success"):
+        connect.apply(worker, "x", {}, from_scratch=False)
 
 
 @pytest.mark.parametrize(

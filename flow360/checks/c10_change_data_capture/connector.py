@@ -123,8 +123,7 @@ def _run(mine: dict[str, str]) -> None:
 
 def _expect_well(task: dict[str, Any]) -> None:
     if task["state"] == "FAILED":
-        causes = [line for line in task.get("trace", "").splitlines() if "Exception" in line or "Caused by" in line]
-        raise NotYet(f"config: its task has failed: {(causes or ['it does not say why'])[-1].strip()}")
+        raise NotYet(f"config: its task has failed: {connect.cause(task) or 'it does not say why'}")
 
 
 def _said(topic: str) -> list[capture.Change]:

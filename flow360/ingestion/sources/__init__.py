@@ -12,14 +12,19 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import psycopg
+import pymysql
 
 from flow360.errors import Exit, FlowError
-from flow360.ingestion.sources import postgres
+from flow360.ingestion.sources import mysql, postgres
 from flow360.settings import settings
 
-ERRORS = (psycopg.Error,)
+ERRORS = (psycopg.Error, pymysql.Error)
 """What the databases' drivers raise."""
-_KINDS = {"io.debezium.connector.postgresql.PostgresConnector": postgres}
+_KINDS = {
+    "io.debezium.connector.postgresql.PostgresConnector": postgres,
+    "io.debezium.connector.mysql.MySqlConnector": mysql,
+    mysql.MARIADB: mysql,
+}
 
 
 class Source(Protocol):
@@ -27,6 +32,9 @@ class Source(Protocol):
 
     def connect(self) -> AbstractContextManager[Any]:
         """Open the database as somebody who may prepare it; what was done is kept at the end of the block."""
+
+    def fitting(self, db: Any, config: Mapping[str, str]) -> dict[str, str]:
+        """Return the configuration as the server that answers needs it."""
 
     def prepare(self, db: Any, config: Mapping[str, str], password: str) -> None:
         """Let the connector's user read the log and the captured tables, and nothing else. It can be repeated."""
@@ -40,7 +48,7 @@ class Source(Protocol):
     def keeps(self, config: Mapping[str, str]) -> str:
         """Name what the database keeps for the connector, "" if that is nothing."""
 
-    def forget(self, db: Any, config: Mapping[str, str]) -> bool:
+    def forget(self, config: Mapping[str, str]) -> bool:
         """Remove what the database keeps for a connector that is gone; whether there was something."""
 
 

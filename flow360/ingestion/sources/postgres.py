@@ -23,6 +23,11 @@ def connect() -> AbstractContextManager[psycopg.Connection]:
     return load.connect("source")
 
 
+def fitting(_db: psycopg.Connection, config: Mapping[str, str]) -> dict[str, str]:
+    """Return the configuration as it is."""
+    return dict(config)
+
+
 def prepare(db: psycopg.Connection, config: Mapping[str, str], password: str) -> None:
     """Make the role, give it its password and the captured tables of `public`, and name these in the publication."""
     name = config["database.user"]
@@ -65,6 +70,7 @@ def lost(db: psycopg.Connection, config: Mapping[str, str], place: Mapping[str, 
     It may be gone, have lost what was not read yet, or be younger than the place; after a reset of Kafka there is none.
     """
     name = config["slot.name"]
+    _left(db, config)
     query = "select wal_status = 'lost', restart_lsn - '0/0' > %s from pg_replication_slots where slot_name = %s"
     found = db.execute(query, [place and place.get("lsn"), name]).fetchone()
     if not found:
@@ -83,12 +89,18 @@ def keeps(config: Mapping[str, str]) -> str:
     return f"the slot {config['slot.name']}"
 
 
-def forget(db: psycopg.Connection, config: Mapping[str, str]) -> bool:
+def forget(config: Mapping[str, str]) -> bool:
     """Drop the slot as soon as nobody reads it, and the publication; whether there was a slot."""
-    wait_for(lambda: not is_read(db, config), SECONDS, f"the slot {config['slot.name']} to be left")
-    dropped = _drop(db, config["slot.name"])
-    db.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(config["publication.name"])))
+    with connect() as db:
+        _left(db, config)
+        dropped = _drop(db, config["slot.name"])
+        db.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(config["publication.name"])))
     return dropped
+
+
+def _left(db: psycopg.Connection, config: Mapping[str, str]) -> None:
+    """Wait until nobody reads the slot."""
+    wait_for(lambda: not is_read(db, config), SECONDS, f"the slot {config['slot.name']} to be left")
 
 
 def _drop(db: psycopg.Connection, slot: str) -> bool:

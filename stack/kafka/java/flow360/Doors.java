@@ -24,14 +24,15 @@ import org.apache.kafka.server.authorizer.AuthorizerServerInfo;
 /**
  * What a client without a login may do: everything with its own topics and groups; nothing with what Kafka Connect
  * keeps (in its topic of configurations stands what the worker runs), and nothing that the broker itself does. What was
- * captured of the shop it may read and not change: a row that is invented there is one that every reader believes.
+ * captured of the databases it may read and not change: a row that is invented there is one that every reader believes.
  *
  * <p>A rule in the place of ACLs: those would have to be written before anybody else writes some.
  */
 public final class Doors implements Authorizer {
     private static final String CONNECT = "connect-";
     private static final String INTERNAL = "__";
-    private static final List<String> CAPTURED = List.of("cdc.shop.", "cdc.heartbeat.cdc.shop");
+    private static final List<String> CAPTURED =
+            List.of("cdc.shop.", "cdc.heartbeat.cdc.shop", "cdc.fleet.", "cdc.heartbeat.cdc.fleet");
     private static final Set<AclOperation> LOOK =
             EnumSet.of(AclOperation.READ, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS);
     private static final Set<AclOperation> OF_THE_CLUSTER =
