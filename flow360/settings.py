@@ -167,6 +167,7 @@ class Settings(_Described):
     flow360_dbt: Path | None = None
     flow360_rules: Path | None = None
     flow360_lineage: Path | None = None
+    flow360_archives: bool = True  # a JVM that found no class archive writes one as it stops
     flow360_machinery: bool = False  # shown in JupyterLab's file browser
 
     @field_validator("*", mode="before")

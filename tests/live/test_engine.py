@@ -258,6 +258,7 @@ def test_the_class_archive_is_made_at_the_stop_and_used_at_the_next_start(stack,
     cache.mkdir()
     (cache / "maven").symlink_to(settings().cache_dir / "maven")
     monkeypatch.setenv("FLOW360_CACHE", str(cache))
+    monkeypatch.setenv("FLOW360_ARCHIVES", "true")
     settings.cache_clear()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -195,11 +195,16 @@ def test_what_keeps_the_native_drivers_on_this_machine_stands_in_their_commands(
             assert not secret or secret not in " ".join(programs.command(model()[name]))
 
 
-def test_jars_of_a_folder_stand_on_the_class_path_in_order(tmp_path: Path) -> None:
+def test_the_largest_jars_of_a_folder_stand_first_on_the_class_path(tmp_path: Path) -> None:
     found = Programs(model(), tmp_path).classpath(model()["spark-connect"])
     own = [path for path in found if path.parent == spark_home() / "jars"]
-    assert own == sorted(own)
+    sizes = [path.stat().st_size for path in own]
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(own) == set((spark_home() / "jars").glob("*.jar"))
     assert found[: len(own)] == own
+    # Of two that have the same classes, the newer one is found.
+    names = [path.name.partition("-")[0] for path in own]
+    assert names.index("javax.jdo") < names.index("jdo")
     assert {path.name for path in own}.isdisjoint(path.name for path in found[len(own) :])  # nothing is there twice
 
 

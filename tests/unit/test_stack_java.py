@@ -29,6 +29,7 @@ def fake(folder: Path, version: str = "", modules: str = "", status: int = 0, te
 @pytest.fixture(autouse=True)
 def forget(monkeypatch, tmp_path):
     monkeypatch.setenv("FLOW360_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FLOW360_ARCHIVES", raising=False)
     settings.cache_clear()
     java.jdk.cache_clear()
     yield
@@ -166,6 +167,18 @@ def test_the_class_archive_is_written_first_and_used_then(tmp_path, java17):
     assert archive.read_bytes() == b"archive"
     assert archive_option(tmp_path, jars) == f"-XX:SharedArchiveFile={archive}"
     assert command(tmp_path, jars) == before, "or the next `up` would restart a service that runs"
+
+
+def test_a_stack_that_may_write_no_archive_uses_one_that_is_there(tmp_path, java17, monkeypatch):
+    jars, folder = [tmp_path / "a.jar"], tmp_path / "conf dir"
+    written = Path(archive_option(tmp_path, jars).partition("=")[2])
+    monkeypatch.setenv("FLOW360_ARCHIVES", "false")
+    settings.cache_clear()
+    command(tmp_path, jars)
+    assert "Archive" not in (folder / "java.args").read_text("utf-8")
+    written.write_bytes(b"archive")
+    java.keep_archive("svc", jars, folder)
+    assert archive_option(tmp_path, jars) == f"-XX:SharedArchiveFile={java.find_archive('svc', jars)}"
 
 
 def test_a_cut_archive_is_not_used_but_made_anew(tmp_path, java17):

@@ -127,7 +127,7 @@ def command(
 
     The class path stands in an argument file, so that `ps` stays readable. With `cds`, the JVM maps an archive of the
     classes that it loaded last time (AppCDS); where there is none yet, it writes one as it stops, and `keep_archive`
-    puts it in place. The JVM itself refuses an archive of another Java or class path, and starts without it.
+    puts it in place, unless FLOW360_ARCHIVES forbids it: it takes 10 to 20 seconds of a core. The JVM itself refuses an archive of another Java or class path, and starts without it.
 
     Args:
         folder: where the argument file goes, and the JVM's report should it crash.
@@ -144,7 +144,7 @@ def command(
         archive = find_archive(name, jars)
         if archive:
             lines.append(_quote(f"-XX:SharedArchiveFile={archive}"))
-        else:
+        elif settings().flow360_archives:
             part = _part(name, jars, folder)
             part.parent.mkdir(parents=True, exist_ok=True)
             lines += [_quote(f"-XX:ArchiveClassesAtExit={part}"), "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
