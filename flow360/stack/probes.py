@@ -301,7 +301,7 @@ def spark_connect(port: int, page: int) -> str | None:
     """Send a Config request for `spark.app.id`: the driver answers that once it is registered with the master.
 
     A driver whose application was ended by the master goes on to answer it, and can compute nothing; its web page has
-    ended with its context, so that is asked, too.
+    ended with its context, so that is asked, too: for a file, because its first answer from below /api takes a second.
 
     Args:
         page: the port of its web page.
@@ -320,7 +320,7 @@ def spark_connect(port: int, page: int) -> str | None:
             answer = ask(request, timeout=TIMEOUT, metadata=token)
         except grpc.RpcError as error:
             return f"Config: {error.code().name}"
-    return http(page, "/api/v1/version") if b"app-" in answer else "Config: no application id yet"
+    return http(page, "/static/webui.css") if b"app-" in answer else "Config: no application id yet"
 
 
 def _jmx(port: int, bean: str) -> dict:

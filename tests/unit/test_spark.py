@@ -167,7 +167,7 @@ def test_the_probe_shows_the_token_and_a_driver_whose_context_has_ended_is_not_r
             threading.Thread(target=page.serve_forever, daemon=True).start()
             assert probes.spark_connect(port, page.server_port) is None
             page.shutdown()
-        assert "GET /api/v1/version" in (probes.spark_connect(port, page.server_port) or "ready")
+        assert "GET /static/webui.css" in (probes.spark_connect(port, page.server_port) or "ready")
     finally:
         settings.cache_clear()
     assert shown == ["Bearer secret"] * 2
