@@ -36,6 +36,14 @@ def test_one_shuffle_is_one_by_a_key_on_all_cores() -> None:
             report._expect_one_shuffle(steps)
 
 
+def test_a_row_that_came_twice_does_not_stand_for_one_that_has_not_come() -> None:
+    numbers = [1, 2, 3, 3]
+    for found in ([1, 2, 3, 3], [3, 1, 3, 2, 1, 2], [1, 2, 3, 4], [None, "b", 1, 2]):
+        assert stream._all_came(found, numbers), found
+    for found in ([], [1, 2, 3], [1, 1, 2, 2], [3, 3, 3, 3, 3, 1]):
+        assert not stream._all_came(found, numbers), found
+
+
 def test_the_files_of_a_stream_are_those_of_the_list_or_all_that_are_whole(tmp_path: Path) -> None:
     whole, begun, aside = (tmp_path / name for name in ("a.parquet", "b.parquet", "_temporary/c.parquet"))
     aside.parent.mkdir()

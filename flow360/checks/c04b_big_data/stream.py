@@ -88,8 +88,9 @@ def _copied(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path
     query = _start(copy, topic, target, checkpoint)
     again, seen, since = 1, -1, time.monotonic()
     for _ in rounds(patient(WORK), every=0.2):
-        there = len(_ids(target))
-        if there >= len(numbers) and _settled(query, checkpoint):
+        found = _ids(target)
+        there = len(found)
+        if _all_came(found, numbers) and _settled(query, checkpoint):
             break
         status = query.status
         if there != seen or _at_work(status):
@@ -102,6 +103,14 @@ def _copied(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path
         elif time.monotonic() - since > patient(IDLE if status["message"] == _NO_MORE else QUIET):
             break
     return query
+
+
+def _all_came(found: list[Any], numbers: list[int]) -> bool:
+    """Say whether there is a row for each record; one that came twice does not stand for another that has not come."""
+    wanted = Counter(numbers)
+    came = Counter(one for one in found if isinstance(one, int))
+    doubled = sum(max(0, times - wanted[one]) for one, times in came.items() if one in wanted)
+    return len(found) - doubled >= len(numbers)
 
 
 def _start(copy: Callable[..., Any], topic: str, target: Path, checkpoint: Path) -> Any:
@@ -142,8 +151,8 @@ def _forget_last_note(checkpoint: Path) -> None:
 
 def _expect_ids(name: str, query: Any, target: Path, numbers: list[int]) -> None:
     """Raise NotYet unless the files hold one column, `id` (long), and each record's number as often as it was sent."""
-    failed = _failed(query)
     found = _ids(target)
+    failed = _failed(query, _all_came(found, numbers))
     if not found:
         raise NotYet(
             f"{name}: no row in {target.name!r} ({failed or 'where does a query that never ran begin to read?'})"
@@ -164,13 +173,13 @@ def _expect_ids(name: str, query: Any, target: Path, numbers: list[int]) -> None
     )
 
 
-def _failed(query: Any) -> str:
+def _failed(query: Any, all_came: bool) -> str:
     """Say why a query has not done all; "" for one that did what it wanted to."""
     if error := query.exception():
         return f"the query failed: {str(error).splitlines()[0][:160]}"
     return (
         f"after {patient(WORK):.0f} s the query still computes its batch"
-        if query.isActive and _at_work(query.status)
+        if not all_came and query.isActive and _at_work(query.status)
         else ""
     )
 
