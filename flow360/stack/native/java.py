@@ -126,9 +126,9 @@ def command(
     """Write the command line of a JVM service.
 
     The class path stands in an argument file, so that `ps` stays readable. With `cds`, the JVM maps an archive of the
-    classes that it loaded last time (AppCDS); where there is none yet, it writes one as it stops, which takes a core for
-    up to 20 seconds (not with FLOW360_ARCHIVES=false), and `keep_archive` puts it in place. The JVM itself refuses an
-    archive of another Java or class path, and starts without it.
+    classes that it loaded last time (AppCDS); where there is none yet, it writes one as it stops, which takes a core
+    for up to 20 seconds (not with FLOW360_ARCHIVES=false), and `keep_archive` puts it in place. The JVM itself refuses
+    an archive of another Java or class path, and starts without it.
 
     Args:
         folder: where the argument file goes, and the JVM's report should it crash.
