@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 
 import pandas as pd
 
+from flow360 import lesson
 from flow360.clients import consumer, kafka_admin, postgres, producer
 from flow360.ingestion.dead_letters import BadRecord, decode_json
 from flow360.ingestion.topics import ends
@@ -27,9 +29,10 @@ def van_is_the_key():
 
 
 @right("keyed_producer")
-def with_serializers():
+def compressed_and_with_serializers():
     def send_readings(topic, readings):
-        out = producer(key_serializer=str.encode, value_serializer=lambda v: json.dumps(v).encode())
+        ways = {"key_serializer": str.encode, "value_serializer": lambda v: json.dumps(v).encode()}
+        out = producer(compression_type="gzip", **ways)
         sent = [out.send(topic, reading, reading["van_id"]) for reading in readings]
         out.flush()
         if failed := [answer.exception for answer in sent if answer.failed()]:
@@ -57,6 +60,16 @@ def asked_about_the_last_only():
             for reading in readings:
                 last = out.send(topic, json.dumps(reading).encode(), reading["van_id"].encode())
             last.get(timeout=20)
+
+    return send_readings
+
+
+@near_miss("keyed_producer", says="it raised ValueError: too large")
+def the_limit_of_one_topic_is_every_topic_s():
+    def send_readings(topic, readings):
+        if any(len(reading["van_id"]) > 100 for reading in readings):
+            raise ValueError("too large")
+        van_is_the_key()(topic, readings)
 
     return send_readings
 
@@ -397,7 +410,7 @@ def by_hand():
         reading = json.loads(record.value.decode())
         if not isinstance(reading["van_id"], str) or type(reading["celsius"]) not in (int, float):
             raise TypeError("celsius")
-        if reading["celsius"] != reading["celsius"]:
+        if not math.isfinite(reading["celsius"]):
             raise ValueError("NaN")
         return reading
 
@@ -642,6 +655,39 @@ def commits_the_first_file_only():
     return load_orders
 
 
+@near_miss("idempotent_load", says="after the corrections")
+def a_file_of_that_name_was_loaded_before():
+    load, loaded = row_by_row_in_one_transaction(), set()
+
+    def load_orders(path):
+        if path not in loaded:
+            load(path)
+            loaded.add(path)
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="after the first file")
+def tidies_the_status():
+    def load_orders(path):
+        with postgres() as db, path.open() as file:
+            rows = [{**row, "status": row["status"].strip()} for row in csv.DictReader(file)]
+            db.cursor().executemany(MERGE, rows)
+
+    return load_orders
+
+
+@near_miss("idempotent_load", says="columns or constraints")
+def lets_what_is_missing_in():
+    load = row_by_row_in_one_transaction()
+
+    def load_orders(path):
+        lesson.sql("alter table staging.lab02_load alter status drop not null")
+        load(path)
+
+    return load_orders
+
+
 @near_miss("idempotent_load", says="without an error")
 def bad_lines_end_the_load_in_silence():
     def load_orders(path):
@@ -777,9 +823,10 @@ def never_committed_counts_from_zero():
 
 
 @near_miss("lag_by_hand", says="kafka-consumer-groups")
-def what_the_topic_holds():
+def a_commit_at_0_is_taken_for_none():
     def lag_of(group, topic):
-        return {number: end - first for number, (first, end) in ends(topic).items()}
+        done = committed(group, topic)
+        return {number: end - (done.get(number) or first) for number, (first, end) in ends(topic).items()}
 
     return lag_of
 

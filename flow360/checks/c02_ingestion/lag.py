@@ -21,8 +21,8 @@ def lag_by_hand(lag_of: Any) -> None:
     ask = limited(liberal.function("lag_of", lag_of), SECONDS)
     chance, group = draw(), fresh()
     with lab_topic("lag", partitions=chance.randint(6, 8)) as topic, lab_topic("beside", partitions=9) as beside:
-        _behind(topic, group, chance)
-        _behind(beside, group, chance)  # the group reads another topic, too: that is none of this one's lag
+        _behind(topic, group, chance, chance.randint(1, 11))
+        _behind(beside, group, chance, 0)  # the group reads another topic, too: that is none of this one's lag
         truth, done = ({name: of(group, name) for name in (topic, beside)} for of in (lag, committed))
         for name in (topic, beside):
             _compare(ask(group, name), truth[name], set(done[name]))
@@ -49,8 +49,12 @@ def _compare(found: Any, truth: dict[int, int], printed: set[int]) -> None:
         expect_equal(f"lag_of, partition {partition}", found=mine, expected=behind, why=why)
 
 
-def _behind(topic: str, group: str, chance: random.Random) -> None:
-    """Leave partitions in the middle, at the end, trimmed before and past the commit, never committed, empty, new."""
+def _behind(topic: str, group: str, chance: random.Random, passed: int) -> None:
+    """Leave partitions in the middle, at the end, trimmed before and past the commit, never committed, empty, new.
+
+    Args:
+        passed: what is committed where it is trimmed past the commit; 0 is a commit, too.
+    """
     from kafka import TopicPartition
 
     parts = [TopicPartition(topic, part.partition) for part in topics.partitions_of(topic)]
@@ -61,7 +65,7 @@ def _behind(topic: str, group: str, chance: random.Random) -> None:
             for number in range(count):
                 out.send(topic, str(number).encode(), partition=part.partition)
     trimmed = {2: chance.randint(3, 9), 3: chance.randint(12, 18), 4: chance.randint(3, 15)}
-    done = {0: chance.randint(1, 19), 1: counts[1], 2: chance.randint(10, 19), 3: chance.randint(1, 11)}
+    done = {0: chance.randint(1, 19), 1: counts[1], 2: chance.randint(10, 19), 3: passed}
     with clients.kafka_admin() as admin:
         admin.delete_records({parts[n]: offset for n, offset in trimmed.items()})
     groups.commit(group, {parts[n]: offset for n, offset in done.items()})

@@ -26,11 +26,12 @@ BAD: tuple[bytes | None, ...] = (
     b'{"van_id": "VAN-03", "celsius": true}',
     b'{"van_id": "VAN-03", "celsius": null}',
     b'{"van_id": "VAN-03", "celsius": NaN}',
+    b'{"van_id": "VAN-03", "celsius": Infinity}',
     b"[4.1, 4.2]",
     b"",
     None,
 )
-"""What is not a reading. JSON has no NaN, and its `true` is not a number."""
+"""What is not a reading. JSON has neither NaN nor Infinity, and its `true` is not a number."""
 Place = tuple[int, int]
 
 

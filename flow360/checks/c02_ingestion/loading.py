@@ -19,6 +19,12 @@ from flow360.clients.query import sql
 TABLE = "staging.lab02_load"
 COLUMNS = "order_id bigint primary key, status text not null, total_eur numeric(10,2) not null"
 FOUND = f"select order_id, status, total_eur from {TABLE}"
+MADE = f"""
+    select attname, format_type(atttypid, atttypmod), attnotnull,
+           array(select pg_get_constraintdef(oid) as rule from pg_constraint where conrelid = attrelid order by rule)
+    from pg_attribute where attrelid = '{TABLE}'::regclass and attnum > 0
+"""
+STATUSES = (*TEXTS, " Held at Customs ")
 LEFT_OPEN = """
     with idle as materialized (
         select pid from pg_stat_activity join pg_locks using (pid)
@@ -47,9 +53,10 @@ def idempotent_load(load_orders: Any) -> None:
     _left_open()
     sql(f"drop table if exists {TABLE}")
     sql(f"create table {TABLE} ({COLUMNS})")
+    made = fingerprint(MADE)
     with tempfile.TemporaryDirectory() as folder:
-        for number, (orders, truth, what) in enumerate(steps):
-            _load(load, _write(Path(folder) / f"orders_{number}.csv", orders))
+        for orders, truth, what in steps:
+            _load(load, _write(Path(folder) / "orders.csv", orders))
             expect_rows(
                 f"load_orders, after {what}",
                 found=rows(FOUND),
@@ -57,6 +64,7 @@ def idempotent_load(load_orders: Any) -> None:
                 key=("order_id",),
                 why="each order has the values of the last file that named it",
             )
+        expect_untouched("load_orders", f"columns or constraints of {TABLE}", made, fingerprint(MADE))
         _refuses_what_is_cut(load, Path(folder) / "orders_cut.csv", first)
     sql(f"drop table {TABLE}")
 
@@ -66,7 +74,7 @@ def _orders(chance: random.Random, count: int, above: int = 0) -> list[Row]:
     return [
         {
             "order_id": number,
-            "status": chance.choice(TEXTS) if n % 5 == 0 else "delivered",
+            "status": STATUSES[n // 5 % len(STATUSES)] if n % 5 == 0 else "delivered",
             "total_eur": Decimal(chance.choice(MONEY)) if n % 7 == 0 else Decimal(chance.randrange(100, 99999)) / 100,
         }
         for n, number in enumerate(numbers)
