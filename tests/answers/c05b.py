@@ -342,6 +342,17 @@ def always_the_versions_of_now():
     return AS_OF.format("valid_to is null and %(at)s::timestamptz is not null")
 
 
+@near_miss("as_of", says="customers")
+def the_moment_without_its_zone():
+    return AS_OF.format("tsrange(valid_from::timestamp, valid_to::timestamp) @> %(at)s::timestamp")
+
+
+@near_miss("as_of", says="customers")
+def to_the_second():
+    until = "coalesce(valid_to, 'infinity')"
+    return AS_OF.format(f"tstzrange(date_trunc('second', valid_from), {until}) @> %(at)s::timestamptz")
+
+
 @near_miss("as_of", says="%(at)s")
 def one_moment_only():
     return AS_OF.format("valid_from <= '2026-05-08' and (valid_to > '2026-05-08' or valid_to is null)")
@@ -473,6 +484,17 @@ def a_file_on_the_server():
             Path(folder).chmod(0o755)
             pacsv.write_csv(rows, f"{folder}/lines.csv", OPTIONS)
             db.execute(f"copy lab.order_lines from '{folder}/lines.csv' (format csv)")
+
+    return load_lines
+
+
+@near_miss("fast_load", says="settings of the caller's session")
+def pace_for_durability():
+    load = copy_from_arrow()
+
+    def load_lines(db, rows):
+        db.execute("set synchronous_commit = off")
+        load(db, rows)
 
     return load_lines
 

@@ -26,6 +26,7 @@ from flow360.primeur.schema import TABLES
 
 TABLE, KEY = "lab.order_lines", ("order_id", "line_no")
 ALL = f"select * from {TABLE}"
+SETTINGS = "select name, setting from pg_settings where source = 'session' order by name"
 ROUNDS, PACE, SECONDS = 6, 0.5, 15
 """Rounds at most; the pace that is asked, as a part of the server's; how long one load may take."""
 Load = Callable[[Any, pa.Table], Any]
@@ -58,6 +59,7 @@ def _appends(run: Load, chance: random.Random) -> None:
     before = _seen()
     db = clients.postgres()
     try:
+        own = db.execute(SETTINGS).fetchall()
         for lines in (night.slice(0, 0), night):
             _ended(run, db, lines)
             expect(not db.closed, "load_lines: it has closed the connection, which is the caller's")
@@ -66,6 +68,8 @@ def _appends(run: Load, chance: random.Random) -> None:
             why = "those that were there, and those that came: is a column misplaced?"
             expect_rows("load_lines", found=found, expected=wanted, key=KEY, why=why)
             expect_untouched("load_lines", "what others see before the caller has committed", before, _seen())
+            set_now = db.execute(SETTINGS).fetchall()
+            expect_untouched("load_lines", "settings of the caller's session", own, set_now)
     finally:
         db.close()
     expect_untouched("load_lines", "after a rollback by the caller the table", before, _seen())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from flow360.checks import liberal, scene
@@ -29,7 +29,8 @@ def as_of(query: Any) -> None:
     with scene.scene("query") as db:
         scene.replace(db, "lab.customers", versions)
         for moment, when in _moments(chance, versions):
-            found = scene.ask(db, "query", query, {"at": moment.isoformat()})
+            zone = timezone(timedelta(minutes=chance.choice((-300, 0, 120, 345))))
+            found = scene.ask(db, "query", query, {"at": moment.astimezone(zone).isoformat()})
             scene.expect_kinds("query", found, KINDS, exact=True)
             _compare(found, _counted(versions, moment), f"{when} ({moment:%Y-%m-%d %H:%M:%S.%f} UTC)")
 
@@ -59,7 +60,7 @@ def _versions(chance: random.Random) -> list[Version]:
     """Draw customers of one version to five: some of today, some who left, some who came back, one who will leave."""
     levels = ["none", "basil", "mint", "saffron", f"level-{chance.randint(1, 99)}"]
     begin = datetime(2025, chance.randint(1, 12), chance.randint(1, 28), tzinfo=UTC)
-    changes = sorted({begin + timedelta(minutes=chance.randrange(900 * 24 * 60)) for _ in range(12)})
+    changes = sorted({begin + timedelta(seconds=chance.random() * 900 * 24 * 3600) for _ in range(12)})
     found = []
     for customer in chance.sample(range(1000, 9999), 40):
         at = sorted(chance.sample(changes, chance.randint(1, 5)))
