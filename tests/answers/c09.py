@@ -14,7 +14,7 @@ from psycopg import sql
 
 from flow360 import clients
 from flow360.checks import c09_secrets
-from flow360.clients.secrets import Denied, Expired
+from flow360.clients.secrets import Denied, Expired, Missing
 from flow360.delivery import vaults
 from flow360.errors import FlowError, ServiceError
 from flow360.settings import settings
@@ -132,6 +132,16 @@ def they_may_tidy_up():
     return POLICY.replace('["list"]', '["list", "delete"]')
 
 
+@near_miss("narrow_policy", says="secret/undelete/lab/market/")
+def what_they_deleted_comes_back():
+    return POLICY + 'path "secret/undelete/lab/market/inbox/*" { capabilities = ["update"] }'
+
+
+@near_miss("narrow_policy", says="sys/mounts")
+def they_may_see_what_there_is():
+    return POLICY + 'path "sys/mounts" { capabilities = ["read"] }'
+
+
 @near_miss("narrow_policy", says="does not take it")
 def a_capability_that_there_is_not():
     return POLICY.replace('"update"', '"write-over"')
@@ -218,9 +228,18 @@ def signs_in_each_time():
     return a_reader(lambda _held, who, path: value(sign_in(*who), path))
 
 
-@near_miss("patient_reader", says="the reader gave up")
-def never_again():
-    return a_reader(lambda held, _who, path: value(held["client"], path))
+@near_miss("patient_reader", says="for the second time")
+def once_and_never_again():
+    def read(held, who, path):
+        try:
+            return value(held["client"], path)
+        except Expired:
+            if "again" in held:
+                raise
+            held |= {"client": sign_in(*who), "again": True}
+            return value(held["client"], path)
+
+    return a_reader(read)
 
 
 @near_miss("patient_reader", says="does one help?")
@@ -265,18 +284,18 @@ def falls_back_to_what_it_knew():
     return a_reader(read)
 
 
-@near_miss("patient_reader", says="expected Missing to come through, found an answer")
-def nothing_is_an_empty_secret():
+@near_miss("patient_reader", says="that was removed: expected Missing to come through, found an answer")
+def remembers_what_is_gone():
     def read(held, who, path):
         try:
-            return value(held["client"], path)
+            held[path] = value(held["client"], path)
         except Expired:
             held["client"] = sign_in(*who)
-            return value(held["client"], path)
-        except ServiceError:
-            raise
-        except FlowError:
-            return {}
+            held[path] = value(held["client"], path)
+        except Missing:
+            if path not in held:
+                raise
+        return held[path]
 
     return a_reader(read)
 
@@ -393,6 +412,11 @@ def no_login():
 @near_miss("short_lease", says="what its user is a member of")
 def the_role_of_the_loads():
     return lender((MAKE.replace("lab_auditor", "pipeline"),))
+
+
+@near_miss("short_lease", says="may make others members")
+def a_member_that_may_bring_others():
+    return lender((MAKE.removesuffix(" in role lab_auditor"), 'grant lab_auditor to "{{name}}" with admin option'))
 
 
 @near_miss("short_lease", says="what its user is a member of")
@@ -544,12 +568,12 @@ def all_users_at_once():
 
 
 @near_miss("no_downtime", says="found SyntaxError")
-def the_name_as_it_is():
+def the_name_between_quotes():
     def rotate(db, kv, path):
         secret = kv.read_secret(path)["data"]["data"]
         other = next(user for user in secret["users"] if user != secret["user"])
         password = secrets.token_urlsafe(24)
-        db.execute(f"alter role {other} password '{password}'")
+        db.execute(f"alter role \"{other}\" password '{password}'")
         db.commit()
         kv.create_or_update_secret(path, {**secret, "user": other, "password": password})
 
@@ -641,6 +665,15 @@ def whenever_it_was():
     def suspects(vault, records, value, moment):
         hashed = hash_of(vault, value)
         return {vaults.who(one) for one in records if one["type"] == "response" and hashed in str(one)}
+
+    return suspects
+
+
+@near_miss("who_had_it", says="at the moment, not before")
+def every_zone_is_utc():
+    def suspects(vault, records, value, moment):
+        hashed, until = hash_of(vault, value), f"{moment:%Y-%m-%dT%H:%M:%S.%f}"
+        return {vaults.who(one) for one in records if one["time"] < until and hashed in str(one)}
 
     return suspects
 

@@ -14,6 +14,7 @@ from flow360.checks.draw import a_word, draw
 from flow360.checks.verdict import NotYet, exercise, expect, limited
 from flow360.clients.secrets import Denied
 from flow360.delivery import vaults
+from flow360.primeur.clock import PARIS
 
 
 @exercise
@@ -62,7 +63,7 @@ def who_had_it(suspects: Any) -> None:
         # The very moment at which the last one is handed the value: that is not before it.
         moment = max(datetime.fromisoformat(one["time"]) for one in records if vaults.who(one) == roles["late"])
         with refusals("suspects", "Vault refuses"):
-            found = names("suspects", ask(vault, records, value, moment), (str, bytes, Mapping))
+            found = names("suspects", ask(vault, records, value, moment.astimezone(PARIS)), (str, bytes, Mapping))
         expected = {roles[one] for one in ("writes", "reads", "nested", "older", "brings")} | {"notebook"}
         called = {name: what for what, name in roles.items()} | {"notebook": "notebook"}
         reasons = {

@@ -100,13 +100,14 @@ def _session(user: dict[str, str]) -> psycopg.Connection:
 
 def _may_audit(user: dict[str, str]) -> None:
     member = rows(
-        """select g.rolname from pg_auth_members join pg_roles g on g.oid = roleid join pg_roles m on m.oid = member
-           where m.rolname = %s""",
+        """select g.rolname, admin_option from pg_auth_members
+           join pg_roles g on g.oid = roleid join pg_roles m on m.oid = member where m.rolname = %s""",
         [user["user"]],
     )
     expect_equal(
         "role", found=sorted(r["rolname"] for r in member), expected=["lab_auditor"], why="what its user is a member of"
     )
+    expect(not member[0]["admin_option"], "role: its user may make others members of lab_auditor: only Vault may")
     with _session(user) as db:
         try:
             found = db.execute("select count(*) from lab.invoices").fetchone()

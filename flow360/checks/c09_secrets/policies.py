@@ -9,8 +9,13 @@ from flow360 import clients
 from flow360.checks import liberal
 from flow360.checks.c09_secrets.setting import Role, forgotten, refusals
 from flow360.checks.draw import a_word, draw
-from flow360.checks.verdict import NotYet, exercise
+from flow360.checks.verdict import NotYet, exercise, expect
 from flow360.clients.secrets import Denied, Missing
+
+ELSEWHERE = (
+    "secret/config", "auth/token/create", "auth/approle/role/pipeline/secret-id", "database/roles/pipeline",
+    "sys/policies/acl/notebook", "sys/mounts", "sys/auth", "identity/entity",
+)  # fmt: skip
 
 
 @exercise
@@ -65,10 +70,20 @@ def narrow_policy(policy: Any) -> None:
                 "making metadata for a secret that is not there",
                 lambda: their.update_metadata(f"{new}-too", max_versions=3),
             )
+            _nothing_else(role.client(), [near, f"inbox/{near}", f"bank/{near}"])
             may.not_do(
                 "borrowing a user of the warehouse",
                 lambda: role.client().secrets.database.generate_credentials("pipeline"),
             )
+
+
+def _nothing_else(client: Any, market: list[str]) -> None:
+    """Ask Vault what the role may do where it has nothing to do."""
+    ways = ("subkeys", "delete", "undelete", "destroy")
+    paths = [*(f"secret/{way}/lab/market/{one}" for way in ways for one in market), *ELSEWHERE]
+    said = client.sys.get_capabilities(paths)["data"]
+    for path in paths:
+        expect(said[path] == ["deny"], f"policy: {path}: it may {', '.join(said[path])} there, and should be refused")
 
 
 class _May:

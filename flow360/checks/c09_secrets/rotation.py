@@ -26,7 +26,7 @@ def no_downtime(rotate: Any) -> None:
     change = limited(liberal.function("rotate", rotate), 10, "rotate")
     vault, chance = clients.vault(), draw()
     kv, path = vault.secrets.kv.v2, f"lab/report-{a_word(chance, 8)}"
-    users = [f"lab_Report-{a_word(chance, 4)}_{n}" for n in ("a", "b", "c")]
+    users = [f'lab_Report-"{a_word(chance, 4)}"_{n}' for n in ("a", "b", "c")]
     with forgotten(vault, path), _pg_users(users):
         note = a_word(chance, 6)
         secret = {"user": users[0], "password": _set(users[0]), "users": users[:2], "host": "127.0.0.1", "note": note}
