@@ -107,6 +107,19 @@ def another_start():
     return write("first-dag", ("datetime(2026, 1, 1, tzinfo=UTC)", "datetime(2026, 2, 1, tzinfo=UTC)"))
 
 
+@near_miss("first_dag", says="no day after that")
+def until_the_end_of_the_project():
+    return write("first-dag", (START, f"{START} end_date=datetime(2030, 1, 1, tzinfo=UTC),"))
+
+
+@near_miss("first_dag", says="load_day does something else")
+def a_day_has_twenty_four_hours():
+    return write(
+        "first-dag",
+        ("load(data_interval_start, data_interval_end)", "load(data_interval_end - timedelta(1), data_interval_end)"),
+    )
+
+
 @near_miss("first_dag", says="begins at 0")
 def midnight_in_utc():
     """01:00 in Paris, or 02:00 in summer."""
@@ -148,7 +161,7 @@ def delete_the_interval_and_insert():
     return write("idempotent")
 
 
-@right("idempotent_load")
+@near_miss("idempotent_load", says="some of whose rows")
 def insert_what_is_missing():
     values = 'executemany("insert into staging.lab_reviews values (%s, %s, %s, %s)", rows)'
     fresh = (
@@ -184,6 +197,11 @@ def what_is_older_than_ten_years_goes_too():
 @near_miss("idempotent_load", says="rows for its")
 def days_in_utc():
     return deleting("(written_at at time zone 'UTC')::date = %s::date", "(end,)")
+
+
+@near_miss("idempotent_load", says="some of whose rows")
+def a_day_that_is_there_is_done():
+    return write("idempotent", (DELETE, "        if count(start, end) >= len(rows):\n            return len(rows)\n"))
 
 
 @near_miss("idempotent_load", says="rows for its")

@@ -28,14 +28,15 @@ def lab_file(name: str, given: Any) -> Path:
     return file
 
 
-def lab_dag(name: str, given: Any, dag_id: str) -> None:
-    """Wait until Airflow has read the file as it is, as the DAG of that name."""
+def lab_dag(name: str, given: Any, dag_id: str) -> Path:
+    """Wait until Airflow has read the file as it is, as the DAG of that name, and return its path."""
     file = lab_file(name, given)
     expect_equal(name, found=file.stem, expected=dag_id, why="the file has the name of its DAG")
     try:
         pipelines.await_dag(file)
     except FlowError as error:
         raise NotYet(f"{name}: {error}") from None
+    return file
 
 
 def run_morning(name: str, dag_id: str, morning: str, conf: dict | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,13 +15,18 @@ from flow360.primeur.clock import PARIS, bounds
 START = datetime.fromisoformat("2026-01-01T00:00+00:00")
 YEAR = 2025
 """A year that is over: Airflow computes no backfill of days to come."""
+GIVEN = {
+    "load_day": "from lab.lab_load import load; return load(data_interval_start, data_interval_end)",
+    "check_day": "from lab.lab_load import count; return count(data_interval_start, data_interval_end)",
+}
+"""What the two tasks do in the lab's own text."""
 NEVER = datetime(2126, 1, 1, tzinfo=PARIS)
 
 
 @exercise
 def first_dag(dag_file: Any) -> None:
     """Check lab_reviews: its intervals are days in Paris, also of 23 hours; retries; check_day after load_day."""
-    lab_dag("dag_file", dag_file, "lab_reviews")
+    file = lab_dag("dag_file", dag_file, "lab_reviews")
     api = pipelines.clients.airflow()
     about = api.get("/dags/lab_reviews/details").json()
     expect(not about["catchup"], "dag_file: catchup is on: unpaused, it would run for every day since its start")
@@ -30,6 +36,7 @@ def first_dag(dag_file: Any) -> None:
         f"dag_file: its start date is {start}: leave it as it was",
     )
     _expect_next_interval(about)
+    expect(not about["end_date"], f"dag_file: it ends on {about['end_date']}: no day after that would have a run")
     _expect_every_day(api)
     for day in clock_changes(YEAR):
         _expect_whole_day(api, day)
@@ -43,6 +50,10 @@ def first_dag(dag_file: Any) -> None:
         all(task["trigger_rule"] == "all_success" for task in tasks.values()),
         "dag_file: check_day would also run when load_day has failed: leave its trigger rule alone",
     )
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name in GIVEN:
+            same = "; ".join(map(ast.unparse, node.body)) == GIVEN[node.name]
+            expect(same, f"dag_file: the task {node.name} does something else now: leave what is in it as it was")
 
 
 def _expect_next_interval(about: dict[str, Any]) -> None:
