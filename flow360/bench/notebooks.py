@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from flow360.bench.measure import Round, run, timer
 from flow360.bench.sandbox import engine_of_its_own
+from flow360.course.handout import only_whole
 from flow360.course.registry import course
 from flow360.settings import ROOT
 
@@ -18,6 +19,8 @@ def suite_over_papermill() -> Iterator[Round]:
 
     Both begin with no service and no data, and end with every service stopped.
     """
+
+    only_whole("flow360 bench notebooks")
 
     def program(*words: str) -> None:
         run(words[0], [sys.executable, "-m", *words], 3600, cwd=ROOT)

@@ -25,9 +25,11 @@ def goto(
     import time
 
     from flow360.course.goto import goto as bring
+    from flow360.course.handout import only_whole
     from flow360.stack import open_stack
     from flow360.stack.console import Reporter, console
 
+    only_whole("flow360 goto")
     found = course().chapter(chapter)
     if not yes:
         typer.confirm("The services' present data will be replaced (your files and progress stay). Go on?", abort=True)

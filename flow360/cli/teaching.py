@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from flow360.cli.common import Json, print_json
 from flow360.errors import Exit, FlowError
 
 PANEL = "For instructors"
+class_app = typer.Typer(help="The folder that a class gets, without solutions.", no_args_is_help=True)
+app.add_typer(class_app, name="class", rich_help_panel=PANEL)
+
 command = partial(app.command, rich_help_panel=PANEL)
 
 
@@ -43,3 +46,34 @@ def report(
     show(reports.table(found.lines))
     for files in found.alike:
         console.print(f"the same but for white space: {', '.join(files)}", soft_wrap=True, markup=False)
+
+
+@class_app.command("new")
+def class_new(folder: Annotated[Path, typer.Argument(help="made if it is missing; else renewed")]) -> None:
+    """Make the folder to hand out, or renew one: lessons, labs, data, stack; no solved labs, no tests."""
+    from flow360.course import handout
+    from flow360.settings import ROOT
+
+    handout.only_whole("flow360 class new")
+    _say_laid(handout.lay(handout.contents(ROOT), folder), folder)
+
+
+@class_app.command("update")
+def class_update(source: Annotated[Path, typer.Argument(help="a newer folder, as it was handed out")]) -> None:
+    """Renew this folder, which was handed out, from a newer one. What you have written in it stays."""
+    from flow360.course import handout
+    from flow360.settings import ROOT
+
+    if not (ROOT / handout.RECORD).exists():
+        raise FlowError("this is the whole course, which `git pull` renews", Exit.USAGE)
+    _say_laid(handout.lay(handout.handed_out(source), ROOT), ROOT)
+
+
+def _say_laid(laid: Any, folder: Path) -> None:
+    from flow360.stack.console import console
+
+    for line in laid.left:
+        console.print(line, soft_wrap=True, markup=False)
+    count = len(laid.written)
+    said = f"{count} file{'' if count == 1 else 's'} written" if count else "nothing to renew"
+    console.print(f"{folder}: {said}; there, ./scripts/up opens the course", soft_wrap=True, markup=False)

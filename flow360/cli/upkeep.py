@@ -28,25 +28,26 @@ def generate(
         bool, typer.Option("--force", help="replace labs with answers in them, too (a copy is kept)")
     ] = False,
 ) -> None:
-    """Write what is generated: labs/ from solutions/, README's tables, Logstash's filter."""
+    """Write what is generated: labs/ from solutions/, the tables of both README, Logstash's filter."""
     from flow360.course import labs as generator
-    from flow360.course.readme import render
+    from flow360.course.handout import only_whole
+    from flow360.course.readme import render_all
     from flow360.monitoring.logs import grammar
     from flow360.settings import ROOT
 
-    readme, parser = ROOT / "README.md", ROOT / grammar.CONF
-    text = readme.read_text("utf-8")
-    wanted = render(text)
+    only_whole("flow360 generate")
+    parser, pages = ROOT / grammar.CONF, render_all(ROOT)
     if check:
         problems = generator.check(ROOT)
-        if text != wanted:
-            problems.append(
-                f"README.md: a table of it is not what course.toml and stack/layers say: {generator.COMMAND}"
-            )
+        for page, wanted in pages.items():
+            if page.read_text("utf-8") != wanted:
+                said = f"{page.relative_to(ROOT)}: a table of it is not what course.toml and stack/layers say"
+                problems.append(f"{said}: {generator.COMMAND}")
         if not parser.exists() or parser.read_text("utf-8") != grammar.logstash():
             problems.append(f"{grammar.CONF} is not what stack/logs/lines.yaml says: {generator.COMMAND}")
     else:
-        readme.write_text(wanted, "utf-8")
+        for page, wanted in pages.items():
+            page.write_text(wanted, "utf-8")
         parser.parent.mkdir(parents=True, exist_ok=True)
         parser.write_text(grammar.logstash(), "utf-8")
         said, problems = generator.write(ROOT, force)
@@ -79,8 +80,10 @@ def mutants(
     record: Annotated[bool, typer.Option("--record", help="write the scores down for README's table")] = False,
 ) -> None:
     """Try a lab's checks against its solution with small mistakes made by machine."""
+    from flow360.course.handout import only_whole
     from flow360.settings import ROOT
 
+    only_whole("flow360 mutants")
     wanted = [part for name in exercise or () for part in ("--exercise", name)]
     wanted += ["--sample", str(sample)] if sample else []
     wanted += ["--record"] if record else []

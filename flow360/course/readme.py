@@ -1,12 +1,15 @@
-"""What is generated in README: the chapters from the registry, the services from the stack's description, the picture
-from the arrows that programs have really drawn, the scores of the checks from what was recorded of them.
+"""What is generated in README, and in the page for teachers: the chapters from the registry, the services from the
+stack's description, the picture from the arrows that programs have really drawn, the scores of the checks from what was
+recorded of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from flow360.course import timetable
 from flow360.course.registry import Course, course
 from flow360.course.scores import Score, recorded
 from flow360.errors import FlowError
@@ -80,18 +83,28 @@ def _share(score: Score | None) -> str:
 
 
 TABLES = {"picture": picture, "chapters": chapter_table, "scores": score_table, "services": service_table}
+PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": TABLES,
+    "solutions/README.md": {"chapters": timetable.chapter_table, "needs": timetable.needs},
+}
+"""The pages with generated regions, and what makes each of these."""
 
 
-def render(text: str) -> str:
-    """Replace each region of `text` between its two marks (`<!-- chapters:start -->` …) by the table of now.
+def render_all(root: Path) -> dict[Path, str]:
+    """Render each page as it must be now."""
+    return {root / name: render((root / name).read_text("utf-8"), name) for name in PAGES}
+
+
+def render(text: str, page: str = "README.md") -> str:
+    """Replace each region of a page between its two marks (`<!-- chapters:start -->` …) by the table of now.
 
     Raises:
         FlowError: a mark is missing, doubled, or the end stands before the start.
     """
-    for name, table in TABLES.items():
+    for name, table in PAGES[page].items():
         start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
         if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-            raise FlowError(f"README.md: it needs one {start} and, after it, one {end}")
+            raise FlowError(f"{page}: it needs one {start} and, after it, one {end}")
         head, _, rest = text.partition(start)
         text = f"{head}{start}\n{table()}\n{end}{rest.partition(end)[2]}"
     return text

@@ -15,6 +15,7 @@ from tornado import web
 
 from flow360.course.desk import own
 from flow360.course.registry import course
+from flow360.course.timetable import duration
 from flow360.errors import FlowError
 from flow360.home.facts import Facts, notebooks
 from flow360.home.work import Work
@@ -27,12 +28,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'"
 )
-
-
-def duration(minutes: int) -> str:
-    """Say minutes as people do: `45 min`, `3 h 40`."""
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest:02d}" if hours else f"{rest} min"
 
 
 def _templates() -> Environment:

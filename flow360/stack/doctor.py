@@ -287,7 +287,7 @@ def _variable(port: int) -> str:
 
 
 def memory(stack: Stack, names: Sequence[str]) -> list[Finding]:
-    need = _need(stack, names)
+    need = stack.model.memory_mb(names)
     running = sum(row.pss_mb for row in stack.status(ask=False) if row.name in names)
     free = _available_memory_mb() + running
     if need <= free:
@@ -300,10 +300,10 @@ def profile(together: Together, stack: Stack, _names: Sequence[str]) -> list[Fin
     """Say which part of the stack this machine can hold at once, notebooks included."""
     running = sum(row.pss_mb for row in stack.status(ask=False))
     free = _available_memory_mb() + running
-    needs = {what: _need(stack, services) for what, services in together.items()}
+    needs = {what: stack.model.memory_mb(services) for what, services in together.items()}
     largest = max(needs, key=lambda what: needs[what])
     for name in ("complete", "minimal"):
-        need = _need(stack, stack.model.profile(name))
+        need = stack.model.memory_mb(stack.model.profile(name))
         if need + NOTEBOOK_MB <= free:
             what = f"{free:.0f} MB there, {need} MB needed: `flow360 up {name}` fits, and every chapter"
             return [Finding("profile", "ok", what)]
@@ -311,11 +311,6 @@ def profile(together: Together, stack: Stack, _names: Sequence[str]) -> list[Fin
     if needs[largest] + NOTEBOOK_MB <= free:
         return [Finding("profile", "ok", what)]
     return [Finding("profile", "warning", what, "close other programs before the larger chapters")]
-
-
-def _need(stack: Stack, names: Iterable[str]) -> int:
-    """Add up the megabytes that the services take together with what they need; a job's are given back."""
-    return sum(s.native.memory_mb for name in stack.model.closure(names) if not (s := stack.model[name]).job)
 
 
 def _available_memory_mb() -> float:

@@ -177,6 +177,10 @@ class Model:
             visit(name)
         return order
 
+    def memory_mb(self, names: Iterable[str]) -> int:
+        """Add up what the services take together with what they need; a job's is given back."""
+        return sum(s.native.memory_mb for name in self.closure(names) if not (s := self[name]).job)
+
     def dependants(self, names: Iterable[str]) -> list[str]:
         """List the named services and all that depend on them, dependants first."""
         wanted = set(names)

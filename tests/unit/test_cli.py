@@ -378,9 +378,10 @@ def test_generate_leaves_with_an_error_when_it_left_a_lab_alone(monkeypatch, tmp
     # What README says comes from this checkout, whose place each module learns when it is loaded.
     assert flow360_("generate", "--check").exit_code == 0
     monkeypatch.setattr(flow360.settings, "ROOT", tmp_path)
-    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
     for folder in ("labs", "solutions"):
         (tmp_path / folder).mkdir()
+    for name in ("README.md", "solutions/README.md"):
+        (tmp_path / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")
     (tmp_path / "labs" / "01_sources.ipynb").write_text("mine", "utf-8")
     result = flow360_("generate")
     assert result.exit_code == Exit.FAILED

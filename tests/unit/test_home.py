@@ -21,9 +21,10 @@ import pytest
 
 from flow360.course import progress
 from flow360.course.registry import course
+from flow360.course.timetable import duration
 from flow360.errors import FlowError
 from flow360.home import facts as home
-from flow360.home.handlers import drawn, duration
+from flow360.home.handlers import drawn
 from flow360.home.work import Work
 from flow360.monitoring.lineage.graph import Arrow, Edge
 from flow360.settings import ROOT, SECRETS, in_force, settings
