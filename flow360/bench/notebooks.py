@@ -20,7 +20,7 @@ def suite_over_papermill() -> Iterator[Round]:
     Both begin with no service and no data, and end with every service stopped.
     """
 
-    only_whole("flow360 bench notebooks")
+    only_whole("bench notebooks")
 
     def program(*words: str) -> None:
         run(words[0], [sys.executable, "-m", *words], 3600, cwd=ROOT)

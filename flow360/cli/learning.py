@@ -29,7 +29,7 @@ def goto(
     from flow360.stack import open_stack
     from flow360.stack.console import Reporter, console
 
-    only_whole("flow360 goto")
+    only_whole("goto")
     found = course().chapter(chapter)
     if not yes:
         typer.confirm("The services' present data will be replaced (your files and progress stay). Go on?", abort=True)
@@ -52,9 +52,12 @@ def run(
     keep: Annotated[bool, typer.Option(help="put promised outputs back into the lesson (maintainers)")] = False,
 ) -> None:
     """Run a chapter's notebook headless; the executed copy goes to build/run/."""
+    from flow360.course.handout import only_whole
     from flow360.course.run import keep_outputs, run_notebook
     from flow360.stack.console import console
 
+    if kind == "solutions":
+        only_whole("run --kind solutions")
     found = course().chapter(chapter)
     values = [item.partition("=") for item in parameters or ()]
     if wrong := next(("".join(item) for item in values if not (item[0].isidentifier() and item[1])), None):

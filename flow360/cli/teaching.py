@@ -54,7 +54,7 @@ def class_new(folder: Annotated[Path, typer.Argument(help="made if it is missing
     from flow360.course import handout
     from flow360.settings import ROOT
 
-    handout.only_whole("flow360 class new")
+    handout.only_whole("class new")
     _say_laid(handout.lay(handout.contents(ROOT), folder), folder)
 
 

@@ -35,7 +35,7 @@ def generate(
     from flow360.monitoring.logs import grammar
     from flow360.settings import ROOT
 
-    only_whole("flow360 generate")
+    only_whole("generate")
     parser, pages = ROOT / grammar.CONF, render_all(ROOT)
     if check:
         problems = generator.check(ROOT)
@@ -83,7 +83,7 @@ def mutants(
     from flow360.course.handout import only_whole
     from flow360.settings import ROOT
 
-    only_whole("flow360 mutants")
+    only_whole("mutants")
     wanted = [part for name in exercise or () for part in ("--exercise", name)]
     wanted += ["--sample", str(sample)] if sample else []
     wanted += ["--record"] if record else []
