@@ -7,17 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
+import requests
 
 from flow360.bench.measure import Round, run, timer
 from flow360.bench.sandbox import engine_of_its_own, folder_of_its_own, free_ports
 from flow360.course.registry import course
 from flow360.errors import FlowError
-from flow360.settings import ROOT, settings
+from flow360.settings import ROOT, env_values, settings
 from flow360.stack import probes
 from flow360.stack.facade import silent
 from flow360.stack.memory import pss_mb
@@ -147,52 +148,86 @@ NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadat
 
 @contextmanager
 def first_cell() -> Iterator[Round]:
-    """Measure the seconds from `git clone` to a notebook's first answer of a database, with the downloads in caches.
-
-    The anchor is what nobody can do without: make the environment, start JupyterLab, start a kernel.
-    """
-    uv = shutil.which("uv") or str(settings().cache_dir / "uv" / "bin" / "uv")
-
-    def step(command: list[str], folder: Path, env: dict[str, str]) -> None:
-        run(command[0], command, 900, cwd=folder, env=env)
+    """Measure the seconds from `git clone` to a notebook's first answer of a database, with the downloads in caches."""
 
     def ours(folder: Path) -> float:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLOW360_", "VIRTUAL_ENV"))}
-        env = clean | free_ports() | {"FLOW360_STATE": str(folder / "state"), "FLOW360_ENGINE": "native"}
-        env["FLOW360_CACHE"] = str(settings().cache_dir)
-        try:
-            with timer() as took:
-                step(["git", "clone", "--quiet", str(ROOT), str(folder / "course")], folder, env)
-                step(["./scripts/up"], folder / "course", env)
-                step([".venv/bin/python", "-c", _FIRST_CELL], folder / "course", env)
-        finally:
-            if (folder / "course" / ".venv" / "bin" / "flow360").exists():
-                step([".venv/bin/flow360", "down"], folder / "course", env)
+        with _clone(folder) as (course_, env), timer() as took:
+            _step(["git", "clone", "--quiet", str(ROOT), str(course_)], folder, env)
+            _step(["./scripts/up"], course_, env)
+            _step([".venv/bin/python", "-c", _FIRST_CELL], course_, env)
         return took[0]
 
-    def anchor(folder: Path) -> float:
-        port = free_ports()["JUPYTER_PORT"]
-        python = folder / "venv" / "bin" / "python"
-        env = {**os.environ, "UV_SYSTEM_CERTS": "true"}
-        with timer() as took:
-            step([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], folder, env)
-            sync = [uv, "pip", "sync", "--quiet", "--require-hashes", str(ROOT / "requirements.lock")]
-            step([*sync, "--python", str(python)], folder, env)
-            command = [python, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
-            lab = subprocess.Popen(
-                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            try:
-                if missing := probes.wait_ready(lambda: probes.http(int(port), "/api"), SECONDS, lambda: None):
-                    raise FlowError(f"jupyterlab: {missing}")
-                step([str(python), "-c", _KERNEL], folder, env)
-            finally:
-                lab.terminate()
-                lab.wait(30)
+    yield lambda: (_in_a_folder(ours), _in_a_folder(_desk_alone))
+
+
+@contextmanager
+def home_open() -> Iterator[Round]:
+    """Measure the seconds from `./scripts/up` in a clone until home answers with its chapters; databases may follow."""
+
+    def ours(folder: Path) -> float:
+        with _clone(folder) as (course_, env):
+            _step(["git", "clone", "--quiet", str(ROOT), str(course_)], folder, env)
+
+            def home() -> str | None:
+                token = env_values(course_ / ".env").get("JUPYTER_TOKEN", "")
+                url = f"http://127.0.0.1:{env['JUPYTER_PORT']}/flow360/home"
+                try:
+                    said = requests.get(url, headers={"Authorization": f"token {token}"}, timeout=5).text
+                except requests.RequestException as error:
+                    return type(error).__name__
+                return None if 'id="chapters"' in said else "no chapters"
+
+            with timer() as took, (folder / "said").open("w") as said:
+                up = subprocess.Popen(["./scripts/up"], cwd=course_, env=env, stdout=said, stderr=subprocess.STDOUT)
+                ended = lambda: (folder / "said").read_text("utf-8")[-200:] if up.poll() else None  # noqa: E731
+                missing = probes.wait_ready(home, SECONDS, ended, pause=0.02)
+            up.wait(SECONDS)
+            if missing:
+                raise FlowError(f"home: {missing}")
         return took[0]
 
-    def one() -> tuple[float, float]:
-        with folder_of_its_own() as first, folder_of_its_own() as second:
-            return ours(first), anchor(second)
+    yield lambda: (_in_a_folder(ours), _in_a_folder(_desk_alone))
 
-    yield one
+
+def _in_a_folder(measure: Callable[[Path], float]) -> float:
+    with folder_of_its_own() as folder:
+        return measure(folder)
+
+
+def _step(command: list[str], folder: Path, env: dict[str, str]) -> None:
+    run(command[0], command, 900, cwd=folder, env=env)
+
+
+@contextmanager
+def _clone(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Give the place of a clone and the environment of its own stack; stop at the end what was started in it."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLOW360_", "VIRTUAL_ENV"))}
+    env = clean | free_ports() | {"FLOW360_STATE": str(folder / "state"), "FLOW360_ENGINE": "native"}
+    env["FLOW360_CACHE"] = str(settings().cache_dir)
+    try:
+        yield folder / "course", env
+    finally:
+        if (folder / "course" / ".venv" / "bin" / "flow360").exists():
+            _step([".venv/bin/flow360", "down"], folder / "course", env)
+
+
+def _desk_alone(folder: Path) -> float:
+    """Do what nobody can do without: make the environment, start JupyterLab, start a kernel."""
+    uv = shutil.which("uv") or str(settings().cache_dir / "uv" / "bin" / "uv")
+    port = free_ports()["JUPYTER_PORT"]
+    python = folder / "venv" / "bin" / "python"
+    env = {**os.environ, "UV_SYSTEM_CERTS": "true"}
+    command = [python, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    with ExitStack() as at_the_end, timer() as took:
+        _step([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], folder, env)
+        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", str(ROOT / "requirements.lock")]
+        _step([*sync, "--python", str(python)], folder, env)
+        lab = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        at_the_end.callback(lab.wait, 30)
+        at_the_end.callback(lab.terminate)
+        if missing := probes.wait_ready(lambda: probes.http(int(port), "/api"), SECONDS, lambda: None):
+            raise FlowError(f"jupyterlab: {missing}")
+        _step([str(python), "-c", _KERNEL], folder, env)
+    return took[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -318,11 +318,14 @@ def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, **top, **{key: both(key) for key in top if key in base}}
 
 
+_Load = Callable[[Path], dict[str, Any]]
+
+
 def _load(file: Path) -> dict[str, Any]:
     return yaml.load(file.read_text("utf-8"), _Loader)
 
 
-def _extended(spec: Mapping[str, Any], siblings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _extended(spec: Mapping[str, Any], siblings: Mapping[str, Any], folder: Path, load: _Load) -> dict[str, Any]:
     """Return a service with what it `extends`: one of its own file, or of another one, seen from `folder`."""
     own = dict(spec)
     other = own.pop("extends", None)
@@ -330,20 +333,20 @@ def _extended(spec: Mapping[str, Any], siblings: Mapping[str, Any], folder: Path
         return own
     if "file" in other:
         file = folder / other["file"]
-        siblings, folder = _load(file)["services"], file.parent
-    return merged(_extended(siblings[other["service"]], siblings, folder), own)
+        siblings, folder = load(file)["services"], file.parent
+    return merged(_extended(siblings[other["service"]], siblings, folder, load), own)
 
 
-def _description(file: Path) -> dict[str, Any]:
+def _description(file: Path, load: _Load) -> dict[str, Any]:
     """Read one Compose file with what it includes and what its services extend."""
-    raw = _load(file)
+    raw = load(file)
     whole: dict[str, Any] = {"name": raw.get("name"), "services": {}, "volumes": raw.get("volumes", {})}
     for other in raw.get("include", ()):
-        part = _description(file.parent / other)
+        part = _description(file.parent / other, load)
         whole["services"] |= part["services"]
         whole["volumes"] |= part["volumes"]
     own = raw.get("services", {})
-    whole["services"] |= {name: _extended(spec, own, file.parent) for name, spec in own.items()}
+    whole["services"] |= {name: _extended(spec, own, file.parent, load) for name, spec in own.items()}
     return whole
 
 
@@ -353,10 +356,11 @@ def read_compose(file: Path = COMPOSE, on_top: Iterable[str] = ()) -> dict[str, 
     Returns:
         name, services and volumes. Paths stand as in the files: seen from the folder of the file.
     """
-    whole = _description(file)
+    load = cache(_load)  # most services extend templates of one file, and every command of ours waits for this
+    whole = _description(file, load)
     for name in on_top:
-        top = _load(file.parent / name)
-        top["services"] = {name: _extended(spec, {}, file.parent) for name, spec in top["services"].items()}
+        top = dict(load(file.parent / name))
+        top["services"] = {name: _extended(spec, {}, file.parent, load) for name, spec in top["services"].items()}
         whole = merged(whole, {key: top[key] for key in ("services", "volumes") if key in top})
     return whole
 
