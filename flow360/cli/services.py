@@ -26,6 +26,7 @@ def up(names: Names = None, engine: Engine = None) -> None:
     from flow360.course.services import resolve
     from flow360.stack import open_stack
     from flow360.stack.console import Reporter, console
+    from flow360.stack.status import Event
 
     stack = open_stack(engine)
     wanted = resolve(names or ["jupyterlab", "primeur-load"])
@@ -35,12 +36,19 @@ def up(names: Names = None, engine: Engine = None) -> None:
     if "jupyterlab" in wanted:
         lay_out_desk(console)
     reporter = Reporter()
+    lesson = chapters[-1].lesson if chapters else None
+
+    def hear(event: Event) -> None:
+        reporter(event)
+        if event.service == "jupyterlab" and event.state == "running" and len(wanted) > 1:
+            say_address(console, lesson)  # it can be read while the others start
+
     try:
         with reporter:
-            stack.up(wanted, reporter, names)
+            stack.up(wanted, hear, names)
     finally:  # also when something else could not be started
         if "jupyterlab" in reporter.running:
-            say_address(console, chapters[-1].lesson if chapters else None)
+            say_address(console, lesson)
     if not names:
         with Reporter() as reporter:
             stack.fetch([s for c in course().chapters for s in c.services], reporter)

@@ -412,6 +412,15 @@ def test_up_of_a_chapter_brings_the_desk_and_prints_its_address(monkeypatch, nam
 
 
 @pytest.mark.usefixtures("desk")
+def test_the_address_is_there_as_soon_as_the_desk_answers(monkeypatch):
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
+    said = flow360_("up", "02").stdout
+    assert said.index(settings().jupyter_url) < said.index("kafka "), "what is long to start is not waited for"
+    assert said.count(settings().jupyter_url) == 2, "and at the end again, below all that was said meanwhile"
+    assert flow360_("up", "jupyterlab").stdout.count(settings().jupyter_url) == 1
+
+
+@pytest.mark.usefixtures("desk")
 def test_up_of_a_chapter_opens_its_lesson(monkeypatch):
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
     assert f"{settings().jupyter_url}/tree/work/notebooks/02_ingestion.ipynb" in flow360_("up", "02").stdout

@@ -108,6 +108,29 @@ def test_a_down_typed_inside_of_jupyterlab_stops_that_last(tmp_path, names, told
     assert keeper.told == ["kafka"], "nobody asked for JupyterLab"
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_desk_answers_before_anything_else_starts_and_its_failure_stops_nothing_else(
+    tmp_path, monkeypatch, answers
+):
+    keeper, events = Keeper(), []
+    engine = engine_of(tmp_path, keeper)
+    monkeypatch.setattr("flow360.stack.native.engine.DEADLINE", 0.2)
+
+    def probe(service):
+        silent = service.name == "jupyterlab" and not answers
+        return lambda: "not yet" if silent or service.name not in keeper.told else None
+
+    monkeypatch.setattr(engine, "_probe", probe)
+    if answers:
+        engine.up(["mosquitto", "jupyterlab"], events.append)
+        said = [(event.service, event.state) for event in events]
+        assert said.index(("jupyterlab", "running")) < said.index(("mosquitto", "starting"))
+    else:
+        with pytest.raises(FlowError, match="jupyterlab: not ready"):
+            engine.up(["mosquitto", "jupyterlab"], events.append)
+    assert ("mosquitto", "running") in [(event.service, event.state) for event in events]
+
+
 def test_what_ctrl_c_cuts_off_is_not_gone_on_with(tmp_path, monkeypatch):
     keeper = Keeper()
     engine = engine_of(tmp_path, keeper)
