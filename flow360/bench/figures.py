@@ -25,6 +25,8 @@ FIGURES = (
         False,
         starts.home_open,
     ),
+    Figure("home", "home's answer at work, p95", "JupyterLab's own page", "ms", None, False, starts.home_over_lab),
+    Figure("home-memory", "JupyterLab with home (PSS)", "without", "MB", None, False, starts.memory_of_home),
     Figure("stack-start", "start of the stack", "max(slowest, CPU / cores)", "s", 1.3, False, starts.stack_over_bound),
     Figure("memory", "the stack, idle (PSS)", "what Airflow alone asks for", "MB", 1.0, False, starts.memory_of_stack),
     Figure("jvm-start", "Spark's master with AppCDS", "without", "s", 0.6, False, starts.jvm_with_archive),

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import requests
 
-from flow360.bench.measure import Round, run, timer
+from flow360.bench.measure import Round, percentile, run, timer
 from flow360.bench.sandbox import engine_of_its_own, folder_of_its_own, free_ports
 from flow360.course.registry import course
 from flow360.errors import FlowError
@@ -122,6 +123,65 @@ def memory_of_stack() -> Iterator[Round]:
             return found, 4096.0
 
         yield one
+
+
+# --- home -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def home_over_lab() -> Iterator[Round]:
+    """Compare, in milliseconds (p95), home's answers with JupyterLab's own page, while the stack is at work.
+
+    It is made to work as it does most: the services of chapter 02 start, on the same cores as JupyterLab.
+    """
+    with engine_of_its_own() as engine:
+        headers = {"Authorization": f"token {settings().jupyter_token}"}
+
+        def ask(path: str) -> float:
+            with timer() as took:
+                answer = requests.get(f"http://127.0.0.1:{settings().jupyter_port}{path}", headers=headers, timeout=30)
+            answer.raise_for_status()
+            return took[0] * 1000
+
+        def one() -> tuple[float, float]:
+            engine.up(["jupyterlab"], silent)
+            home, lab = [ask("/flow360/home")], [ask("/lab")]  # the first answers count, too
+            with ThreadPoolExecutor(1) as pool:
+                work = pool.submit(engine.up, course().chapter("02").services, silent)
+                while not wait([work], timeout=0.1).done:
+                    home.append(ask("/flow360/home/now"))
+                    lab.append(ask("/lab"))
+                work.result()
+            engine.down(None, silent)
+            return percentile(home, 95), percentile(lab, 95)
+
+        yield one
+
+
+@contextmanager
+def memory_of_home() -> Iterator[Round]:
+    """Compare JupyterLab's memory (PSS) with home, which has been looked at, with that of JupyterLab alone."""
+    with engine_of_its_own() as engine:
+        service, programs = engine.model["jupyterlab"], engine.programs
+        kept = programs.kept(service)
+        env = {**inherited(), **kept.environment}
+        without = ["--ServerApp.jpserver_extensions={'flow360.home': False}", "--ServerApp.contents_manager_class="]
+        headers = {"Authorization": f"token {settings().jupyter_token}"}
+
+        def size(*more: str) -> float:
+            process = subprocess.Popen([*kept.command, *more], cwd=kept.directory, env=env, stderr=subprocess.DEVNULL)
+            try:
+                if missing := probes.wait_ready(lambda: probes.http(service.port, "/api"), SECONDS, lambda: None):
+                    raise FlowError(f"jupyterlab: {missing}")
+                for path in ("/lab", *(["/flow360/home"] * 2 if not more else [])):
+                    requests.get(f"http://127.0.0.1:{service.port}{path}", headers=headers, timeout=30)
+                time.sleep(5)
+                return pss_mb([process.pid])
+            finally:
+                process.terminate()
+                process.wait(30)
+
+        yield lambda: (size(), size(*without))
 
 
 # --- from a clone to the first cell -----------------------------------------------------------------------------------

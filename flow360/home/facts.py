@@ -104,14 +104,17 @@ class Page:
 class Facts:
     """All that the page shows, of this server process."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: Logger, prepare: Callable[[], object] = model) -> None:
+        """Begin with what every answer needs and takes a while, the stack's description at least."""
         threads = ThreadPoolExecutor(2, "home")
+        self._prepared = threads.submit(prepare)
         self.running = Kept(running, 4, threads, log)
         self.findings = Kept(findings, 60, threads, log)
         self.flow = Kept(flow, 20, threads, log)
 
     async def settle(self) -> None:
         """Ask what is old, and wait for the news a moment."""
+        await asyncio.wait([asyncio.wrap_future(self._prepared)])
         asking = [one for kept in (self.running, self.findings, self.flow) if (one := kept.asking())]
         if asking:
             await asyncio.wait([asyncio.wrap_future(one) for one in asking], timeout=PATIENCE)

@@ -18,6 +18,7 @@ from flow360.course.registry import course
 from flow360.course.timetable import duration
 from flow360.errors import FlowError
 from flow360.home.facts import Facts, notebooks
+from flow360.home.picture import HEIGHT, WIDTH, picture
 from flow360.home.work import Work
 from flow360.settings import settings
 from flow360.stack.model import model
@@ -39,7 +40,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"duration": duration}
-    found.globals |= {"notebooks": notebooks, "own": own}
+    found.globals |= {"notebooks": notebooks, "own": own, "picture": picture, "size": (WIDTH, HEIGHT)}
     return found
 
 
@@ -50,6 +51,13 @@ def drawn(template: str, shown: Mapping[str, Any], work: Work, base_url: str = "
 
 
 TEMPLATES = _templates()
+
+
+def prepare() -> None:
+    """Do once, beside the start of the server, what the first answer would wait for: it takes half a second."""
+    model()
+    for name in ("page.html", "now.html"):
+        TEMPLATES.get_template(name)
 
 
 class _Handler(JupyterHandler):
@@ -144,7 +152,7 @@ class Password(_Answer):
 
 def handlers(base_url: str, log: Logger) -> list[tuple[Any, ...]]:
     """List home's addresses below JupyterLab's own."""
-    facts = Facts(log)
+    facts = Facts(log, prepare)
     common = {"facts": facts, "work": Work(facts.running.forget)}
     course()  # a registry that cannot be read is said at the start
     parts = {"": Home, "/now": Now, "/run": Run, "/password": Password}

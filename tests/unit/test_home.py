@@ -83,7 +83,7 @@ def test_nothing_is_up() -> None:
     assert "1,234" in text
     assert "07 May 12:00:00" in text
     assert "1 of 2 findings" in text
-    assert "1 hops" in text
+    assert "1 of 2 hops" in text
 
 
 def test_a_chapter_runs_and_others_are_named() -> None:
@@ -421,3 +421,18 @@ def test_the_file_browser_leaves_out_the_machinery(ask: Ask, mine: dict[str, str
     inside = {one["name"] for one in json.loads(ask("GET", "/api/contents/dbt", **mine)[2])["content"]}
     assert "tests" in inside, "only the checkout itself is tidied"
     assert ask("GET", "/api/contents/course.toml", **mine)[0] == 200
+
+
+def test_an_answer_waits_for_what_the_start_has_begun_and_not_in_the_servers_own_thread() -> None:
+    gate = threading.Event()
+    facts = home.Facts(logging.getLogger(), lambda: gate.wait(30))
+
+    async def ask() -> tuple[bool, bool]:
+        settling = asyncio.ensure_future(facts.settle())
+        await asyncio.sleep(home.PATIENCE * 2)  # the server goes on answering others
+        before = settling.done()
+        gate.set()
+        await settling
+        return before, settling.done()
+
+    assert asyncio.run(ask()) == (False, True)
