@@ -160,20 +160,20 @@ def home_over_lab() -> Iterator[Round]:
 
 @contextmanager
 def memory_of_home() -> Iterator[Round]:
-    """Compare JupyterLab's memory (PSS) with home, which has been looked at, with that of JupyterLab alone."""
+    """Compare the memory (PSS) of JupyterLab as it is here, home looked at, with that of a plain one."""
     with engine_of_its_own() as engine:
         service, programs = engine.model["jupyterlab"], engine.programs
         kept = programs.kept(service)
-        env = {**inherited(), **kept.environment}
-        without = ["--ServerApp.jpserver_extensions={'flow360.home': False}", "--ServerApp.contents_manager_class="]
+        whole = {**inherited(), **kept.environment}
+        plain = {name: value for name, value in whole.items() if name != "JUPYTER_CONFIG_PATH"}
         headers = {"Authorization": f"token {settings().jupyter_token}"}
 
-        def size(*more: str) -> float:
-            process = subprocess.Popen([*kept.command, *more], cwd=kept.directory, env=env, stderr=subprocess.DEVNULL)
+        def size(env: dict[str, str], *paths: str) -> float:
+            process = subprocess.Popen(kept.command, cwd=kept.directory, env=env, stderr=subprocess.DEVNULL)
             try:
                 if missing := probes.wait_ready(lambda: probes.http(service.port, "/api"), SECONDS, lambda: None):
                     raise FlowError(f"jupyterlab: {missing}")
-                for path in ("/lab", *(["/flow360/home"] * 2 if not more else [])):
+                for path in paths:
                     requests.get(f"http://127.0.0.1:{service.port}{path}", headers=headers, timeout=30)
                 time.sleep(5)
                 return pss_mb([process.pid])
@@ -181,7 +181,7 @@ def memory_of_home() -> Iterator[Round]:
                 process.terminate()
                 process.wait(30)
 
-        yield lambda: (size(), size(*without))
+        yield lambda: (size(whole, "/lab", "/flow360/home", "/flow360/home/now"), size(plain, "/lab"))
 
 
 # --- from a clone to the first cell -----------------------------------------------------------------------------------

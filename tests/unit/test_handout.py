@@ -196,14 +196,17 @@ def test_a_class_s_folder_by_the_command_line(tmp_path: Path) -> None:
     assert "nothing to renew" in flow360("class", "new", str(folder))[1]
     assert flow360("class", "update", str(folder))[2].startswith("flow360: this is the whole course")
     before = found(folder / "labs")
-    refused = "generate", "mutants 00", "goto 01", "run 00 --kind solutions", f"class new {tmp_path}/x"
+    refused = "generate", "mutants 00", "goto 01", "run 00 --kind solutions"
     for command in map(str.split, refused):
         code, _, said = flow360(*command, at=folder)
         assert (code, said.count("\n")) == (2, 1), command
         assert "handed out without" in said
     assert found(folder / "labs") == before
+    assert flow360("class", "new", str(tmp_path / "another"), at=folder)[0] == 0
+    assert handed_out(tmp_path / "another") == handed_out(folder)
     lesson = folder / "notebooks/00_welcome.ipynb"
     lesson.write_text("mine")
+    assert "was changed" in flow360("class", "new", str(tmp_path / "x"), at=folder)[2]
     newer = tmp_path / "newer"
     flow360("class", "new", str(newer))
     code, said, _ = flow360("class", "update", str(newer), at=folder)
