@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 
+from flow360.course.tables import aligned
 from flow360.errors import FlowError
 from flow360.files import write
 
@@ -109,6 +110,8 @@ def _still(output: Any) -> Any:
         output["execution_count"] = 1
     if "metadata" in output:
         output["metadata"] = nbformat.from_dict({})
+    if "text/html" in output.get("data", {}):
+        output["data"]["text/html"] = aligned(output["data"]["text/html"])
     return output
 
 

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from flow360.clients.query import sql
+from flow360.course import tables
 from flow360.course.services import resolve
 from flow360.errors import Exit, FlowError
 from flow360.lesson import stopping
@@ -44,6 +45,7 @@ __all__ = [
     "wait_for",
 ]
 
+tables.register()
 UP = ("running", "done")  # a service that answers; a job that has run
 
 

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flow360.course.tables import aligned
 from flow360.errors import FlowError
 from flow360.settings import ROOT
 
@@ -115,4 +116,4 @@ def display_link(title: str, url: str) -> None:
 def display_table(table: pd.DataFrame, *, index: bool = True) -> None:
     table = table.astype(object).where(table.notna(), "")
     text = table.to_string(index=index)
-    display_bundle({"text/html": table.to_html(index=index, border=0), "text/plain": text})
+    display_bundle({"text/html": aligned(table.to_html(index=index, border=0)), "text/plain": text})
