@@ -13,11 +13,13 @@ from tests.environment import ROOT
 
 BIN = Path(sys.executable).parent
 SCRIPTS = [*sorted((ROOT / "scripts").iterdir()), *sorted((ROOT / "stack").rglob("*.sh")), ROOT / ".ci" / "run"]
+SCRIPTS += [ROOT / ".devcontainer" / "start"]
+DOCKERFILES = [*sorted((ROOT / "stack" / "images").glob("*Dockerfile*")), ROOT / ".devcontainer" / "Dockerfile"]
 COMMANDS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
     "shellcheck": ["shellcheck", *SCRIPTS],
-    "hadolint": ["hadolint", *sorted((ROOT / "stack" / "images").glob("*Dockerfile*"))],
+    "hadolint": ["hadolint", *DOCKERFILES],
     "generated": ["flow360", "generate", "--check"],
 }
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
