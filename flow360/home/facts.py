@@ -21,7 +21,7 @@ from flow360.stack.model import model
 from flow360.stack.status import ServiceStatus
 
 T = TypeVar("T")
-PATIENCE = 0.12
+PATIENCE = 0.05
 """Seconds that an answer waits for news; after that it shows what was known before, and the page asks again."""
 UP = ("running", "done")
 

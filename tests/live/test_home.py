@@ -86,6 +86,9 @@ def test_one_click_leads_from_home_to_lesson_and_lab(lab: Any) -> None:
                 "one => { if (one.scrollWidth > one.clientWidth) throw Error('clipped') }"
             )
             lab.screenshot(path=SHOTS / f"home-{theme}-{width}.png")
+            lab.home.locator("#flow svg .place").first.scroll_into_view_if_needed()
+            lab.screenshot(path=SHOTS / f"way-{theme}-{width}.png")
+            lab.home.locator("#next").scroll_into_view_if_needed()
     lab.home.locator("#open-main-00").click()
     expect(lab.locator(TABS)).to_have_text(["Home", "00_welcome.ipynb", "00_welcome.ipynb"])
     boxes = [lab.locator(".jp-NotebookPanel").nth(n).bounding_box() for n in (0, 1)]
