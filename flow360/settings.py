@@ -158,6 +158,7 @@ class Settings(_Described):
     postgres_hive_db: str = "hive_metastore"
     fleet_user: str = "fleet"
     fleet_db: str = "fleet"
+    catalogue_user: str = "catalogue"
 
     compose_file: str = ""
     flow360_engine: str = "auto"

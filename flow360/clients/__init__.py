@@ -8,6 +8,7 @@ module costs nothing.
 from flow360.clients.brokers import confluent, consumer, kafka_admin, mqtt, producer, zookeeper
 from flow360.clients.compute import spark, spark_at
 from flow360.clients.databases import adbc, engine, mysql, postgres
+from flow360.clients.documents import mongodb
 from flow360.clients.lakes import hive, hive_at, lake, lake_errors
 from flow360.clients.reach import answers, is_down, port_of
 from flow360.clients.search import search, search_as
@@ -29,6 +30,7 @@ __all__ = [
     "kafka_admin",
     "lake",
     "lake_errors",
+    "mongodb",
     "mqtt",
     "mysql",
     "port_of",

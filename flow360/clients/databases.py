@@ -70,7 +70,8 @@ def postgres(which: str = "warehouse", **kw: Any) -> psycopg.Connection:
         raise _postgres_error(service, str(error)) from None
 
 
-def _refused(service: str) -> FlowError:
+def refused(service: str) -> FlowError:
+    """Write the one line about a password that a database does not take."""
     return ServiceError(
         f"{service} refused the password of .env: put back the .env that the database was made with, "
         f"or make it again with `flow360 reset {service}` (its data goes)",
@@ -79,7 +80,7 @@ def _refused(service: str) -> FlowError:
 
 def _postgres_error(service: str, text: str) -> FlowError:
     if "authentication failed" in text or "no password supplied" in text:
-        return _refused(service)
+        return refused(service)
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return ServiceError(f"{service} is not ready yet: try again in a few seconds, or `flow360 status`")
     if "does not exist" in text or "too many clients" in text or "permission denied" in text:
@@ -123,7 +124,7 @@ def mysql(**kw: Any) -> pymysql.Connection:
     except pymysql.OperationalError as error:
         number, said = (*error.args, "")[:2]
         if number == ER.ACCESS_DENIED_ERROR:
-            raise _refused("mysql") from None
+            raise refused("mysql") from None
         if number == ER.CON_COUNT_ERROR:
             raise ServiceError(f"mysql: {said}: close connections that nobody uses") from None
         raise reach.is_down("mysql", said) from None

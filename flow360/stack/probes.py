@@ -102,6 +102,26 @@ def mysql(port: int, database: str, host: str = "127.0.0.1") -> str | None:
 
 
 @_probe
+def mongodb(port: int, database: str, host: str = "127.0.0.1") -> str | None:
+    """Ask whether it takes writes, as the course's own user: a server that refuses the password is not ready."""
+    from pymongo import MongoClient, errors
+
+    from flow360.clients.documents import DENIED
+
+    s, wait = settings(), int(TIMEOUT * 1000)
+    user, password = (getattr(s, f"{database}_{what}") for what in ("user", "password"))
+    limits = {"serverSelectionTimeoutMS": wait, "connectTimeoutMS": wait, "socketTimeoutMS": wait}
+    try:
+        with MongoClient(host, port, username=user, password=password, directConnection=True, **limits) as client:
+            client.admin.command("ping")
+            return None if client.is_primary else "it takes no writes yet"
+    except errors.OperationFailure as error:
+        return f"{REFUSED} for user {user}" if error.code == DENIED else str(error)
+    except errors.PyMongoError as error:
+        return str(error).partition(",")[0]
+
+
+@_probe
 def zookeeper(port: int) -> str | None:
     """Send the four-letter word `ruok`, which a serving node answers with `imok`."""
     try:

@@ -15,7 +15,7 @@ from flow360.errors import ServiceError
 from flow360.settings import settings
 from flow360.stack import probes
 from flow360.stack.model import Service
-from flow360.stack.native import certificate, mariadb, postgres
+from flow360.stack.native import certificate, mariadb, postgres, secantus
 
 
 def spark_home() -> Path:
@@ -93,6 +93,7 @@ STEPS: Mapping[str, Callable[[Service, Path, list[str]], None]] = {
     "learner_rules": learner_rules,
     "namenode": namenode,
     "private": private,
+    "secantus": secantus.make,
     "vault": vault,
 }
 """The steps by the names that the layers' files use."""

@@ -35,6 +35,7 @@ VAULT = "hashicorp/vault:1.21.4"
 NONE = {
     # service: why there is no stand-in for its image
     "mysql": "no registry of packages carries MySQL's server; natively MariaDB takes its place",
+    "mongodb": "no registry of packages carries MongoDB's server; natively SecantusDB takes its place",
     "grafana": "no registry of packages carries Grafana's server and pages, so nothing here proves grafana/grafana",
     "elasticsearch": "no registry of packages carries it with its security; natively OpenSearch takes its place",
     "logstash": "no registry of packages carries Logstash; natively rsyslog takes its place",

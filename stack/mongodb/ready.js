@@ -1,0 +1,10 @@
+// The health check: it makes the replica set of one node, the first time, and is content when that node takes writes.
+// The image's first start is no such set, where `initiate` throws: not ready yet.
+const { MONGO_INITDB_ROOT_USERNAME: user, MONGO_INITDB_ROOT_PASSWORD: pwd } = process.env;
+db.getSiblingDB("admin").auth(user, pwd);
+try {
+  rs.status();
+} catch (error) {
+  rs.initiate({ _id: "catalogue", members: [{ _id: 0, host: "mongodb:27017" }] });
+}
+quit(db.hello().isWritablePrimary ? 0 : 1);
