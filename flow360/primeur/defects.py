@@ -20,6 +20,8 @@ KINDS = {
     "orphan": "a key that points at nothing",
     "bad_row": "a line with too many or too few fields, or a broken JSON text",
     "encoding": "bytes that are not of the file's encoding",
+    "contradiction": "two sources that say different things of the same one",
+    "absent": "nothing where another source has something",
     "cooling_failure": "true readings of a van whose cooling fails: not an error of the data but of the van",
 }
 
@@ -29,10 +31,10 @@ class Defect:
     """One planted defect.
 
     Attributes:
-        channel: "files", "api" or "mqtt".
-        dataset: "orders", "reviews", "price_list", "weather", "deliveries" or "temperatures".
+        channel: "files", "api", "mqtt" or "documents".
+        dataset: "orders", "reviews", "price_list", "weather", "deliveries", "temperatures" or "sheets".
         kind: one of `KINDS`.
-        where: the file's name, the API's path or the topic.
+        where: the file's name, the API's path, the topic or the collection.
         keys: the key of the row that it was planted in, e.g. {"order_id": 100123}.
         day: the day (Paris) of the file, page or replay, ISO; "" where the data set has no day.
         column: the column that was changed, or "".

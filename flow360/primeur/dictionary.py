@@ -25,6 +25,7 @@ the eve of a public holiday; on its evening the cooling of {van} fails.
 | folder | what | how |
 |---|---|---|
 | `seed/tables/` | the {n} clean tables | CSV in gzip, UTF-8; loaded by `primeur.load` and `primeur.fleet_load` |
+| `seed/documents/` | the documents as MongoDB holds them | Extended JSON in gzip; `primeur.catalogue_load` |
 | `seed/files/` | the drop zone: files as branches and partners leave them, with planted defects | see below |
 | `seed/manifest.json` | what was spoilt on purpose, one defect a line | `flow360.primeur.manifest` |
 | `generated/` | what you generate yourself; not in git | `flow360.primeur.generate` |
@@ -38,6 +39,7 @@ although the clock in UTC still shows the day before. Money is exact, in euros w
 |---|---|---|
 | relational | postgres-source, database `shop`, schema `public`: the shop's tables, with keys and checks | yes |
 | relational | mysql, database `fleet`: the vans, their drivers, tours and maintenance, which the shop has not | yes |
+| documents | mongodb, database `catalogue`: a sheet for each product, and the reviews in full | no |
 | warehouse | postgres-dwh, database `datawarehouse`, schema `lake`: all but `stock`, as the lake delivers them | yes |
 | copy | the same database, schema `primeur`: what your predecessor left, for chapters 00 and 01 | yes |
 | REST | market-api: `/orders`, `/deliveries`, `/reviews` | no |
@@ -96,8 +98,8 @@ the week go on where it ends: 11 May 2026 and any later day, always the same, wi
 Only in the untidy channels; which rows, says the manifest. Not a defect, but worth knowing: a door that stays open lets
 warm air in, and {long_stop} stands above 8 °C for three minutes of a long stop.
 
-| kind | what | files | REST | MQTT |
-|---|---|---|---|---|
+| kind | what | files | REST | MQTT | documents |
+|---|---|---|---|---|---|
 """
 
 
@@ -106,11 +108,56 @@ They are in MySQL, which keeps moments in UTC and refuses what does not fit. A v
 length of a tour are the shop's: `tours.route_id` is `van_routes.route_id`. The types are MySQL's."""
 
 
+_DOCUMENTS = """\
+They are in MongoDB, which takes what it is given. Three versions of the shop's software wrote them, one after the
+other; `schema_version` says which, and where it is missing it was the first. An optional field that has nothing to say
+is not there. A day that is played adds no documents.
+
+### sheets
+
+One document is what a label and a product page say of one product. `_id` is the shop's `product_id`; documents in the
+seed: {sheets:,}.
+
+| field | in version | meaning |
+|---|---|---|
+| `name` | 1, 2: text; 3: `{{fr}}` | the shop's `name` |
+| `shelf` | 1, 2, 3 | the shop's `category` |
+| `storage` | 1, 2: text; 3: `{{kind, from_celsius, to_celsius}}` | the shop's `storage`, and between which °C |
+| `weight_g` | 1, 2, 3 | the shop's `weight_g` |
+| `allergens` | 1, optional: French words with commas; 2: list of them; 3: list of `{{code, traces}}` | what is in it |
+| `origin` | 1: text with commas | countries of origin |
+| `origins` | 2, 3: list of `{{country, percent}}` | the same |
+| `energy_kcal` | 1 | kcal in 100 g |
+| `nutrition` | 2, 3: `{{energy_kcal, fat_g, carbohydrate_g, protein_g, salt_g}}`; 3: also `per` | what 100 g hold |
+| `suppliers` | 2, 3: list of `{{name, pack_size}}`; 3: and of each a list `certificates` | from whom |
+| `certificates` | 3: list of `{{kind, number, valid_until}}` | what a supplier has proved |
+| `media` | 3, optional: list of `{{kind, file, width, height}}` | pictures |
+
+### reviews
+
+One document is one customer's opinion of one order. `_id` is the shop's `review_id`; documents in the seed:
+{reviews:,}. Written until 5 May, on 6 and 7 May, and later (in UTC): versions 1, 2 and 3.
+
+| field | in version | meaning |
+|---|---|---|
+| `order_id`, `customer_id` | 1 | the shop's order and customer |
+| `order` | 2, 3: `{{id, store_id, total_eur}}` | the shop's order |
+| `customer` | 2, 3: `{{id, loyalty}}` | the shop's customer |
+| `stars`, `text` | 1, 2, 3 | the shop's `rating` and `body` |
+| `at` | 1 | when it was written, UTC |
+| `written_at` | 2, 3 | the same |
+| `articles` | 2, 3: list of `{{product_id, stars}}`, some with a `text` | what is said of single articles |
+| `photos` | 2, 3, optional: list of `{{file, width, height}}` | pictures |
+| `delivery` | 3: `{{route_id, van_id, celsius}}`, and `late_minutes` where it was late | who brought it |
+| `edits` | 3, optional: list of `{{at, stars_before}}` | what it was before it was changed |
+| `answers` | 3, optional: list of `{{by, at, text}}`, some with `refund_eur` | what the customer service said |"""
+
+
 def _kinds() -> str:
     m = manifest()
     rows = []
     for kind, text in KINDS.items():
-        counts = (str(m.count(channel=c, kind=kind) or "–") for c in ("files", "api", "mqtt"))
+        counts = (str(m.count(channel=c, kind=kind) or "–") for c in ("files", "api", "mqtt", "documents"))
         rows.append(f"| `{kind}` | {text} | {' | '.join(counts)} |")
     return "\n".join(rows)
 
@@ -190,7 +237,11 @@ def render() -> str:
         "\n\n".join(_table(t, m.rows(t.name), kind) for t in tables.values())
         for tables, kind in ((TABLES, "sql_type"), (FLEET, "mysql_type"))
     )
-    return f"{head}{_kinds()}\n\n## Tables of the shop\n\n{shop}\n\n## Tables of the fleet\n\n{_FLEET}\n\n{fleet}\n"
+    documents = _DOCUMENTS.format(**m.head["documents"])
+    return (
+        f"{head}{_kinds()}\n\n## Tables of the shop\n\n{shop}\n\n## Tables of the fleet\n\n{_FLEET}\n\n{fleet}\n\n"
+        f"## Documents of the catalogue\n\n{documents}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The committed week: writes data/seed/ again. `python -m flow360.primeur.seed` is a maintainer's command.
 
 The tables are CSV in gzip, because they are loaded and not read, and because CSV's bytes do not depend on the version
-of a library; what is compared is the text inside, since two builds of zlib may pack the same text differently. The drop
-zone's files are as their senders made them.
+of a library; a document is a line of MongoDB's Extended JSON, in gzip, too. What is compared is the text inside, since two
+builds of zlib may pack the same text differently. The drop zone's files are as their senders made them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import typer
 
-from flow360.primeur import files, tours, weather_file
+from flow360.primeur import documents, documents_spoilt, files, tours, weather_file
 from flow360.primeur.api import feed
 from flow360.primeur.copying import csv_bytes
 from flow360.primeur.defects import Defect
@@ -25,15 +25,17 @@ from flow360.primeur.generate import table
 from flow360.primeur.plan import DAY, FAILING_DAY, FAILING_MINUTE, FAILING_VAN, SEED_PLAN, Plan, van_name
 from flow360.primeur.records import by_day, local, outward, utc
 from flow360.primeur.schema import FLEET, TABLES
+from flow360.primeur.snapshot import document_line
 from flow360.primeur.vans import TOPIC, stream
 from flow360.settings import ROOT
 
 FOLDER = ROOT / "data" / "seed"
+PACKED = ("tables/", "documents/")
 
 
 @dataclass
 class Seed:
-    """What data/seed/ holds, in memory: `texts` by relative path (tables not packed), the Parquet file's table."""
+    """What data/seed/ holds, in memory: `texts` by relative path (not packed), the Parquet file's table."""
 
     texts: dict[str, bytes]
     weather: pa.Table
@@ -44,6 +46,9 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
     """Make the whole seed in memory."""
     tables = {name: table(name, plan) for name in TABLES | FLEET}
     texts = {f"tables/{name}.csv": bytes(csv_bytes(data)) for name, data in tables.items()}
+    collections = {name: documents_spoilt.SPOIL[name](plan, clean) for name, clean in documents.make(plan).items()}
+    for name, (rows, _) in collections.items():
+        texts[f"documents/{name}.jsonl"] = "".join(map(document_line, rows)).encode()
     orders = outward(tables["orders"])
     dropped = [
         *files.order_files(plan, orders),
@@ -69,6 +74,7 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
             note=f"warmer from {incident['failed_at']} on",
         )
     )
+    defects += [d for _, spoilt in collections.values() for d in spoilt]
     manifest = {
         "version": 1,
         "seed": plan.seed,
@@ -79,6 +85,7 @@ def build(plan: Plan = SEED_PLAN) -> Seed:
         "tables": {name: len(data) for name, data in tables.items()},
         "orders_by_day": {day: len(rows) for day, rows in by_day(orders, "ordered_at").items()},
         "files": {f.name: f.rows for f in dropped} | {weather_file.NAME: len(spoilt_weather)},
+        "documents": {name: len(rows) for name, (rows, _) in collections.items()},
         "messages": {"readings": len(readings), "sent": len(messages)},
         "incident": incident,
         "long_stop": {"van_id": van_name(tours.LONG_STOP_VAN), "day": DAY.isoformat(), "minutes": 3},
@@ -130,11 +137,11 @@ def write(folder: Path = FOLDER, plan: Plan = SEED_PLAN) -> int:
     seed = build(plan)
     wanted = {f"files/{weather_file.NAME}": weather_file.parquet_bytes(seed.weather)}
     for name, text in seed.texts.items():
-        if name.startswith("tables/"):
+        if name.startswith(PACKED):
             wanted[f"{name}.gz"] = gzip.compress(text, 9, mtime=0)
         else:
             wanted[name] = text
-    for name in ("tables", "files"):
+    for name in ("tables", "files", "documents"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for old in (folder / name).iterdir():
             if f"{name}/{old.name}" not in wanted:

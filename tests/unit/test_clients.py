@@ -43,6 +43,7 @@ CALLS = {
     "postgres-source": lambda: clients.engine("source"),
     "mysql": clients.mysql,
     "mysql ": lambda: clients.engine("mysql"),
+    "mongodb": clients.mongodb,
     "kafka": clients.producer,
     "kafka ": lambda: clients.consumer("orders"),
     "kafka  ": clients.kafka_admin,

@@ -31,7 +31,10 @@ def make(service: Service, data: Path, _command: list[str]) -> None:
     s, name = settings(), service.native.database
     accounts = {
         "root": (getattr(s, f"{name}_root_password"), [{"role": "root", "db": "admin"}]),
-        getattr(s, f"{name}_user"): (getattr(s, f"{name}_password"), [{"role": "dbOwner", "db": db} for db in OWNED]),
+        getattr(s, f"{name}_user"): (
+            getattr(s, f"{name}_password"),
+            [{"role": role, "db": db} for db in OWNED for role in ("readWrite", "dbAdmin")],
+        ),
     }
     storage = Storage(str(part), ttl_sweep_seconds=0, cache_size="16M")
     try:
