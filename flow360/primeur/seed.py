@@ -1,8 +1,8 @@
 """The committed week: writes data/seed/ again. `python -m flow360.primeur.seed` is a maintainer's command.
 
 The tables are CSV in gzip, because they are loaded and not read, and because CSV's bytes do not depend on the version
-of a library; a document is a line of MongoDB's Extended JSON, in gzip, too. What is compared is the text inside, since two
-builds of zlib may pack the same text differently. The drop zone's files are as their senders made them.
+of a library; a document is a line of MongoDB's Extended JSON, in gzip, too. What is compared is the text inside, since
+two builds of zlib may pack the same text differently. The drop zone's files are as their senders made them.
 """
 
 from __future__ import annotations

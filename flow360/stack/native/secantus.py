@@ -29,12 +29,10 @@ def make(service: Service, data: Path, _command: list[str]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o700)
     s, name = settings(), service.native.database
+    rights = [{"role": role, "db": db} for db in OWNED for role in ("readWrite", "dbAdmin")]
     accounts = {
         "root": (getattr(s, f"{name}_root_password"), [{"role": "root", "db": "admin"}]),
-        getattr(s, f"{name}_user"): (
-            getattr(s, f"{name}_password"),
-            [{"role": role, "db": db} for db in OWNED for role in ("readWrite", "dbAdmin")],
-        ),
+        getattr(s, f"{name}_user"): (getattr(s, f"{name}_password"), rights),
     }
     storage = Storage(str(part), ttl_sweep_seconds=0, cache_size="16M")
     try:
