@@ -27,16 +27,15 @@ DIGESTS = (".lock", ".gz", ".parquet", ".png")
 
 
 def scan(paths: Iterable[Path]) -> list[str]:
-    """Find what looks like a secret, as `file:line: kind` and without its value."""
+    """Find what looks like a secret, as `file:line: kind` and without its value; all cores look."""
     from detect_secrets import SecretsCollection
     from detect_secrets.settings import default_settings
 
-    found = SecretsCollection()
+    found = SecretsCollection(root="/")
     with default_settings():
-        for path in paths:
-            found.scan_file(str(path))
+        found.scan_files(*(str(path.absolute()) for path in paths))
     return [
-        f"{name}:{secret.line_number}: {secret.type}"
+        f"{Path('/', name)}:{secret.line_number}: {secret.type}"
         for name, secret in found
         if not any(secret.type == kind and re.fullmatch(value, secret.secret_value or "") for kind, value in INNOCENT)
     ]
@@ -45,7 +44,11 @@ def scan(paths: Iterable[Path]) -> list[str]:
 def holding(paths: Iterable[Path], secrets: Mapping[str, str]) -> list[str]:
     """Find the files in which one of these stands, as `file: its name`."""
     values = {name: value.encode() for name, value in secrets.items() if value}
-    return [f"{path}: {name}" for path in paths for name, value in values.items() if value in path.read_bytes()]
+    found = []
+    for path in paths:
+        content = path.read_bytes()
+        found += [f"{path}: {name}" for name, value in values.items() if value in content]
+    return found
 
 
 def main(names: Iterable[str]) -> int:
