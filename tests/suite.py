@@ -6,6 +6,7 @@
     ./scripts/test --only faults/spark  one bundle
     ./scripts/test --chapter 02         one chapter
     ./scripts/test --order random       another order than the longest first; --order SEED does it again
+    ./scripts/test --lanes 4            bundles at a time, three by default; what the cores did stands at the end
 
 Three lanes, each with a stack of its own, take bundles (tests/bundles.py) out of one queue, also on two cores: most
 tests wait more than they compute. Services that the next bundle needs are kept alive for it, the others are stopped.
@@ -282,6 +283,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="a kind or a bundle (may be given again)")
     parser.add_argument("--chapter", default="", help="one chapter: 02")
     parser.add_argument("--order", type=_order, help="random, or the seed that such a run has printed")
+    parser.add_argument("--lanes", type=int, default=len(LANES), choices=range(1, 9), help="bundles at a time")
     options = parser.parse_args()
     os.environ[DEPTH] = "full" if options.full else "short"
     os.environ["FLOW360_TEST_CHAPTER"] = options.chapter
@@ -304,14 +306,14 @@ def main() -> int:
 
     start = time.monotonic()
     shutil.rmtree(BUILD, ignore_errors=True)
-    lanes = [Lane(number) for number in LANES]
+    lanes = [Lane(number) for number in range(1, options.lanes + 1)]
     for lane in lanes:
         lane.clear()
     memory = psutil.virtual_memory()
     waiting = Queue(queue, seconds, memory.available / 2**20)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     results: list[Result] = []
-    watch = Memory()
+    watch = Machine()
     try:
         threads = [threading.Thread(target=waiting.work, args=(lane, lanes, results), daemon=True) for lane in lanes]
         for thread in (watch, *threads):
@@ -324,7 +326,7 @@ def main() -> int:
         PROGRAMS.end()
     for lane in lanes:
         lane.keep_logs()
-    return _report(results, time.monotonic() - start, watch.most_gb)
+    return _report(results, time.monotonic() - start, watch)
 
 
 def _wanted(only: list[str], chapter: str, parser: argparse.ArgumentParser) -> tuple[list[Bundle], list[Bundle]]:
@@ -349,17 +351,26 @@ def _order(text: str) -> int:
     return secrets.randbelow(10**6) if text == "random" else int(text)
 
 
-class Memory(threading.Thread):
-    """Looks every two seconds at how much of the machine's memory is in use."""
+class Machine(threading.Thread):
+    """Looks at what the run takes of the machine: every two seconds at its memory, at the end at its cores."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._first = self._least = psutil.virtual_memory().available
+        self._began = psutil.cpu_times()
 
     @property
     def most_gb(self) -> float:
         """The most that was in use at once, less what was in use at the beginning."""
         return (self._first - self._least) / 2**30
+
+    @property
+    def busy(self) -> float:
+        """The share of the cores' time that was used, by whomever, since the beginning: 0 to 1."""
+        spent = [now - then for now, then in zip(psutil.cpu_times(), self._began, strict=True)]
+        by_kind = dict(zip(self._began._fields, spent, strict=True))
+        whole = sum(by_kind.values()) - by_kind.get("guest", 0) - by_kind.get("guest_nice", 0)  # user has these, too
+        return 1 - (by_kind["idle"] + by_kind.get("iowait", 0)) / whole
 
     def run(self) -> None:
         while not PROGRAMS.over:
@@ -367,7 +378,7 @@ class Memory(threading.Thread):
             threading.Event().wait(2)
 
 
-def _report(results: list[Result], seconds: float, memory_gb: float) -> int:
+def _report(results: list[Result], seconds: float, machine: Machine) -> int:
     print(f"\n{'lane':<6}{'bundle':<24}{'seconds':>9}{'slowness':>10}{'passed':>8}{'failed':>8}{'skipped':>9}")
     for one in sorted(results, key=lambda result: -result.seconds):
         counts = f"{one.passed:>8}{one.failed:>8}{len(one.skipped):>9}"
@@ -394,7 +405,8 @@ def _report(results: list[Result], seconds: float, memory_gb: float) -> int:
     # Last, because a log that was cut off keeps its end.
     for failure in (failure for result in results for failure in result.failures):
         print(f"\nfailed: {failure}")
-    print(f"\nin {seconds / 60:.1f} minutes ({worked:.0f} lane-seconds), {memory_gb:.1f} GB of memory at most")
+    length = f"{seconds / 60:.1f} minutes ({worked:.0f} lane-seconds)"
+    print(f"\nin {length}, cores {machine.busy:.0%} busy, {machine.most_gb:.1f} GB of memory at most")
     print(f"reports and executed notebooks: {BUILD}")
     again = f" ({len(unsteady)} of them when run again)" if unsteady else ""
     print(f"{passed} passed{again}, {failed} failed, {len(skipped)} skipped, {left.total()} left to --full")
