@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 from flow360.checks.verdict import NotAttempted, NotYet
 from flow360.course.registry import course
@@ -43,9 +43,7 @@ class Said:
 
 def main(number: str, name: str) -> None:
     """Answer each line of standard input."""
-    answer_to = os.fdopen(os.dup(1), "w", buffering=1)
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
+    commands, answer_to = own_streams()
     chapter = course().chapter(number)
     solved = exercises(chapter)[name]
     os.chdir((ROOT / chapter.solution).parent)
@@ -54,13 +52,25 @@ def main(number: str, name: str) -> None:
         _run(shell, cell.source)
     known = set(shell.user_ns)
     answer_to.write("ready\n")
-    for line in sys.stdin:
+    for line in commands:
         answers.reset(number, name)
         # A name that the mutant before has given would hide that this one does not.
         for left in set(shell.user_ns) - known:
             del shell.user_ns[left]
         answer_to.write(json.dumps(asdict(_try(shell, solved, json.loads(line)))) + "\n")
         answers.reset(number, "")
+
+
+def own_streams() -> tuple[TextIO, TextIO]:
+    """Return standard input and output, and leave empty ones in their places for whatever a mutant starts.
+
+    A program that reads its standard input would wait for the next mutant, and then swallow it.
+    """
+    commands, answer_to = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    return commands, answer_to
 
 
 def _shell() -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
 from flow360.course.registry import course
 from flow360.course.scores import recorded
+from flow360.settings import ROOT
 from tests.mutants import python, sql, texts, trial
 from tests.mutants.edits import Edit, diff, distinct
 from tests.mutants.lab import exercises
@@ -125,3 +128,30 @@ def test_what_is_listed_as_equivalent_is_a_mutant_still() -> None:
         mutants = names[one["exercise"]].mutants()
         assert any(trial._same(one["diff"], diff(m.cell.source, m.source)) for m in mutants), one["diff"]
         assert len(one["reason"]) > 10
+
+
+def test_a_program_that_a_mutant_starts_does_not_read_what_is_meant_for_the_worker():
+    """`git cat-file --batch` without its input waited for the next mutant, and that one for 90 seconds."""
+    code = """if True:
+        import subprocess, sys
+        from tests.mutants.worker import own_streams
+        commands, answer_to = own_streams()
+        answer_to.write("ready\\n")
+        for line in commands:
+            print("into nowhere")
+            swallowed = subprocess.run([sys.executable, "-c", "import sys; print(sys.stdin.read())"], timeout=20,
+                                       capture_output=True, text=True).stdout.strip()
+            answer_to.write(f"{line.strip()} {swallowed!r}\\n")
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        said = []
+        for command in ("one", "two"):  # its input stays open between them
+            process.stdin.write(f"{command}\n")
+            process.stdin.flush()
+            said.append(process.stdout.readline())
+        process.stdin.close()
+    assert said == ["one ''\n", "two ''\n"]
