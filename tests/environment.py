@@ -77,7 +77,7 @@ def make_lane(lane: int) -> dict[str, str]:
         "FLOW360_DBT": str(folder / "dbt"),
         "FLOW360_RULES": str(folder / "rules"),
         "FLOW360_ENGINE": "native",
-        # One lane writes them for all: it takes each of a lane's JVMs 10 to 20 seconds of a core.
+        # One lane writes them for all: it takes each JVM up to 20 seconds of a core.
         "FLOW360_ARCHIVES": str(lane == LANES[0]).lower(),
     }
     folder.mkdir(parents=True, exist_ok=True)
