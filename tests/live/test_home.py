@@ -62,6 +62,8 @@ def lab(stack: Any) -> Iterator[Any]:
         page.goto(f"http://127.0.0.1:{env['JUPYTER_PORT']}/lab?reset&token={env['JUPYTER_TOKEN']}")
         page.home = page.frame_locator("#flow360-home iframe")
         page.home.locator("#services table").first.wait_for()
+        # Home may answer before JupyterLab has its menus and shortcuts.
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
         yield page
 
 
@@ -121,6 +123,7 @@ def test_a_service_starts_and_stops_by_its_button_and_a_token_is_copied(lab: Any
 @pytest.mark.timeout(300)
 def test_down_in_a_terminal_ends_all_and_home_says_so(lab: Any, stack: Any) -> None:
     """The last test here: JupyterLab is down after it."""
+    lab.locator(TABS, has_text="Home").click()  # a page in it that has the focus would take the keys
     lab.keyboard.press("Control+Shift+C")
     lab.locator(".lm-CommandPalette-input").fill("New Terminal")
     expect(lab.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text("New Terminal")
