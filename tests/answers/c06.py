@@ -89,7 +89,7 @@ def collected_when_it_is_asked():
     return registry
 
 
-@near_miss("own_metric", says="lab06_orders_total: expected")
+@near_miss("own_metric", says="lab06_orders_total: of channel")
 def each_order_and_a_little():
     registry = registry_of(push=False)
     counted = next(metric for metric in registry.collect() if metric.name == "lab06_orders")
@@ -135,7 +135,7 @@ def pushed_before_it_was_counted():
     return registry
 
 
-@near_miss("own_metric", says="lab06_orders_total: expected")
+@near_miss("own_metric", says="lab06_orders_total: of channel")
 def the_first_page_only():
     return registry_of(rows=orders().head(100))
 
