@@ -97,6 +97,19 @@ def clean_by_the_last_hint():
     return topology
 
 
+@near_miss("clean_celsius", says="filter() does not take")
+def a_filter_of_the_value_alone():
+    def topology(builder):
+        builder.stream("readings", ks().IN).filter(lambda r: has_value(r)).to("celsius", ks().OUT)
+
+    return topology
+
+
+@near_miss("clean_celsius", says="a filter takes True or False")
+def what_is_there_is_true():
+    return clean(lambda reading: reading["value"], to_celsius)
+
+
 @near_miss("clean_celsius", says="is missing: it is a temperature")
 def truth_of_a_number():
     return clean(lambda r: bool(r["value"]), to_celsius)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from flow360.errors import FlowError
 from flow360.processing.streams import topics
 
 Topology = Callable[[Any], None]
+_UNFIT = re.compile(r"No matching overloads found for \S*\b(\w+)\(")  # JPype's words
 ANSWERED = 2.0
 """Seconds that the clock on the wall moves on before each record: a topology may answer at most once a second."""
 
@@ -58,6 +60,11 @@ def drive(name: str, topology: Topology, given: Sequence[Sent], out: str) -> lis
         why = "does each step that reads, writes or stores say how (Consumed, Produced, Materialized)?"
         raise NotYet(f"{name}: Kafka Streams refuses it: {said}: {why}") from error
     except Exception as error:  # no service takes part: whatever it is, it is the topology's
+        if step := _UNFIT.search(str(error)):
+            raise NotYet(
+                f"{name}: {step[1]}() does not take what it is given: does its function get the value alone, or key "
+                "and value? What else does it want?"
+            ) from error
         raise NotYet(explain(error, {name: topology})) from error
 
 

@@ -31,7 +31,10 @@ class StepFailed(FlowError):
     """
 
     def __init__(self, topic: str, cause: BaseException) -> None:
-        super().__init__(f"{type(cause).__name__}: {cause} (raised in the topology by a record of {topic!r})")
+        said = f"{type(cause).__name__}: {cause}"
+        if "Return value is not compatible" in said:  # JPype's words
+            said = "a function gave a step what it does not take: a filter takes True or False, a map a KeyValue"
+        super().__init__(f"{said} (raised in the topology by a record of {topic!r})")
         self.cause = cause
 
 
