@@ -351,6 +351,19 @@ def never_commits():
     return take_orders
 
 
+@near_miss("safe_group", says="nobody is a member")
+def all_of_it_each_time_and_no_group():
+    def take_orders(topic, group, table):
+        with postgres() as db:
+            for record in consumer(topic, consumer_timeout_ms=5000):
+                db.execute(
+                    f"insert into {table} values (%(order_id)s, %(total_eur)s) on conflict do nothing",
+                    json.loads(record.value),
+                )
+
+    return take_orders
+
+
 @near_miss("safe_group", says="0 of 600 rows")
 def only_new_records():
     def take_orders(topic, group, table):

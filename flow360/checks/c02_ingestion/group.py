@@ -36,6 +36,7 @@ def safe_group(take_orders: Any) -> None:
             wait_for(lambda: gate.waiting() or first.ended, SECONDS, "the first rows")
             if not gate.waiting():
                 _ended_early(first, table)
+            expect(_members(group), f"take_orders: it writes rows, and nobody is a member of {group}: who reads?")
             first.kill()
             gate.open()
         _take_out(group)
@@ -133,13 +134,17 @@ def _ended_early(process: Apart, table: str) -> None:
     )
 
 
+def _members(group: str) -> list[str]:
+    (described,) = groups.ask_coordinator(lambda admin: admin.describe_groups([group])).values()
+    return [one["member_id"] for one in described["members"]]
+
+
 def _take_out(group: str) -> None:
     """Take the dead member out of its group, as an operator can who does not want to wait until its session ends."""
     from kafka.admin import MemberToRemove
 
     def nobody() -> bool:
-        (described,) = groups.ask_coordinator(lambda admin: admin.describe_groups([group])).values()
-        members = [MemberToRemove(member_id=one["member_id"]) for one in described["members"]]
+        members = [MemberToRemove(member_id=one) for one in _members(group)]
         if members:
             groups.ask_coordinator(lambda admin: admin.remove_group_members(group, members))
         return not members
