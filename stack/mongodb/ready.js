@@ -1,5 +1,5 @@
 // The health check: it makes the replica set of one node, the first time, and is content when that node takes writes.
-// The image's first start is no such set, where `initiate` throws: not ready yet.
+// During the image's first start there is no set to be made, and `initiate` throws: not ready yet.
 const { MONGO_INITDB_ROOT_USERNAME: user, MONGO_INITDB_ROOT_PASSWORD: pwd } = process.env;
 db.getSiblingDB("admin").auth(user, pwd);
 try {
