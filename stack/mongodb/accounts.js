@@ -8,5 +8,5 @@ db.getSiblingDB("admin").createUser({
 db.getSiblingDB("admin").createUser({
   user: "capture",
   pwd: process.env.CATALOGUE_CAPTURE_PASSWORD,
-  roles: ["readAnyDatabase", "clusterMonitor"].map((role) => ({ role, db: "admin" })),
+  roles: [{ role: "read", db: "catalogue" }, { role: "clusterMonitor", db: "admin" }],
 });
