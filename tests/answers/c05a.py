@@ -438,6 +438,13 @@ def one_reading_for_another():
     return compacted(pa.Table.from_pandas(frame, preserve_index=False))
 
 
+@right("compact_files")
+def each_van_written_once():
+    rows = small_rows()
+    at = rows.column_names.index("van_id")
+    return compacted(rows.set_column(at, "van_id", rows["van_id"].dictionary_encode()))
+
+
 @near_miss("compact_files", says="columns")
 def half_the_columns():
     return compacted(small_rows().select(["reading_id", "celsius"]))
