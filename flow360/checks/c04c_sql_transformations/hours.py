@@ -71,11 +71,11 @@ def _deliveries(chance: random.Random) -> tuple[list[Reading], list[Reading]]:
     """Draw what arrived by the fortieth minute of an hour; and what came later, some of it late by hours.
 
     One van begins only then, one has a whole early hour to bring, one half of it, colder than the other half; and one
-    is silent. Some readings have no temperature, and two are of the same second.
+    is silent. Some readings have no temperature, nor has a whole hour, and two are of the same second.
     """
     begin = datetime(YEAR, chance.randint(1, 12), chance.randint(1, 28), chance.randint(0, 12), tzinfo=UTC)
     vans = [f"VAN-{number}" for number in chance.sample(range(20, 99), 6)]
-    begins, all_late, half_late, silent = vans[:4]
+    begins, all_late, half_late, silent, unmeasured = vans[:5]
     late_at = begin + chance.randrange(HOURS - 2) * HOUR
     cut = begin + HOURS * HOUR - timedelta(minutes=20)
     first: list[Reading] = []
@@ -84,6 +84,8 @@ def _deliveries(chance: random.Random) -> tuple[list[Reading], list[Reading]]:
         for reading in _readings(van, begin, chance):
             at = reading["measured_at"]
             late = late_at <= at < late_at + HOUR and (van == all_late or (van == half_late and at.minute >= 30))
+            if van == unmeasured and at < begin + HOUR:
+                reading["celsius"] = None
             if van == half_late and late_at <= at < late_at + HOUR:
                 reading["celsius"] = round(chance.uniform(7, 9) if not late else chance.uniform(-4, 5), 1)
             if at >= cut or late or van == begins:

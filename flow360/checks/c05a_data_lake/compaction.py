@@ -67,7 +67,7 @@ def _read(paths: list[str]) -> Any:
 
 
 def _kinds(table: Any) -> dict[str, str]:
-    """Return names and types; the unit of a moment, the offsets and the dictionary of a text are the writer's choice."""
+    """Return names and types; the unit of a moment, the offsets and dictionary of a text are the writer's choice."""
     import pyarrow as pa
 
     types = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in table.schema}
