@@ -17,7 +17,7 @@ from flow360.primeur.snapshot import dropped
 from flow360.processing import clean
 from flow360.storage import clean_zone, raw
 from flow360.trace import asking
-from flow360.trace.way import SECONDS, NotThere, Place, Thing, Trace, Way
+from flow360.trace.way import SECONDS, Failed, NotThere, Place, Thing, Trace, Way
 from flow360.waiting import patient
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def cleaned(order: Thing) -> list[Place]:
 def quarantine(order: Thing) -> list[Place]:
     """Find what was set aside of the rows that the hop before has found."""
     if "lines" not in order.known:
-        raise ServiceError("the raw zone did not say which rows are to be looked for")
+        raise Failed("the raw zone did not say which rows are to be looked for")
     lake, found = asking.lake(), []
     for day in _clean_days(order, lake, "quarantine"):
         folder = clean_zone.partition("quarantine", day)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from flow360 import clients
-from flow360.errors import Exit, FlowError, ServiceError
+from flow360.errors import Exit, FlowError
 from flow360.ingestion import readings as landed
 from flow360.ingestion.bridge import READINGS
 from flow360.ingestion.topics import Record, read_all
@@ -17,7 +17,7 @@ from flow360.primeur.clock import PARIS, bounds, day_of
 from flow360.primeur.contract import contract
 from flow360.processing.alarms import ALARMS
 from flow360.trace import asking
-from flow360.trace.way import SECONDS, Place, Thing, Trace, Way
+from flow360.trace.way import SECONDS, Failed, Place, Thing, Trace, Way
 from flow360.waiting import patient
 
 WAY = Way("van")
@@ -82,7 +82,7 @@ TOURS = "cdc.fleet.fleet.tours"
 def changes(van: Thing) -> list[Place]:
     """Find what the connector has brought of the tours that the fleet's database has."""
     if "tours" not in van.known:
-        raise ServiceError("the fleet's database did not say which tours are to be looked for")
+        raise Failed("the fleet's database did not say which tours are to be looked for")
     return [place for number in van.known["tours"] for place in asking.changes(TOURS, {"route_id": number}, _driven)]
 
 

@@ -61,7 +61,7 @@ class NotThere(Exception):
 
 
 class Failed(ServiceError):
-    """The layer answered, and the question failed: the next hop may have more luck with it."""
+    """The question failed, and not the layer: the next hop may have more luck with it."""
 
 
 @dataclass(frozen=True)
