@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from tests.faults.support import kill, recovered, report, until
 SERVICES = ("logstash",)
 BEGIN = datetime(2026, 5, 7, 8, tzinfo=UTC)
 KILLED = 60_000 if FULL else 6_000
+TRIES = 500
 
 
 @pytest.fixture
@@ -122,6 +124,24 @@ def test_documents_that_the_index_refuses_are_kept_and_counted(log):
     assert (indexed, rejected, addresses) == (450, 50, 0)
     reasons = {one["reason"] for one in found if "reason" in one}
     assert all("order_id" in reason for reason in reasons) and reasons
+
+
+def test_a_task_more_is_read_however_many_there_were(stack, started):
+    """Each try of a task is a file, for which the shipper keeps three open: by habit a program may have 1,024."""
+    started("logstash")
+    tasks = stack.host.programs.data(stack.model["airflow-scheduler"]) / "logs" / "dag_id=fault_many"
+    mine = {"wildcard": {"log.file.path": "*dag_id=fault_many*"}}
+    try:
+        for number in range(TRIES):
+            file = tasks / f"run_id={number}" / "task_id=one" / "attempt=1.log"
+            file.parent.mkdir(parents=True)
+            file.write_text(good(number))
+        until(lambda: count("airflow-task", mine) >= TRIES, f"{TRIES} tries", 60, pause=0.5)
+        found = count("airflow-task", mine)
+    finally:
+        shutil.rmtree(tasks)
+    report("many tasks", tries=TRIES, indexed=found)
+    assert found == TRIES
 
 
 def test_killed_on_both_ends_nothing_is_lost_and_nothing_doubled(stack, log):

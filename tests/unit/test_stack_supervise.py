@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import resource
 import shlex
 import signal
 import stat
@@ -146,6 +147,19 @@ def test_where_tmp_lets_nothing_run_java_unpacks_elsewhere(monkeypatch, tmp_path
         monkeypatch.setattr(supervise.os, "statvfs", lambda _path, flag=flag: SimpleNamespace(f_flag=flag))
         assert inherited().get("JAVA_TOOL_OPTIONS") == expected, "and nobody else's options"
     settings.cache_clear()
+
+
+def test_a_program_may_have_as_many_files_open_as_the_system_allows_up_to_a_bound(supervisor):
+    supervisor.state.mkdir(parents=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))  # as most systems have it
+    try:
+        supervisor.ensure([program(supervisor.state)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    supervisor.start("sleeper")
+    pid = supervisor.processes()["sleeper"]["pid"]
+    assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)[0] == min(supervise.FILES, hard)
 
 
 def test_start_stop_and_what_it_says_of_itself(supervisor):

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -34,6 +35,9 @@ from flow360.waiting import rounds
 STOP = "FLOW360_STOP_SIGNAL"  # beside the mark: how such a program wants to be ended
 RESTART = 10  # seconds in which supervisord starts again what has crashed
 LONGEST = 98  # bytes in the path of a socket: 107, less what supervisord adds to it while it makes one
+FILES = (
+    16_384  # a program may have open, where the system allows it: the shipper keeps three for each task of Airflow's
+)
 ANSWER = 150  # seconds for one answer of supervisord, and for a program to stop: it takes its stop_seconds at most
 
 
@@ -207,6 +211,7 @@ class Supervisor:
             f"childlogdir={_value(self.run)}",
             f"directory={_value(self.state)}",
             "umask=022",
+            f"minfds={min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])}",
             *(["user=root"] if os.geteuid() == 0 else []),
             "[rpcinterface:supervisor]",
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
