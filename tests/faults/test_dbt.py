@@ -110,7 +110,8 @@ TRUE_READINGS = ("mqtt", "temperatures", "cooling_failure")  # no error of the d
 
 
 def test_each_planted_defect_has_its_test():
-    planted = {(d.channel, d.dataset, d.kind) for d in manifest().all}
+    # No document comes into the warehouse: the lesson on more sources finds what is planted in them.
+    planted = {(d.channel, d.dataset, d.kind) for d in manifest().all if d.channel != "documents"}
     assert planted - set(NAMED) == {TRUE_READINGS}
 
 
