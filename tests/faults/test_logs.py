@@ -139,7 +139,9 @@ def test_a_task_more_is_read_however_many_there_were(stack, started):
         until(lambda: count("airflow-task", mine) >= TRIES, f"{TRIES} tries", 60, pause=0.5)
         found = count("airflow-task", mine)
     finally:
+        stack.down(["logstash"])  # it would say of each folder that it is gone
         shutil.rmtree(tasks)
+        started("logstash")
     report("many tasks", tries=TRIES, indexed=found)
     assert found == TRIES
 
