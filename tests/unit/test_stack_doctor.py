@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from flow360.course.registry import course
@@ -21,6 +22,7 @@ from flow360.stack.facade import Stack
 from flow360.stack.model import model
 from flow360.stack.native import jars, java
 from flow360.stack.native.supervise import MARK, Program, Supervisor
+from flow360.waiting import wait_for
 
 TOGETHER = {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}
 
@@ -371,6 +373,8 @@ def test_leftovers_of_a_killed_supervisor(tmp_path):
     supervisor.ensure([Program("sleeper", [sys.executable, "-c", "import signal; signal.pause()"], tmp_path, log)])
     supervisor.start("sleeper")
     try:
+        sleeper = psutil.Process(supervisor.processes()["sleeper"]["pid"])
+        wait_for(lambda: MARK in sleeper.environ(), 10, "the program, which supervisord has only begun to start")
         assert one(doctor.leftovers(looked_at, [])).level == "ok", "a supervisor that answers has no leftovers"
         supervisor.daemon().kill()
         from flow360.stack import probes

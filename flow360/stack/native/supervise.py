@@ -35,9 +35,7 @@ from flow360.waiting import rounds
 STOP = "FLOW360_STOP_SIGNAL"  # beside the mark: how such a program wants to be ended
 RESTART = 10  # seconds in which supervisord starts again what has crashed
 LONGEST = 98  # bytes in the path of a socket: 107, less what supervisord adds to it while it makes one
-FILES = (
-    16_384  # a program may have open, where the system allows it: the shipper keeps three for each task of Airflow's
-)
+FILES = 8_192  # that a program may have open, if the system lets it: the shipper has three for each task of Airflow's
 ANSWER = 150  # seconds for one answer of supervisord, and for a program to stop: it takes its stop_seconds at most
 
 
