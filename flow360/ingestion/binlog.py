@@ -48,12 +48,16 @@ def root(**kw: Any) -> Any:
     return clients.mysql(**{**defaults, **kw})
 
 
+def is_mariadb(cursor: Any) -> bool:
+    """Say whether MariaDB answers in MySQL's place."""
+    cursor.execute("select version()")
+    return "MariaDB" in cursor.fetchone()[0]
+
+
 def place() -> Place:
     """Return where the log ends at this moment."""
     with root() as db, db.cursor() as cursor:
-        cursor.execute("select version()")
-        maria = "MariaDB" in cursor.fetchone()[0]
-        cursor.execute(_MARIADB if maria else _MYSQL)
+        cursor.execute(_MARIADB if is_mariadb(cursor) else _MYSQL)
         file, position, *_ = cursor.fetchone()
         return file, position
 

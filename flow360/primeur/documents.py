@@ -43,10 +43,7 @@ _NUTRITION = {
 }  # fmt: skip
 _COUNTRIES = ("FR", "ES", "IT", "MA", "PT")
 _COLD = {"ambient": (8, 25), "chilled": (0, 4), "frozen": (-25, -18)}
-_VERSION_TWO, _VERSION_THREE = (
-    timedelta(days=2),
-    timedelta(days=4),
-)  # after the plan's start
+_VERSION_TWO, _VERSION_THREE = timedelta(days=2), timedelta(days=4)  # after the plan's start
 _SERVICE = ("Claire du service client", "Karim du service client", "Élise du service client")
 _ANSWER = "Merci de nous l'avoir signalé, nous en parlons au magasin."
 

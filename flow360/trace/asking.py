@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -90,21 +90,22 @@ def landed_at(fs: Lake, folder: str) -> datetime | None:
     return datetime.fromtimestamp(max(times) / 1000, UTC) if times else None
 
 
-def changes(topic: str, key: dict[str, Any], shown: Callable[[dict[str, Any]], str]) -> list[Place]:
-    """Find the changes of one row that a connector has brought: place in its topic and in the database's log.
+def changes(topic: str, column: str, keys: Iterable[Any], shown: Callable[[dict[str, Any]], str]) -> list[Place]:
+    """Find the changes of some rows that a connector has brought: place in its topic and in the database's log.
 
     Args:
+        column: the table's key. keys: those of the rows.
         shown: what of the row as it was then is of interest.
 
     Raises:
         NotThere: the connector has brought nothing yet.
         FlowError: the broker is down.
     """
-    mine, found = json.dumps(key, separators=(",", ":")).encode(), []
+    mine, found = {json.dumps({column: key}, separators=(",", ":")).encode() for key in keys}, []
     with topics():
         records = read_all(topic, seconds=patient(SECONDS))
     for record in records:
-        if record.key != mine or record.value is None:  # another row, or the tombstone behind a delete
+        if record.key not in mine or record.value is None:  # another row, or the tombstone behind a delete
             continue
         change = json.loads(record.value)
         source = change["source"]

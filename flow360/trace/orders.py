@@ -67,7 +67,7 @@ CHANGES = "cdc.shop.public.orders"
 
 @WAY.hop("changes", after="shop", service="kafka", by="")
 def changes(order: Thing) -> list[Place]:
-    return asking.changes(CHANGES, {"order_id": order.key}, lambda row: row["status"])
+    return asking.changes(CHANGES, "order_id", [order.key], lambda row: row["status"])
 
 
 @WAY.hop("API", after="shop", service="market-api", by="")

@@ -83,7 +83,7 @@ def changes(van: Thing) -> list[Place]:
     """Find what the connector has brought of the tours that the fleet's database has."""
     if "tours" not in van.known:
         raise Failed("the fleet's database did not say which tours are to be looked for")
-    return [place for number in van.known["tours"] for place in asking.changes(TOURS, {"route_id": number}, _driven)]
+    return asking.changes(TOURS, "route_id", van.known["tours"], _driven)
 
 
 @WAY.hop("readings", after="shop", service="kafka", by="vans-bridge")

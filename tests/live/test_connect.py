@@ -25,7 +25,7 @@ from pymysql.cursors import Cursor
 from flow360 import clients
 from flow360.checks import rehearsal
 from flow360.errors import FlowError
-from flow360.ingestion import capture, connect
+from flow360.ingestion import binlog, capture, connect
 from flow360.ingestion.topics import NoSuchTopic, read_all
 from flow360.monitoring import dashboards
 from flow360.primeur.schema import FLEET, MONEY, UTC
@@ -90,10 +90,6 @@ def pay(db: psycopg.Connection, number: int, amount: str) -> None:
         "insert into payments select %s, min(order_id), 'charge', 'card', %s, now() from orders",
         [number, Decimal(amount)],
     )
-
-
-def as_root(**more: Any) -> pymysql.Connection:
-    return clients.mysql(user="root", password=settings().fleet_root_password, autocommit=True, **more)
 
 
 @pytest.fixture
@@ -468,7 +464,7 @@ def test_a_binlog_that_is_purged_fails_the_task_and_somebody_is_told_and_the_tab
     until(lambda: len(prometheus.query(running)), "the task to be seen running")
     until(lambda: _place_is_kept(VANS), "its place to be written down")
     connect.stop(worker, VANS)
-    with as_root() as db, db.cursor() as cursor:
+    with binlog.root(autocommit=True) as db, db.cursor() as cursor:
         mend(fleet, key, "1.00")
         cursor.execute("flush binary logs")
         mend(fleet, key + 1, "2.00")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pymysql.cursors import Cursor
 
+from flow360.ingestion.binlog import is_mariadb
 from flow360.primeur import fleet_load
 from flow360.settings import settings
 
@@ -29,9 +30,7 @@ def connect() -> Iterator[Cursor]:
 
 def fitting(db: Cursor, config: Mapping[str, str]) -> dict[str, str]:
     """Put in the connector of the server that answers: MariaDB has one of its own."""
-    db.execute("select version()")
-    is_mariadb = "MariaDB" in db.fetchone()[0]
-    return {**config, "connector.class": MARIADB} if is_mariadb else dict(config)
+    return {**config, "connector.class": MARIADB} if is_mariadb(db) else dict(config)
 
 
 def prepare(db: Cursor, config: Mapping[str, str], password: str) -> None:

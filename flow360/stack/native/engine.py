@@ -65,13 +65,11 @@ class NativeEngine:
         with ThreadPoolExecutor(max(len(order), 1)) as pool:
             try:
                 # The desk first and alone: somebody waits for its page, and on two cores the rest would take its time.
-                desk = [name for name in order if self.model[name].host]
-                for name in desk:
-                    futures[name] = pool.submit(self._bring_up, self.model[name], [], progress)
-                    wait([futures[name]])
-                for name in (name for name in order if name not in desk):
+                for name in sorted(order, key=lambda name: not self.model[name].host):
                     before = [futures[other] for other in self.model[name].depends_on]
                     futures[name] = pool.submit(self._bring_up, self.model[name], before, progress)
+                    if self.model[name].host:
+                        wait([futures[name]])
                 wait(futures.values())
             except BaseException:  # Ctrl-C: the pool is waited for, and what it has not begun stays undone
                 self._cut_off.set()
