@@ -46,6 +46,7 @@ def ready(stack: Any, name: str) -> bool:
 def kill(stack: Any, name: str) -> float:
     """SIGKILL to a service and all its children; the moment of it."""
     parent = psutil.Process(stack.host.pids()[name])
+    parent.suspend()  # a session that it began after we looked would outlive it, and wait for what the dead have locked
     family = [parent, *parent.children(recursive=True)]
     parent.kill()
     for process in family[1:]:

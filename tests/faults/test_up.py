@@ -202,6 +202,24 @@ def test_a_killed_supervisor(course):
     assert not set(before.values()) & set(after.values())
 
 
+def test_a_session_that_outlives_its_database_is_ended_by_the_next_up(course):
+    """One waits for ever for a lock of the dead, and no other PostgreSQL starts beside it. Its title hides our mark."""
+    assert course.run("up", "postgres-dwh").returncode == Exit.OK
+    server = psutil.Process(course.supervisor.processes()["postgres-dwh"]["pid"])
+    server.suspend()
+    stuck, *others = server.children()
+    stuck.suspend()
+    for process in (server, *others):
+        process.kill()
+    until(lambda: "in use" in (course.state / "logs" / "postgres-dwh.log").read_text(), "the next one to fail", 30)
+    assert course.supervisor.orphans() == [stuck]
+    done = course.run("up", "postgres-dwh")
+    report("9 up, a session left", orphans=1, exit=done.returncode, still_there=int(stuck.is_running()))
+    assert done.returncode == Exit.OK, done.stderr
+    assert "left over by a killed run" in done.stdout
+    assert not stuck.is_running()
+
+
 def test_down_after_a_killed_supervisor_leaves_nothing(course):
     """Fault 9: `down` is enough, too."""
     assert course.run("up", "zookeeper").returncode == Exit.OK

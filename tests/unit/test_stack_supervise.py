@@ -8,6 +8,7 @@ import resource
 import shlex
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -323,6 +324,23 @@ def test_the_children_of_a_killed_program_are_found_and_ended_while_supervisord_
         assert supervisor.alive()
     finally:
         child_of_the_desk.kill()
+
+
+def test_a_child_that_wrote_its_title_over_its_environment_is_found_by_its_folder(supervisor):
+    """As PostgreSQL's sessions do; somebody's shell in that folder is left alone."""
+    place = supervisor.state / "database" / "data"
+    place.mkdir(parents=True)
+    with (
+        subprocess.Popen([sys.executable, "-c", PAUSE], cwd=place, env={}) as session,
+        subprocess.Popen([sys.executable, "-c", PAUSE], cwd=place, env={"HOME": "/"}) as shell,
+        subprocess.Popen([sys.executable, "-c", PAUSE], cwd=supervisor.state, env={}) as nobody,
+    ):
+        try:
+            found = {one.pid: supervisor.service_of(psutil.Process(one.pid)) for one in (session, shell, nobody)}
+            assert found == {session.pid: "database", shell.pid: None, nobody.pid: None}
+        finally:
+            for one in (session, shell, nobody):
+                one.kill()
 
 
 def test_a_program_that_ends_is_waited_for_while_it_is_started_again_and_given_up_then(supervisor):

@@ -89,6 +89,8 @@ def inherited() -> dict[str, str]:
     direct = ",".join(filter(None, [kept.get("no_proxy") or kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
     # In C and POSIX, and in a language that is not installed, a JVM opens no file whose path has an é.
     kept |= {"no_proxy": direct, "NO_PROXY": direct, "LC_ALL": "C.UTF-8"}
+    # Airflow's processes would write their titles over their environment, and with it over the mark.
+    kept["SPT_NOENV"] = "1"
     if os.statvfs("/tmp").f_flag & os.ST_NOEXEC:
         # Kafka Streams and Spark unpack native code, which there may not run.
         place = settings().cache_dir / "tmp"
@@ -338,9 +340,16 @@ class Supervisor:
     # --- what a killed supervisord, or a killed program, left behind
 
     def service_of(self, process: psutil.Process) -> str | None:
-        """Name the service of this state folder to which a process belongs: by the mark in its environment."""
-        with contextlib.suppress(psutil.Error, OSError):
-            state, _, name = process.environ().get(MARK, "").rpartition(":")
+        """Name the service of this state folder to which a process belongs: by the mark in its environment.
+
+        PostgreSQL's sessions write their titles over it, but work in their server's folder. (A shell that somebody
+        opened there has an environment, and is nobody's child.)
+        """
+        with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
+            environment = process.environ()
+            if not environment:
+                return Path(process.cwd()).relative_to(self.state).parts[0]
+            state, _, name = environment.get(MARK, "").rpartition(":")
             return name if state == str(self.state) else None
         return None
 
