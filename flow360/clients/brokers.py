@@ -64,7 +64,13 @@ def consumer(*topics: str, **cfg: Any) -> KafkaConsumer:
     """
     from kafka import KafkaConsumer
 
-    return _kafka(KafkaConsumer, *topics, **{"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **cfg})
+    made = _kafka(KafkaConsumer, *topics, **{"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **cfg})
+    # kafka-python 3.0.12 forgets a join that outlasts a poll: the leader of a group, whose topic has got partitions,
+    # calls itself up to date before it has its answer, never fetches it, and never sends a heartbeat again.
+    coordinator = made._coordinator
+    needed = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator._join_task is not None or needed()
+    return made
 
 
 def kafka_admin(**cfg: Any) -> KafkaAdminClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 
 import psycopg
@@ -11,8 +12,10 @@ import pytest
 
 from flow360 import clients
 from flow360.ingestion.dead_letters import consume_with_dead_letters, decode_json
+from flow360.ingestion.groups import Member, members_of
 from flow360.ingestion.topics import read_all
-from tests.faults.support import child, line, report
+from flow360.waiting import patient
+from tests.faults.support import child, line, report, until
 
 SERVICES = ("kafka", "postgres-dwh")
 ORDERS = 1000
@@ -192,3 +195,26 @@ def test_an_error_of_the_outside_is_not_the_record_s_fault(topics, started):
         consumer.close()
     assert [dict(letter.headers)["error.cause"] for letter in read_all(dead)] == [b"NumericValueOutOfRange"]
     assert done.delivered == 0
+
+
+@pytest.mark.timeout(120)
+def test_a_leader_whose_topic_grows_fetches_the_answer_that_came_after_its_poll(topics):
+    """kafka-python by itself forgets it, calls itself a member, sends no heartbeat, and its partitions lie idle."""
+    topic = topics("growing", partitions=2)
+    leader = clients.consumer(topic, group_id=topic, client_id="leader", metadata_max_age_ms=500)
+    until(lambda: leader.poll(200) or leader.assignment(), "the first one in the group", 30)
+    other = Member("other", topic, topic)
+    try:
+        until(lambda: leader.poll(200) or len(leader.assignment()) == 1, "a second one", 30)
+        with clients.kafka_admin() as admin:
+            admin.create_partitions({topic: 6})
+        until(lambda: len(leader.partitions_for_topic(topic)) == 6, "the leader to hear of it", 30)
+        began = time.monotonic()
+        leader.poll(50)  # asks to join again, and the other one hears of that with its next heartbeat
+        time.sleep(patient(3))
+        until(lambda: leader.poll(200) or len(leader.assignment()) == 3, "its new partitions", 30)
+        until(lambda: sum(map(len, members_of(topic).values())) == 6, "all of them to be read", 30)
+    finally:
+        other.leave()
+        leader.close()
+    report("4 a topic grows under its group", partitions=6, read=6, settled=time.monotonic() - began)
