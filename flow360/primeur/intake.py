@@ -102,7 +102,7 @@ def parse(text: str) -> Any:
         Twice: a name stands twice in an object.
         ValueError, RecursionError: as `json.loads`.
     """
-    return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
+    return _EXACT.decode(text)
 
 
 def parse_finite(text: str) -> Any:
@@ -111,7 +111,7 @@ def parse_finite(text: str) -> Any:
     Raises:
         Twice, ValueError, RecursionError: as `parse`.
     """
-    return json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object)
+    return _FINITE.decode(text)
 
 
 def _finite(text: str) -> float:
@@ -126,6 +126,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise Twice("a name stands twice in the object")
     return found
+
+
+# Made once: with arguments, `json.loads` would make one for each message.
+_EXACT = json.JSONDecoder(parse_float=Decimal, object_pairs_hook=_object)
+_FINITE = json.JSONDecoder(parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object)
 
 
 def _judged(contract: Contract, line: int, original: bytes, values: dict[str, Any], defect: str) -> Record:

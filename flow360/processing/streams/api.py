@@ -54,6 +54,7 @@ __all__ = [
 ]  # fmt: skip
 
 _OBJECT = jpype.JClass("java.io.Serializable")  # an interface without methods: the cheapest wrapping
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _ITERABLE = jpype.JClass("java.lang.Iterable")
 
 
@@ -90,7 +91,7 @@ class _ToJson:
         value = rest[-1]  # (value) or (headers, value)
         if value is None:
             return None
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _COMPACT.encode(value)
         # Half of a surrogate pair, which JSON may hold and UTF-8 may not, becomes the escape that JSON has for it.
         return jpype.JArray(jpype.JByte)(text.encode("utf-8", "backslashreplace"))
 
