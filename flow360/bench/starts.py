@@ -25,7 +25,7 @@ from flow360.stack.facade import silent
 from flow360.stack.memory import pss_mb
 from flow360.stack.native import java
 from flow360.stack.native.engine import NativeEngine
-from flow360.stack.native.supervise import inherited
+from flow360.stack.native.program import inherited
 from flow360.stack.status import Event
 
 SECONDS = 120  # for one step

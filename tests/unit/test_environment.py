@@ -13,7 +13,7 @@ from flow360 import environment, process
 from flow360.settings import OURS, ROOT, Settings
 from flow360.stack import doctor
 from flow360.stack.native import postgres, prepare
-from flow360.stack.native.supervise import inherited
+from flow360.stack.native.program import inherited
 
 THEIRS = {
     "PGTZ": "America/St_Johns",

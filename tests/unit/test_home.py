@@ -31,8 +31,8 @@ from flow360.settings import ROOT, SECRETS, in_force, settings
 from flow360.stack.doctor import Finding
 from flow360.stack.facade import Stack
 from flow360.stack.model import model, read_model
+from flow360.stack.native.program import inherited
 from flow360.stack.native.programs import Programs
-from flow360.stack.native.supervise import inherited
 from flow360.stack.status import ServiceStatus
 from flow360.waiting import wait_for
 from tests.environment import ports

@@ -10,8 +10,8 @@ import pytest
 
 from flow360.settings import settings
 from flow360.stack.model import model
+from flow360.stack.native.program import inherited
 from flow360.stack.native.programs import Programs
-from flow360.stack.native.supervise import inherited
 
 THEIRS = """
 c.ServerApp.token = c.IdentityProvider.token = c.ServerApp.password = c.PasswordIdentityProvider.hashed_password = ""

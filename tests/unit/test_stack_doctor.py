@@ -15,13 +15,15 @@ import psutil
 import pytest
 
 from flow360.course.registry import course
+from flow360.environment import MARK
 from flow360.errors import Exit, FlowError
 from flow360.settings import ROOT, settings
 from flow360.stack import doctor
 from flow360.stack.facade import Stack
 from flow360.stack.model import model
 from flow360.stack.native import jars, java
-from flow360.stack.native.supervise import MARK, Program, Supervisor
+from flow360.stack.native.program import Program
+from flow360.stack.native.supervise import Supervisor
 from flow360.waiting import wait_for
 
 TOGETHER = {f"chapter {chapter.number}": chapter.services for chapter in course().chapters}

@@ -18,13 +18,15 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from flow360.environment import MARK
 from flow360.errors import FlowError
 from flow360.settings import settings
 from flow360.stack import probes
 from flow360.stack.memory import pss_mb
 from flow360.stack.model import model
 from flow360.stack.native import supervise
-from flow360.stack.native.supervise import MARK, STOP, Program, Supervisor, inherited
+from flow360.stack.native.program import STOP, Program, inherited
+from flow360.stack.native.supervise import Supervisor
 
 # A child of a child: ending a program must end it too. Both wait to be signalled.
 FAMILY = "import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "

@@ -26,8 +26,9 @@ from flow360.stack import probes
 from flow360.stack.memory import pss_mb
 from flow360.stack.model import Model, Service
 from flow360.stack.native import debian, jars, java, prepare
+from flow360.stack.native.program import inherited
 from flow360.stack.native.programs import Programs
-from flow360.stack.native.supervise import Supervisor, inherited
+from flow360.stack.native.supervise import Supervisor
 from flow360.stack.status import LOG_LINES, Event, Progress, ServiceStatus, State, another_password, with_log
 
 DEADLINE = 120  # seconds for one service to become ready, on a slow machine

@@ -12,7 +12,7 @@ from flow360.errors import Exit, FlowError
 from flow360.settings import PORTS, ROOT, SECRETS, settings
 from flow360.stack.model import STACK, Model, Service, interpolate
 from flow360.stack.native import configs, debian, jars, java, mariadb, postgres, prepare, users
-from flow360.stack.native.supervise import Program
+from flow360.stack.native.program import Program
 
 
 class Programs:
