@@ -36,10 +36,8 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -52,19 +50,17 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from prometheus_client import Counter, Gauge, Histogram
 
 from flow360.errors import Exit, ServiceError
-from flow360.ingestion.dead_letters import BadRecord, error_headers
-from flow360.ingestion.topics import PARTITIONS, make_topics, millis, read_all
+from flow360.ingestion.dead_letters import BadRecord
+from flow360.ingestion.topics import PARTITIONS, make_topics, read_all
+from flow360.ingestion.van_messages import DEAD, INTO, channel_of, judge, letters, van_of
 from flow360.monitoring import lineage
 from flow360.monitoring.exposition import Exposition
 from flow360.monitoring.logs import writing
-from flow360.primeur.contract import AHEAD, Contract, contract
-from flow360.primeur.intake import parse
 from flow360.primeur.vans import DEPARTURES, IDLE, READINGS, ROUTES, TOPIC
 from flow360.process import at_the_end
 
 SUBSCRIPTIONS = (TOPIC.format(van_id="+"), DEPARTURES.format(van_id="+"))
 DROPS = "$SYS/broker/publish/messages/dropped"
-DEAD = "vans.readings.dead"
 NAME = "vans-bridge"
 """The service, and its session at MQTT's broker: a second bridge of that name would throw the first one out."""
 LOG = logging.getLogger(NAME)
@@ -74,8 +70,6 @@ SESSION_SECONDS = 86_400
 """How long MQTT's broker keeps what comes for a bridge that is away."""
 TAIL = 10 * IN_FLIGHT
 """Records at the end of each partition among which a message is looked for that comes again."""
-LARGEST = 900_000
-"""Bytes of one record's value; a larger dead letter comes in several."""
 PATIENCE = 5.0
 """Seconds that a message may wait for Kafka before the bridge says that it is not well."""
 _IDLE = re.compile(rb'\s*\{\s*"run"\s*:\s*"' + IDLE.encode())
@@ -95,85 +89,6 @@ SECONDS = Histogram(
     "From the arrival of a message to Kafka's acknowledgement",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 60),
 )
-
-
-# --- what a message is ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Channel:
-    """What vans say on one kind of topic: its contract, the moment that a record gets, and where records go."""
-
-    contract: str
-    moment: str
-    into: str
-    outcome: str
-
-
-CHANNELS = {
-    "temperature": Channel("readings", "measured_at", READINGS, "reading"),
-    "tour": Channel("tours", "departed_at", ROUTES, "tour"),
-}
-"""By the last word of the MQTT topic."""
-INTO = {channel.outcome: channel.into for channel in CHANNELS.values()}
-"""Where a message of an outcome went; any other outcome is a dead letter's cause."""
-
-
-# [START judge]
-def judge(topic: str, payload: bytes) -> tuple[str, int]:
-    """Read the van and the moment (milliseconds since 1970) of a reading, or of a van that leaves.
-
-    Raises:
-        BadRecord: it cannot be one: "too large", "bad json", "wrong schema", "wrong van", or "ahead of its time".
-    """
-    if len(payload) > LARGEST:
-        raise BadRecord("too large", f"{len(payload)} bytes, {LARGEST} allowed")
-    try:
-        values = parse(payload.decode())
-    except Exception as error:  # noqa: BLE001 - a parser has many ways to refuse
-        raise BadRecord("bad json", f"{type(error).__name__}: {error}") from None
-    if not isinstance(values, dict):
-        raise BadRecord("wrong schema", f"a {type(values).__name__} instead of an object")
-    channel = channel_of(topic)
-    needed = {name: values.get(name) for name in envelope(channel).columns}
-    if "sent_at" in needed and needed["sent_at"] is None:
-        needed["sent_at"] = datetime.now(UTC)
-    right, why = envelope(channel).judge(needed)
-    if right is None:
-        raise BadRecord("ahead of its time" if AHEAD in why else "wrong schema", why)
-    if right["van_id"] != van_of(topic):
-        raise BadRecord("wrong van", f"{right['van_id']} on the topic of {van_of(topic)!r:.100}")
-    return right["van_id"], millis(right[channel.moment])
-
-
-# [END judge]
-
-
-def channel_of(topic: str) -> Channel:
-    """Look up what is said on an MQTT topic."""
-    return CHANNELS[topic.rpartition("/")[2]]
-
-
-@cache
-def envelope(channel: Channel) -> Contract:
-    """Make the contract of what the bridge needs of a message."""
-    promised = contract(channel.contract)
-    names = ("van_id", channel.moment, promised.columns[channel.moment].not_after)
-    return promised.only(*filter(None, names))
-
-
-def van_of(topic: str) -> str:
-    """Read the van that an MQTT topic names."""
-    return topic.split("/")[2]
-
-
-def letters(topic: str, payload: bytes, error: BadRecord) -> Iterator[tuple[bytes, list[tuple[str, bytes]]]]:
-    """Yield a message's dead letters, (value, headers): one, or for a message that is too large its pieces in order."""
-    parts = range(0, max(len(payload), 1), LARGEST)
-    about = {"topic": topic, "cause": error.cause, "message": error, "bytes": len(payload)}
-    about["sha256"] = hashlib.sha256(payload).hexdigest()
-    for number, begin in enumerate(parts, 1):
-        yield payload[begin : begin + LARGEST], error_headers(about | {"part": f"{number}/{len(parts)}"})
 
 
 # --- the bridge -------------------------------------------------------------------------------------------------------

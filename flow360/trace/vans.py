@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from flow360 import clients
 from flow360.errors import Exit, FlowError
 from flow360.ingestion import readings as landed
-from flow360.ingestion.bridge import READINGS
 from flow360.ingestion.topics import Record, read_all
 from flow360.primeur.clock import PARIS, bounds, day_of
 from flow360.primeur.contract import contract
+from flow360.primeur.vans import READINGS
 from flow360.processing.alarms import ALARMS
 from flow360.trace import asking
 from flow360.trace.way import SECONDS, Failed, Place, Thing, Trace, Way

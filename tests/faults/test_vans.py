@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from flow360 import clients
-from flow360.ingestion.bridge import DEAD, READINGS
 from flow360.ingestion.topics import drop_topics, ends, make_topics, read_all
+from flow360.ingestion.van_messages import DEAD
 from flow360.primeur.manifest import manifest
+from flow360.primeur.vans import READINGS
 from flow360.processing import alarms
 from flow360.processing.streams import topics
 from flow360.settings import settings

@@ -11,8 +11,9 @@ import requests
 from prometheus_client import CollectorRegistry, Gauge
 
 from flow360.ingestion import bridge
-from flow360.ingestion.bridge import Bridge, Written, judge, letters
+from flow360.ingestion.bridge import Bridge, Written
 from flow360.ingestion.dead_letters import BadRecord
+from flow360.ingestion.van_messages import judge, letters
 from flow360.monitoring.exposition import Exposition
 from flow360.primeur.vans.replay import messages, tours
 from flow360.processing import alarms
