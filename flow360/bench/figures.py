@@ -3,7 +3,7 @@
 Each `prepare` is a context manager that makes a service or folder ready and gives a function that runs one round.
 """
 
-from flow360.bench import data, logs, notebooks, overheads, secrets, sql, starts, vans
+from flow360.bench import capture, data, logs, notebooks, overheads, secrets, sql, starts, vans
 from flow360.bench.measure import Figure
 
 FIGURES = (
@@ -66,6 +66,34 @@ FIGURES = (
         False,
         vans.alarm_of_a_thousand_vans,
     ),
+    Figure(
+        "change-shop",
+        "a change of the shop to a reader, a look every 10 ms, p50",
+        "as the connector comes",
+        "ms",
+        0.2,
+        False,
+        capture.change_of_the_shop,
+    ),
+    Figure(
+        "change-fleet",
+        "a change of the fleet to a reader, a look every 10 ms, p50",
+        "as the connector comes",
+        "ms",
+        0.2,
+        False,
+        capture.change_of_the_fleet,
+    ),
+    Figure(
+        "capture-copy",
+        "a connector's first copy",
+        "COPY TO of the table",
+        "rows/s",
+        0.25,
+        True,
+        capture.snapshot_over_copy,
+    ),
+    Figure("fleet-load", "the fleet into MySQL", "LOAD DATA", "rows/s", 0.75, True, capture.fleet_over_load_data),
     Figure(
         "spark-attach",
         "Spark, shared server",

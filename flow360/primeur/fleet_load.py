@@ -85,7 +85,7 @@ def load(plan: Plan | None = None, force: bool = False) -> int:
             cursor.execute("delete from loaded")
             for name in reversed(FLEET):
                 cursor.execute(f"delete from {name}")
-            rows = sum(_insert(cursor, name, seed_table(name) if plan is None else table(name, plan)) for name in FLEET)
+            rows = sum(insert(cursor, name, seed_table(name) if plan is None else table(name, plan)) for name in FLEET)
             cursor.execute("insert into loaded values (%s, %s)", (stamp, SHAPE))
             db.commit()
             return rows
@@ -103,7 +103,8 @@ def _make_tables(db: pymysql.Connection, cursor: Cursor) -> None:
         cursor.execute(create(one))
 
 
-def _insert(cursor: Cursor, name: str, data: pa.Table) -> int:
+def insert(cursor: Cursor, name: str, data: pa.Table) -> int:
+    """Insert rows into a table of the fleet; how many they are. The transaction is the caller's."""
     holes = ", ".join(["%s"] * len(data.column_names))
     command = f"insert into {name} ({', '.join(data.column_names)}) values ({holes})"
     cursor.executemany(command, [tuple(row.values()) for row in data.to_pylist()])
