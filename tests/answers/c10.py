@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from flow360.ingestion import connect
+from flow360.ingestion.capture import Change
 from tests.answers import last_hint, near_miss, right
 
 # --- own_capture ------------------------------------------------------------------------------------------------------
@@ -47,6 +48,12 @@ def what_is_not_wanted_left_out():
         column_exclude_list="lab10\\.refunds\\.ib.*",
         poll_interval_ms=50,
     )
+
+
+@right("own_capture")
+def what_is_wanted_by_name():
+    columns = "lab10\\.refunds\\.(refund_id|amount_eur|reason|refunded_at),lab10\\.reasons\\..*"
+    return configured(column_exclude_list=None, column_include_list=columns)
 
 
 @near_miss("own_capture", says="a password stands in it")
@@ -99,6 +106,27 @@ def whatever_begins_like_it():
 @near_miss("own_capture", says="refunds that were there before it began")
 def from_now_on():
     return configured(snapshot_mode="no_data")
+
+
+@near_miss("own_capture", says="the column iban")
+def masked_and_still_there():
+    return configured(column_exclude_list=None, **{"column.mask.with.7.chars": "lab10.refunds.iban"})
+
+
+@near_miss("own_capture", says="reason")
+def all_texts_left_out():
+    return configured(column_exclude_list="lab10.refunds.(iban|reason)")
+
+
+@near_miss("own_capture", says="reasons")
+def the_other_tables_text_left_out():
+    return configured(column_exclude_list="lab10.refunds.iban,lab10.reasons.text")
+
+
+@near_miss("own_capture", says="envelope")
+def without_what_was_before():
+    less = {"transforms.less.type": "org.apache.kafka.connect.transforms.ReplaceField$Value"}
+    return configured(transforms="less", **less, **{"transforms.less.exclude": "before,transaction"})
 
 
 # --- carry_changes ----------------------------------------------------------------------------------------------------
@@ -215,6 +243,46 @@ def deletes_leave_nothing():
             else:
                 upsert(db, [one])
         db.commit()
+
+    return carry
+
+
+def folded(by):
+    """What a batch says of each refund in the end, in an order that is not the log's; the log's counts in the table."""
+
+    def which(changes):
+        last = {}
+        for one in sorted((one for one in changes if one.value), key=by):
+            key, known = one.key["refund_id"], last.get(one.key["refund_id"])
+            if known and one.after and one.after["letter"] == UNCHANGED and known.after:
+                after = {**one.after, "letter": known.after["letter"]}
+                one = Change(one.key, {**one.value, "after": after}, one.record)
+            last[key] = one
+        return last.values()
+
+    return which
+
+
+@near_miss("carry_changes", says="a batch in which older changes stand behind newer ones")
+def the_last_of_a_batch():
+    return carrying(which=folded(lambda one: 0))
+
+
+@near_miss("carry_changes", says="a batch in which older changes stand behind newer ones")
+def the_newest_by_the_offset():
+    return carrying(which=folded(lambda one: one.record.offset))
+
+
+@near_miss("carry_changes", says="with another value")
+def the_newest_by_the_clock():
+    return carrying(which=folded(lambda one: one.value["source"]["ts_ms"]))
+
+
+@near_miss("carry_changes", says="and the table changed")
+def committed_each_hundred():
+    def carry(db, changes):
+        for begin in range(0, max(len(changes), 1), 100):
+            carrying()(db, changes[begin : begin + 100])
 
     return carry
 
@@ -372,6 +440,56 @@ def what_is_unknown_is_text():
 @near_miss("new_columns", says="a number that means a day")
 def by_the_type_alone():
     return landing(kind=lambda one: "timestamptz" if one.get("name") == ZONED else KINDS[one["type"], None])
+
+
+@near_miss("new_columns", says="was taken without an error")
+def a_text_is_a_text():
+    return landing(kind=lambda one: "text" if one["type"] == "string" and one.get("name") != ZONED else kind_of(one))
+
+
+@near_miss("new_columns", says="was taken without an error")
+def any_whole_number():
+    small = {"int8": "integer", "int16": "integer"}
+    return landing(kind=lambda one: small.get(one["type"]) or kind_of(one))
+
+
+@near_miss("new_columns", says="was taken without an error")
+def a_moment_by_its_name_alone():
+    return landing(kind=lambda one: "timestamptz" if one.get("name") == ZONED else kind_of(one))
+
+
+@near_miss("new_columns", says="missing")
+def only_what_was_done_since():
+    land = landing()
+    return lambda db, table, message: json.loads(message)["payload"]["op"] in "cu" and land(db, table, message)
+
+
+@near_miss("new_columns", says="does not exist")
+def the_columns_remembered():
+    """Whoever rolls back takes the column away, and the memory of it stays."""
+    known, whole = set(), landing()
+
+    def land(db, table, message):
+        said = json.loads(message)
+        fields = next(one["fields"] for one in said["schema"]["fields"] if one["field"] == "after")
+        names = {one["field"] for one in fields}
+        if not names <= known:
+            whole(db, table, message)
+            known.update(names)
+            return
+        row = said["payload"]["after"]
+        columns = [sql.Identifier(name) for name in row]
+        db.execute(
+            sql.SQL("insert into {} ({}) values ({}) on conflict (id) do update set {}").format(
+                sql.Identifier(*table.split(".")),
+                sql.SQL(", ").join(columns),
+                sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+                sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in columns),
+            ),
+            list(row.values()),
+        )
+
+    return land
 
 
 @near_miss("new_columns", says="is text, expected timestamp with time zone")
@@ -553,6 +671,15 @@ def what_the_stream_names_is_there_too():
     return settling(gone=GONE.replace("%(place)s", "%(last)s"))
 
 
+@near_miss("after_snapshot", says="while the snapshot is not complete")
+def complete_once_the_stream_has_begun():
+    def settle(db, changes):
+        streamed = any(one.op in ("c", "u", "d") for one in changes)
+        settling(whole=lambda read: streamed)(db, changes)
+
+    return settle
+
+
 @near_miss("after_snapshot", says="after the snapshot")
 def up_to_the_marker_only():
     """Partition by partition, the last row of the snapshot is not the last in the list."""
@@ -645,6 +772,36 @@ def doubles_counted():
     return measured(place=lambda one: (one.value["source"]["table"], one.lsn, one.record.timestamp))
 
 
+@near_miss("how_late", says="changes")
+def once_for_each_moment():
+    return measured(place=lambda one: (one.value["source"]["table"], one.value["source"]["ts_ms"]))
+
+
+@near_miss("how_late", says="early")
+def early_as_often_as_it_comes():
+    def lateness(changes):
+        found = measured()(changes)
+        for table, line in found.items():
+            here = [one for one in changes if one.op in ("c", "u", "d") and one.value["source"]["table"] == table]
+            line["early"] = sum(one.record.timestamp < one.value["source"]["ts_ms"] for one in here)
+        return found
+
+    return lateness
+
+
+@near_miss("how_late", says="of fast: changes")
+def what_came_too_early_left_out_first():
+    def lateness(changes):
+        def early(one):
+            return one.op in ("c", "u", "d") and one.record.timestamp < one.value["source"]["ts_ms"]
+
+        found, whole = measured()([one for one in changes if not early(one)]), measured()(changes)
+        nothing = {"changes": 0} | dict.fromkeys(("p50", "p95", "p99"))
+        return {table: {**line, **found.get(table, nothing), "early": line["early"]} for table, line in whole.items()}
+
+    return lateness
+
+
 @near_miss("how_late", says="of refunds: p")
 def the_last_time_counts():
     return measured(choose=max)
@@ -730,6 +887,11 @@ def by_a_table_of_rules():
                    (3, 'behind', bytes > %(bytes)s)) as rules (n, rule, fits)
                  where fits order by n limit 1), 'fine') as verdict
         from mine order by held desc nulls first;"""
+
+
+@right("forgotten_slots")
+def a_number_with_a_point():
+    return QUERY.replace(f"then {HELD} end", f"then ({HELD})::double precision end")
 
 
 @near_miss("forgotten_slots", says="held")

@@ -74,7 +74,10 @@ def _drawn(chance: random.Random) -> tuple[list[Change], dict[str, dict[str, Any
                 again = one.record.timestamp + chance.randrange(2000, 9000)
                 found.append(Change(one.key, one.value, _moved(one.record, again)))
     for number in range(5):  # a clock that is ahead
-        found.append(_at(logs["fast"], chance, f"fast {number}", -chance.randrange(1, 40)))
+        one = _at(logs["fast"], chance, f"fast {number}", -chance.randrange(1, 40))
+        # The same change once more, of which the first time counts: too early again, or when the clock was right.
+        again = one.value["source"]["ts_ms"] + (5000 if number % 2 else -1)
+        found += [one, Change(one.key, one.value, _moved(one.record, max(one.record.timestamp, again)))]
     found.append(_at(logs["reasons"], chance, "reasons ahead", -1))
     for table in ("quiet", "refunds"):  # what was there before, however long ago
         for number in range(3):

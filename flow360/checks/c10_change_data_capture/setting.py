@@ -51,7 +51,8 @@ class Log:
         """
         if moves:
             self.lsn += self.chance.randrange(40, 400)
-        self.moment += self.chance.randrange(1, 2000)
+        # Changes of one transaction share its moment, and a clock may be set back.
+        self.moment += self.chance.choice((0, self.chance.randrange(-900, 2000)))
         source = {
             "connector": "postgresql",
             "name": "cdc.lab10",

@@ -32,6 +32,11 @@ def after_snapshot(settle: Any) -> None:
                 _expect(scene.truth, when, "which rows does the snapshot not name, and how new are they?")
             bring(call, [])
             _expect(scene.truth, "after no change at all", "what does an empty list say?")
+        with target():
+            fill(scene.before)
+            bring(call, scene.nearly)
+            when = "while the snapshot is not complete, and changes after it have come"
+            _expect(scene.while_nearly, when, "can you know by then what is missing?")
 
 
 class _Scene:
@@ -70,7 +75,11 @@ class _Scene:
             stream += [self._say("d", key), self.log.tombstone({"refund_id": key}, self.partition[key])]
         self.changes = _by_partition([*read, *stream])
         self.begun = _by_partition(read[: len(read) // 2])
+        # One partition is behind the others, which have changes after the snapshot already.
+        behind = self.partition[there[-1]]
+        self.nearly = _by_partition([*read[:-1], *(one for one in stream if one.record.partition != behind)])
         self.while_begun = _carried(self.before, self.begun)
+        self.while_nearly = _carried(self.before, self.nearly)
         self.truth = [
             {**row, "gone": True, "lsn": place, "amount_eur": None, "letter": None} if row["refund_id"] in lost else row
             for row in _carried(self.before, self.changes)

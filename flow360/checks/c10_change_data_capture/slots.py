@@ -13,6 +13,7 @@ from flow360.checks.scene import ask, scene
 from flow360.checks.verdict import NotYet, exercise, expect
 
 HERE = "lab10_scene"
+NUMBERS = ("numeric", "a whole number", "a floating-point number")
 NOW = 0x7_2000_0000
 """The end of the log in the scene; some of the slots are behind by more than 4 GB, and in another file of the log."""
 
@@ -31,7 +32,7 @@ def forgotten_slots(query: Any) -> None:
                 _add(db, row)
             found = ask(db, "query", text, {"bytes": bytes_, "minutes": minutes})
             held = found.kinds.get("held", "missing")
-            expect(held in ("numeric", "a whole number"), f"query: held is {held}, expected a number of bytes")
+            expect(held in NUMBERS, f"query: held is {held}, expected a number of bytes")
             expect_rows(
                 f"query, with {bytes_:,} bytes and {minutes} minutes",
                 found=[{**one, "slot_name": str(one.get("slot_name"))} for one in found.rows],
