@@ -68,6 +68,11 @@ def scene(name: str) -> Iterator[Connection]:
             db.rollback()
 
 
+def transaction_of(db: Connection) -> int:
+    """Return the number of a session's transaction; another one after a call that has ended it, and begun the next."""
+    return int(db.execute("select pg_current_xact_id()::text").fetchone()[0])
+
+
 def replace(db: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Let a table hold these rows and no others; readers in other sessions are not disturbed."""
     db.execute(f"delete from {table}")

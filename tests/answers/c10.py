@@ -521,6 +521,17 @@ def committed_at_once():
     return landing(end=lambda db: db.commit())
 
 
+@near_miss("new_columns", says="whose transaction is it?")
+def what_was_before_committed():
+    land = landing()
+
+    def first(db, table, message):
+        db.commit()
+        land(db, table, message)
+
+    return first
+
+
 @near_miss("new_columns", says="PostgreSQL refuses it")
 def names_as_they_come():
     return landing(quoted=sql.SQL)

@@ -117,6 +117,31 @@ def read_from_a_new_snapshot():
     return by_reading(lock="", first=together, room=room)
 
 
+@near_miss("load_van", says="another program")
+def one_after_the_other_in_python():
+    """Nobody of this program comes in between; others do not know the lock."""
+    mine, alone = threading.Lock(), by_reading(lock="")
+
+    def load(db, van_id, order_id, kg):
+        with mine:
+            return alone(db, van_id, order_id, kg)
+
+    return load
+
+
+@near_miss("load_van", says="open transaction")
+def a_look_left_open():
+    whole = by_one_statement()
+
+    def load(db, van_id, order_id, kg):
+        with db.cursor() as cursor:
+            if not cursor.execute("select 1 from vans where van_id = %s", [van_id]):
+                return False
+        return whole(db, van_id, order_id, kg)
+
+    return load
+
+
 @near_miss("load_van", says="an order that fills the van to the kilogram")
 def less_than_it_may():
     return by_one_statement(more=MORE.replace("<=", "<"))
@@ -127,7 +152,7 @@ def whatever_is_there_already():
     return by_one_statement(taken=True)
 
 
-@near_miss("load_van", says="was it committed?")
+@near_miss("load_van", says="open transaction: an order that fits into an empty van")
 def left_open():
     return by_one_statement(end=lambda db, fits: None if fits else db.rollback())
 
@@ -298,7 +323,7 @@ def the_end_of_the_log_at_the_beginning():
     return net
 
 
-@near_miss("net_changes", says="is gone")
+@near_miss("net_changes", says="job")
 def asked_of_the_table():
     def net(since):
         with binlog.root(database="lab11", cursorclass=pymysql.cursors.DictCursor) as db, db.cursor() as cursor:
@@ -306,6 +331,23 @@ def asked_of_the_table():
             return {row["job_id"]: row for row in cursor.fetchall()}, binlog.place()
 
     return net
+
+
+@near_miss("net_changes", says="its row as it is at the end")
+def which_by_the_log_and_what_by_the_table():
+    def net(since):
+        changes, place = netting()(since)
+        with binlog.root(database="lab11", cursorclass=pymysql.cursors.DictCursor) as db, db.cursor() as cursor:
+            cursor.execute("select * from jobs")
+            rows = {row["job_id"]: row for row in cursor.fetchall()}
+        return {job: rows.get(job) for job in changes}, place
+
+    return net
+
+
+@near_miss("net_changes", says="net")
+def always_in_the_same_file():
+    return netting(place=lambda event, place: (place[0], event.place[1]))
 
 
 @near_miss("net_changes", says="expected two things")
@@ -543,6 +585,16 @@ def unwound_before_it_counts():
     return scores(once=[*ONCE, {"$unwind": "$articles"}], named=["$articles.product_id"])
 
 
+@near_miss("van_scores", says="van")
+def whole_numbers_of_one_kind():
+    return scores(counts={"$match": {**COUNTS["$match"], "stars": {"$type": "int", "$gte": 1, "$lte": 5}}})
+
+
+@near_miss("van_scores", says="van")
+def up_to_six():
+    return scores(counts={"$match": {**COUNTS["$match"], "stars": {"$type": ["int", "long"], "$gt": 0, "$lte": 6}}})
+
+
 @near_miss("van_scores", says="vans")
 def those_imported_twice_count_twice():
     return scores(once=[])
@@ -606,6 +658,7 @@ def bring(copy, event):
 
 
 def whole(feed, copy):
+    copy.delete_many({})
     for document in list(feed.find()):
         copy.replace_one({"_id": document["_id"]}, document, upsert=True)
 
@@ -672,6 +725,63 @@ def the_document_read_by_itself():
             copy.delete_one(key) if document is None else copy.replace_one(key, document, upsert=True)
 
         following(apply=apply, lookup=None)(feed, copy, bookmark)
+
+    return follow
+
+
+@right("follow_feed")
+def in_order_and_by_batches():
+    def start(feed, copy, bookmark, stream):
+        stream.try_next()
+        token = stream.resume_token
+        copy.delete_many({})
+        with feed.find({}, batch_size=3).sort("_id", 1).limit(0) as cursor:
+            for document in cursor:
+                copy.replace_one({"_id": document["_id"]}, document, upsert=True)
+        remember(bookmark, token)
+
+    return following(start=start)
+
+
+@near_miss("follow_feed", says="killed while it copied for the first time")
+def what_has_gone_since_it_died_stays():
+    """Begins once more, from a place behind the delete."""
+
+    def start(feed, copy, bookmark, stream):
+        stream.try_next()
+        token = stream.resume_token
+        for document in list(feed.find()):
+            copy.replace_one({"_id": document["_id"]}, document, upsert=True)
+        remember(bookmark, token)
+
+    return following(start=start)
+
+
+@near_miss("follow_feed", says="bookmark")
+def remembered_by_the_program():
+    """The collection holds a mark that there is something to remember, and a variable remembers it."""
+    mine = {}
+
+    def note(bookmark, token):
+        bookmark.replace_one({"_id": "feed"}, {"known": True}, upsert=True)
+        mine["token"] = token
+
+    def start(feed, copy, bookmark, stream):
+        stream.try_next()
+        token = stream.resume_token
+        whole(feed, copy)
+        note(bookmark, token)
+
+    def follow(feed, copy, bookmark):
+        known = bookmark.find_one({"_id": "feed"})
+        options = {"resume_after": mine["token"]} if known and mine else {}
+        with feed.watch(full_document="updateLookup", max_await_time_ms=300, **options) as stream:
+            if not options:
+                start(feed, copy, bookmark, stream)
+                return
+            while (event := stream.try_next()) is not None:
+                bring(copy, event)
+                note(bookmark, stream.resume_token)
 
     return follow
 
@@ -753,7 +863,8 @@ def remembered_before_it_is_copied():
 def comparing(**change):
     """`compare`, with a part of it exchanged."""
     same_van = change.get("same_van", lambda said, known: said == known)
-    route = change.get("route", lambda one, route_of: route_of.get(one["order"]["id"]))
+    route = change.get("route", lambda one, route_of, rated: route_of.get(one["order"]["id"]))
+    is_order = change.get("is_order", lambda order, route_of, rated: order in route_of)
     stars = change.get("stars", lambda said, rating: said == rating)
     twice = change.get("twice", lambda n: n > 1)
     unknown_van = change.get("unknown_van", False)
@@ -769,8 +880,8 @@ def comparing(**change):
         found = []
         for one in documents:
             order, said = one["order"]["id"], one.get("delivery", {}).get("van_id")
-            known = van_of.get(route(one, route_of))
-            if order not in route_of:
+            known = van_of.get(route(one, route_of, rated))
+            if not is_order(order, route_of, rated):
                 found.append(("no order", one["_id"]))
             if (said and known or unknown_van) and not same_van(said, known):
                 found.append(("another van", one["_id"]))
@@ -840,6 +951,18 @@ def _whole(value):
     return value if type(value) is int else None
 
 
+@near_miss("differences", says="no order")
+def an_order_is_what_has_been_reviewed():
+    return comparing(is_order=lambda order, route_of, rated: order in rated)
+
+
+@near_miss("differences", says="another van")
+def only_what_the_shop_has_a_review_of():
+    return comparing(
+        route=lambda one, route_of, rated: route_of.get(one["order"]["id"] if one["order"]["id"] in rated else None)
+    )
+
+
 @near_miss("differences", says="another van")
 def as_mysql_compares():
     return comparing(same_van=lambda said, known: said.lower() == known.lower())
@@ -847,7 +970,7 @@ def as_mysql_compares():
 
 @near_miss("differences", says="another van")
 def by_the_reviews_own_tour():
-    return comparing(route=lambda one, _: one.get("delivery", {}).get("route_id"))
+    return comparing(route=lambda one, *_: one.get("delivery", {}).get("route_id"))
 
 
 @near_miss("differences", says="other stars")

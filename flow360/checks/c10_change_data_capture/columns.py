@@ -16,7 +16,7 @@ from flow360 import clients
 from flow360.checks import liberal
 from flow360.checks.compare import Row, expect_rows
 from flow360.checks.draw import TEXTS, draw
-from flow360.checks.scene import scene
+from flow360.checks.scene import scene, transaction_of
 from flow360.checks.verdict import NotYet, exercise, expect, limited
 
 ZONED = "io.debezium.time.ZonedTimestamp"
@@ -118,12 +118,13 @@ def _land(
     db: Any, call: Any, table: str, truth: dict[int, Row], shape: Mapping[str, tuple[str, str]], row: Row
 ) -> None:
     key = row["id"]
+    whose = transaction_of(db)
     try:
         call(db, table, message(shape, row, "u" if key in truth else "cr"[key % 2]))
     except psycopg.Error as error:
         raise NotYet(f"land: PostgreSQL refuses it: {error.diag.message_primary or error}") from None
     expect(
-        db.info.transaction_status.name == "INTRANS",
+        transaction_of(db) == whose,
         "land: it has committed or rolled back: whose transaction is it? (The check will find its tables again.)",
     )
     truth[key] = {**truth.get(key, {}), **row}

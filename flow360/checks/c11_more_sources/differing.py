@@ -96,8 +96,13 @@ def _drawn(chance: random.Random, spoilt: bool) -> _Sources:
         s.documents.append(_document(order, stars, van[route], route))
     for _ in range(20):  # delivered, and nobody wrote a word
         s.deliveries.append({"order_id": chance.randrange(10**9, 10**10), "route_id": chance.choice(routes)})
+    # Of two of these there is a document, of which the shop has no review.
+    silent = [_document(one["order_id"], 3, van[one["route_id"]], one["route_id"]) for one in s.deliveries[-2:]]
+    s.documents += silent
     if spoilt:
         _spoil(s, chance, van)
+        silent[0]["delivery"]["van_id"] = "VAN-62"
+        s.truth.append(("another van", silent[0]["_id"]))
     for rows in (s.deliveries, s.reviews, s.tours, s.documents):
         chance.shuffle(rows)
     return s
@@ -114,7 +119,7 @@ def _document(order: int, stars: Any, van: str, route: int) -> dict[str, Any]:
 
 
 def _spoil(s: _Sources, chance: random.Random, van: dict[int, str]) -> None:
-    spare = chance.sample(s.documents, 25)
+    spare = chance.sample(s.documents[:60], 25)
     take = iter(spare).__next__
     route_of = {one["order_id"]: one["route_id"] for one in s.deliveries}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flow360.checks import liberal
@@ -54,11 +55,50 @@ class _Watched:
     def _with_company(self, found: Callable[..., Any], args: Any, kw: Any) -> Any:
         """Read, and let somebody write before the answer is used."""
         result = found(*args, **kw)
-        answer = iter(list(result)) if hasattr(result, "batch_size") else result
+        if hasattr(result, "batch_size"):
+            return _Cursor(result, self._company)
+        self._company()
+        return result
+
+    def _company(self) -> None:
         write, self._on_read = self._on_read, None
         if write:
             write()
-        return answer
+
+
+class _Cursor:
+    """A cursor that has read all when it gives its first document; then somebody writes."""
+
+    def __init__(self, inner: Any, company: Callable[[], None]) -> None:
+        self._inner, self._company, self._rows = inner, company, None
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return (lambda *args, **kw: self._itself(found(*args, **kw))) if callable(found) else found
+
+    def _itself(self, answer: Any) -> Any:
+        """Go on as this one where a method gives its cursor back, as `sort` does."""
+        return self if answer is self._inner else answer
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._rows is None:
+            self._rows = iter(list(self._inner))
+            self._company()
+        return next(self._rows)
+
+    next = __next__
+
+    def to_list(self, length: int | None = None) -> list[Any]:
+        return list(itertools.islice(self, length))
+
+    def __enter__(self) -> _Cursor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._inner.close()
 
 
 @exercise
@@ -79,7 +119,8 @@ def follow_feed(follow: Any) -> None:
             return True
 
         feed.insert_many([_document(chance, number) for number in range(8)])
-        call(writes=chance.randrange(2, 6))
+        call(writes=chance.randrange(4, 7))
+        _gone_meanwhile(feed, copy)
         call()
         call()
         _expect(feed, copy, "it was killed while it copied for the first time, and ran again")
@@ -92,6 +133,7 @@ def follow_feed(follow: Any) -> None:
         call()
         _expect(feed, copy, "changes while it was not running")
         _only_what_changed(call, feed, copy, chance)
+        _restored(call, feed, copy, bookmark, chance)
         _deaths(call, feed, copy, chance)
 
 
@@ -103,6 +145,25 @@ def _company(feed: Any, chance: random.Random) -> None:
     feed.update_one({"_id": 1}, {"$set": {"stars": 9, "text": a_word(chance)}})
     feed.delete_one({"_id": 2})
     feed.insert_one(_document(chance, 90))
+
+
+def _gone_meanwhile(feed: Any, copy: Any) -> None:
+    """Let one of the documents go that the copy has already, before the program that made it is started again."""
+    if there := copy.find_one({}, sort=[("_id", 1)]):
+        feed.delete_one({"_id": there["_id"]})
+
+
+def _restored(call: Callable[..., bool], feed: Any, copy: Any, bookmark: Any, chance: random.Random) -> None:
+    """Bring copy and bookmark back as they were before a call: what it knows besides does not count."""
+    kept = [(one, list(one.find())) for one in (copy, bookmark)]
+    feed.update_one({"_id": {"$type": "number"}}, {"$set": {"text": a_word(chance)}})
+    call()
+    for one, documents in kept:
+        one.delete_many({})
+        if documents:
+            one.insert_many(documents)
+    call()
+    _expect(feed, copy, "copy and bookmark were brought back from an hour ago, and it ran again")
 
 
 def _changes(feed: Any, chance: random.Random) -> None:

@@ -11,6 +11,7 @@ from flow360.checks import liberal
 from flow360.checks.c11_more_sources.setting import in_postgres, rows_of
 from flow360.checks.compare import Row, expect_rows
 from flow360.checks.draw import a_word, draw
+from flow360.checks.scene import transaction_of
 from flow360.checks.verdict import NotYet, exercise, expect, limited
 
 FRENCH = {
@@ -60,9 +61,9 @@ def land_sheet(land: Any) -> None:
 
 def _land(call: Any, db: Any, sheet: dict[str, Any]) -> None:
     given = copy.deepcopy(sheet)
-    state = db.info.transaction_status
+    whose = transaction_of(db)
     call(db, given)
-    if db.info.transaction_status != state:
+    if transaction_of(db) != whose:
         raise NotYet("land: the transaction is the caller's, and land has ended it")
     expect(given == sheet, "land: it has changed the document that it was given")
 

@@ -13,6 +13,7 @@ from flow360.checks import liberal
 from flow360.checks.c11_more_sources.setting import fleet, in_mysql, insert, rows_of
 from flow360.checks.draw import draw
 from flow360.checks.verdict import NotYet, exercise, expect, limited
+from flow360.waiting import patient, rounds
 
 TABLES = (
     """create table vans (van_id varchar(9) primary key, payload_kg int not null, loaded_kg int not null default 0)""",
@@ -20,16 +21,19 @@ TABLES = (
          foreign key (van_id) references vans (van_id))""",
 )
 AT_ONCE, EACH = 6, 8
+IN_TRANSACTION = 1
+"""MySQL's flag SERVER_STATUS_IN_TRANS."""
 
 
 @exercise
 def load_van(load: Any) -> None:
-    """Load drawn vans alone, behind an old snapshot, and by six at a time; compare with what fits."""
+    """Load drawn vans alone, behind an old snapshot, beside another program, and by six at a time."""
     call = limited(liberal.function("load", load), 30, "load")
     chance = draw()
     with in_mysql(*TABLES) as db:
         _alone(call, db, chance)
         _behind_a_snapshot(call, db, chance)
+        _beside_another(call, db, chance)
         _together(call, db, chance)
 
 
@@ -40,6 +44,9 @@ def _van(db: Any, name: str, payload: int) -> None:
 def _put(call: Callable[..., Any], session: Any, van: str, order: int, kg: int, expected: bool, when: str) -> None:
     said = _answer(call(session, van, order, kg), when)
     expect(said is expected, f"load: expected {expected}, found {said}: {when}")
+    with session.cursor() as cursor:
+        cursor.execute("do 0")  # MySQL's answer says, too, whether a transaction is open
+    expect(not session.server_status & IN_TRANSACTION, f"load: it has left an open transaction: {when}")
 
 
 def _answer(said: Any, when: str) -> bool:
@@ -108,6 +115,47 @@ def _behind_a_snapshot(call: Callable[..., Any], db: Any, chance: random.Random)
     _expect_sums(db, "after two sessions that took turns")
     after = rows_of(db, "select order_id from loads")
     expect(len(after) == len(before) + 3, "load: two sessions took turns, and not all that was accepted is in loads")
+
+
+def _beside_another(call: Callable[..., Any], db: Any, chance: random.Random) -> None:
+    """Let another program load a van in a transaction that ends only when `load` has begun: it fits, or no longer."""
+    order = chance.randrange(2 * 10**7, 10**8)
+    for n, (end, kg, expected) in enumerate((("commit", 40, True), ("commit", 41, False), ("rollback", 41, True))):
+        name, when = f"VAN-P{n}", f"a van that another program loads just now ({end})"
+        _van(db, name, 100)
+        with fleet() as session, fleet() as other:
+            with other.cursor() as cursor:
+                cursor.execute("update vans set loaded_kg = loaded_kg + 60 where van_id = %s", [name])
+                cursor.execute("insert into loads values (%s, %s, 60)", [order + 2 * n, name])
+            asked: list[Any] = []
+            thread = threading.Thread(
+                target=_asked, args=(asked, call, session, name, order + 2 * n + 1, kg), daemon=True
+            )
+            thread.start()
+            _until_it_waits(db, session, thread)
+            other.commit() if end == "commit" else other.rollback()
+            thread.join(patient(10))
+            expect(asked, f"load: no answer within {patient(10):.0f} s: {when}")
+            if isinstance(asked[0], Exception):
+                raise NotYet(f"load: it ended with {type(asked[0]).__name__}: {asked[0]}: {when}")
+            said = _answer(asked[0], when)
+            expect(said is expected, f"load: expected {expected}, found {said}: {when}")
+        _expect_sums(db, f"after {when}")
+
+
+def _asked(answer: list[Any], call: Callable[..., Any], *args: Any) -> None:
+    try:
+        answer.append(call(*args))
+    except Exception as error:  # noqa: BLE001 - the learner's function may raise anything; it is judged by who asked
+        answer.append(error)
+
+
+def _until_it_waits(db: Any, session: Any, thread: threading.Thread) -> None:
+    """Wait until a session waits for a lock; no longer than a second: it may have asked for none, or be done."""
+    query = "select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT' and trx_mysql_thread_id = "
+    for _ in rounds(patient(1), every=0.15):  # whoever asks more often is given the same answer again
+        if not thread.is_alive() or rows_of(db, f"{query}{session.thread_id()}"):
+            return
 
 
 def _together(call: Callable[..., Any], db: Any, chance: random.Random) -> None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from bson import ObjectId
+from bson import Int64, ObjectId
 
 from flow360.checks.c11_more_sources.setting import collections
 from flow360.checks.compare import expect_rows
@@ -83,8 +83,9 @@ def _drawn(chance: random.Random) -> list[dict[str, Any]]:
     vans = [f"VAN-{number:02d}" for number in chance.sample(range(1, 60), 6)]
     for van, n in zip(vans, (chance.randrange(8, 15), LEAST, LEAST - 1, 6, 0, 0), strict=True):
         for _ in range(n):
-            write(van, chance.randrange(1, 6))
-    for stars in ("5", 80, 0, None, 4.5):  # of a van that has others, and of one that has none but these
+            # Which kind of whole number it is was up to who wrote it.
+            write(van, chance.choice((int, Int64))(chance.randrange(1, 6)))
+    for stars in ("5", 80, 6, 0, -1, None, 4.5):  # of a van that has others, and of one that has none but these
         write(vans[0], stars)
         write(vans[4], stars)
     for _ in range(4):
@@ -109,7 +110,7 @@ def _truth(drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
     by_order = {one["order"]["id"]: one for one in drawn}
     vans: dict[str, list[dict[str, Any]]] = {}
     for one in by_order.values():
-        if "delivery" in one and type(one["stars"]) is int and 1 <= one["stars"] <= 5:
+        if "delivery" in one and isinstance(one["stars"], int) and 1 <= one["stars"] <= 5:
             vans.setdefault(one["delivery"]["van_id"], []).append(one)
     return [
         {
