@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -35,7 +36,9 @@ def load(text: str) -> Any:
 
 def runs(name: str, matrix: Any) -> list[dict[str, Any]]:
     """List the runs that GitHub makes of a matrix: the product of its axes, less `exclude`, with `include`."""
+    matrix = _from_json(matrix)
     expect(isinstance(matrix, dict), f"{name}: write the matrix itself, and not an expression")
+    matrix = {axis: _from_json(values) for axis, values in matrix.items()}
     axes = {axis: values for axis, values in matrix.items() if axis not in ("include", "exclude")}
     for axis, values in axes.items():
         expect(isinstance(values, list), f"{name}: expected a list of values for {axis}, found {values!r}")
@@ -52,6 +55,17 @@ def runs(name: str, matrix: Any) -> list[dict[str, Any]]:
     return found
 
 
+def _from_json(value: Any) -> Any:
+    """Read a value that is written as `${{ fromJSON('…') }}`; any other one is what it is."""
+    said = isinstance(value, str) and re.fullmatch(
+        r"\s*\$\{\{\s*fromJSON\(\s*'(.*)'\s*\)\s*\}\}\s*", value, re.I | re.S
+    )
+    try:
+        return json.loads(said[1].replace("''", "'")) if said else value
+    except ValueError:
+        return value
+
+
 def _fits(more: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
     """Say whether an entry of `include` leaves each value of a run as it is."""
     return all(run.get(axis, value) == value for axis, value in more.items())
@@ -59,39 +73,58 @@ def _fits(more: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
 
 def given(name: str, text: str, run: Mapping[str, Any]) -> str:
     """Fill an input of a step in one run: the values of the matrix in the place of their expressions."""
-
-    def one(match: re.Match[str]) -> str:
-        found = re.fullmatch(r"matrix(?:\.([\w-]+)|\[\s*'([\w-]+)'\s*\])", match[1].strip())
-        axis = found and (found[1] or found[2])
-        if not found or axis not in run:
-            raise NotYet(f"{name}: setup-python gets {match[0]}, which is not a value of the matrix")
-        # As GitHub writes a number: 3.10 in YAML is 3.1.
-        return str(run[axis])
-
-    return re.sub(r"\$\{\{(.+?)\}\}", one, text)
+    # As GitHub writes a number: 3.10 in YAML is 3.1.
+    known = {f"matrix.{axis}": str(value) for axis, value in run.items()}
+    plain = re.sub(r"matrix\[\s*'([\w-]+)'\s*\]", r"matrix.\1", text)
+    return _filled(name, plain, known, "setup-python gets {}, which is not a value of the matrix")
 
 
 def computed(name: str, key: str, system: str, files: Mapping[str, str]) -> str:
     """Compute the key as a runner does: `runner.os`, and hashFiles over the files that match any of the patterns."""
 
-    def one(match: re.Match[str]) -> str:
-        expression = match[1].strip()
-        if expression.lower() == "runner.os":
-            return system
-        if expression.lower() == "runner.arch":
-            return "X64"
-        call = re.fullmatch(r"hashFiles\((.*)\)", expression, re.I)
-        if not call:
-            raise NotYet(f"{name}: ${{{{ {expression} }}}} is more than this needs: runner.os and hashFiles(…) will do")
-        arguments = [argument.strip() for argument in call[1].split(",")]
-        if not all(re.fullmatch(r"'[^']+'", argument) for argument in arguments):
-            raise NotYet(f"{name}: hashFiles({call[1]}): its patterns want single quotes, and commas between them")
+    def hash_files(*patterns: str) -> str:
         wanted: set[str] = set()
-        for pattern in (argument[1:-1] for argument in arguments):
+        for pattern in patterns:
             met = {path for path in files if image_layers.matches(path, pattern.removeprefix("!").removeprefix("./"))}
             wanted = wanted - met if pattern.startswith("!") else wanted | met
         # As GitHub has it: no file matches, and the hash is empty.
         content = "".join(files[path] for path in sorted(wanted))
         return hashlib.sha256(content.encode()).hexdigest() if wanted else ""
 
-    return re.sub(r"\$\{\{(.+?)\}\}", one, key)
+    known = {"runner.os": system, "runner.arch": "X64", "hashfiles": hash_files}
+    return _filled(name, key, known, "{} is more than this needs: runner.os and hashFiles(…) will do")
+
+
+def _filled(name: str, text: str, known: Mapping[str, str | Callable[..., str]], otherwise: str) -> str:
+    """Put what expressions come to into their places; besides what is known there are texts and `format`.
+
+    Args:
+        known: values and functions by name; GitHub's names have no case.
+        otherwise: what to say of another expression, which is put in the place of {}.
+    """
+    by_name = {each.lower(): one for each, one in known.items()} | {"format": _format}
+
+    def value(expression: str) -> str:
+        if literal := re.fullmatch(r"'((?:[^']|'')*)'", expression):
+            return literal[1].replace("''", "'")
+        call = re.fullmatch(r"(\w+)\s*\((.*)\)", expression, re.S)
+        found = by_name.get((call[1] if call else expression).lower())
+        if found is None or callable(found) != bool(call):
+            raise NotYet(f"{name}: {otherwise.format(f'${{{{ {expression} }}}}')}")
+        return found(*map(value, _arguments(name, call[2]))) if call else found
+
+    return re.sub(r"\$\{\{(.+?)\}\}", lambda match: value(match[1].strip()), text)
+
+
+def _arguments(name: str, text: str) -> list[str]:
+    """Take a call's arguments apart, at the commas that are in no text and in no other call."""
+    pieces = re.findall(r"((?:'(?:[^']|'')*'|\((?:[^()']|'(?:[^']|'')*')*\)|[^,'()])+)(?:,|$)", text)
+    found = [piece.strip() for piece in pieces]
+    if not all(re.fullmatch(r"'.*'|[\w.-]+|\w+\s*\(.*\)", one, re.S) for one in found):
+        raise NotYet(f"{name}: ({text}): its texts want single quotes, and commas between them")
+    return found
+
+
+def _format(text: str, *values: str) -> str:
+    """Fill {0}, {1} and so on, as GitHub's function format does; {{ and }} are braces."""
+    return text.format(*values)

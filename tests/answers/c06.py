@@ -245,6 +245,11 @@ def one_more_than_that():
     return rule(f"sum({LAG}) > 501")
 
 
+@near_miss("backlog_alert", says="the worst that was ever seen")
+def only_what_can_be_believed():
+    return rule('sum(kafka_consumergroup_lag{consumergroup="lab06-billing"}) > 500 < 100000')
+
+
 @near_miss("backlog_alert", says="500 records behind in")
 def from_500_on():
     return rule(f"sum({LAG}) >= 500")

@@ -220,6 +220,14 @@ def something_said_after_green_tests():
     return MATRIX.replace("python -m pytest", "python -m pytest; echo tested")
 
 
+@right("version_matrix")
+def versions_from_json_and_the_name_by_format():
+    from_json = """${{ fromJSON('["9", "10", "11"]') }}"""
+    return MATRIX.replace('["3.9", "3.10", "3.11"]', from_json).replace(
+        "${{ matrix.python }}", "${{ format('3.{0}', matrix.python) }}"
+    )
+
+
 @near_miss("version_matrix", says="whatever the tests say")
 def red_that_nobody_hears():
     return MATRIX.replace("python -m pytest", "python -m pytest || true")
@@ -317,6 +325,21 @@ def one_hash_for_each():
 @right("cache_key")
 def with_the_processor():
     return "v3-${{ runner.os }}-${{ runner.arch }}-${{ hashFiles('./stack/jars.lock', 'requirements.lock') }}"
+
+
+@right("cache_key")
+def put_together_by_format():
+    return "${{ format('{0}-{1}', runner.os, hashFiles('requirements.lock', 'stack/jars.lock')) }}"
+
+
+@near_miss("cache_key", says="no comma in a key")
+def a_comma_by_format():
+    return "${{ format('{0}, {1}', runner.os, hashFiles('requirements.lock', 'stack/jars.lock')) }}"
+
+
+@near_miss("cache_key", says="old packages")
+def a_format_that_leaves_one_out():
+    return "${{ format('{0}-{2}', runner.os, hashFiles('stack/jars.lock'), hashFiles('requirements.lock')) }}"
 
 
 @near_miss("cache_key", says="fetched for nothing")

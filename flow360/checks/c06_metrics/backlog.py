@@ -21,6 +21,7 @@ from flow360.waiting import wait_for
 TOPIC, GROUP = "primeur.lab06", "lab06-billing"
 NEIGHBOUR = "lab06-letters"  # reads the same topic, is far behind, and nobody has to be called for it
 ALERT, LIMIT = "LabBacklog", 500
+MOST = 10**9
 FIRES, ENDS = 30, 20  # seconds within which the alert has to fire, and to end
 
 
@@ -67,7 +68,7 @@ def backlog_alert(rules: Any) -> None:
 def _rehearsed(chance: random.Random) -> list[rehearsal.Case]:
     """Draw backlogs on both sides of each boundary, with what the exporter says of them."""
     parts, calm = chance.randint(4, 6), [0] * chance.randint(5, 15)
-    few, more = chance.randint(0, 400), chance.randint(LIMIT + 1, 900)
+    few, more, most = chance.randint(0, 400), chance.randint(LIMIT + 1, 900), chance.randint(10**7, MOST)
     steps = sorted(chance.sample(range(1, LIMIT), 12))
 
     def case(what: str, totals: Sequence[int], alone: bool = False, others: int = 0) -> rehearsal.Case:
@@ -87,6 +88,7 @@ def _rehearsed(chance: random.Random) -> list[rehearsal.Case]:
         ),
         case(f"is {LIMIT + 1} records behind {together}", [*calm, *[LIMIT + 1] * 150]),
         case(f"is {more} records behind in one partition", [*calm, *[more] * 30], alone=True, others=more),
+        case(f"is {most:,} records behind {together}, the worst that was ever seen", [*calm, *[most] * 30]),
         case(
             f"is more than {LIMIT} records behind {together}, and never as many as before",
             [*calm, *chance.sample(range(LIMIT + 1, 900), 40)],
@@ -124,7 +126,7 @@ def _due(over: Sequence[bool]) -> Iterator[rehearsal.Probe]:
 def _exported(lags: Sequence[Sequence[int]], others: Sequence[int]) -> dict[str, list[int]]:
     """Write what Prometheus would have of the exporter: at each sample a group so far behind, two that always are."""
     target = 'job="kafka-exporter", instance="kafka-exporter:9308"'
-    length, end = len(lags), 10_000
+    length, end = len(lags), MOST
     series = {f"up{{{target}}}": [1] * length, f"kafka_up{{{target}}}": [1] * length}
     for number, other in enumerate(others):
         where = f'topic="{TOPIC}", partition="{number}"'

@@ -28,6 +28,7 @@ def cache_key(key: Any) -> None:
     expect("${{" not in plain and "}}" not in plain, "key: an expression is not closed: `${{ … }}`")
     files = _files(draw())
     before = github.computed("key", key, github.SYSTEMS[0], files)
+    expect("," not in before, "key: GitHub takes no comma in a key, and there is one in what it comes to")
     keys = {github.computed("key", key, system, files) for system in github.SYSTEMS}
     expect(len(keys) == len(github.SYSTEMS), "key: the same one on Linux and macOS: their packages differ")
     for path in files:

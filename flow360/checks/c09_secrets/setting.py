@@ -58,6 +58,7 @@ class Role:
 
     def __init__(self, vault: Any, name: str, policy: str, ttl: str = "10m") -> None:
         self.vault, self.name, self.since = vault, name, datetime.now(UTC)
+        self._others = self._tokens()
         self.allow(policy)
         vault.auth.approle.create_or_update_approle(name, token_policies=[name], token_ttl=ttl, token_max_ttl=ttl)
         self.role_id = vault.auth.approle.read_role_id(name)["data"]["role_id"]
@@ -68,6 +69,18 @@ class Role:
 
     def client(self) -> Any:
         return clients.vault_at(settings().vault_url, self.role_id, self.secret_id)
+
+    def revoke_tokens(self) -> None:
+        """Revoke the tokens that were given out since the role was made (its own, where nobody else signs in)."""
+        for one in self._tokens() - self._others:
+            self.vault.sys.revoke_lease(f"{LOGIN}/{one}")
+
+    def _tokens(self) -> set[str]:
+        """List the leases of all tokens that AppRoles have."""
+        try:
+            return set(self.vault.sys.list_leases(LOGIN)["data"]["keys"])
+        except Missing:
+            return set()
 
     def logins(self) -> int:
         """Count how often somebody has tried to sign in as this role, by the audit log."""
