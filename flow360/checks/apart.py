@@ -23,7 +23,7 @@ class Apart:
     """The process; it is ended with SIGKILL, together with whatever it started, by `kill` or when the block ends."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
-        from pyspark import cloudpickle  # a function of a notebook cannot be imported elsewhere: its code is sent
+        import cloudpickle  # a function of a notebook cannot be imported elsewhere: its code is sent
 
         self._job = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._trouble = tempfile.TemporaryFile()  # noqa: SIM115

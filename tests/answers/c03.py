@@ -9,7 +9,7 @@ import nbformat
 
 from flow360 import lesson
 from flow360.checks import c03_orchestration as check
-from flow360.clients import postgres
+from flow360.clients import airflow, postgres
 from flow360.orchestration import pipelines
 from flow360.settings import ROOT
 from tests.answers import last_hint, near_miss, right
@@ -297,6 +297,23 @@ def without_waiting():
     return ["2026-05-06", "2026-05-08"]
 
 
+@near_miss("repaired_days", says="never ran")
+def filled_in_by_hand_and_the_runs_marked():
+    days = ["2026-05-06", "2026-05-08"]
+    of_days = "(written_at at time zone 'Europe/Paris')::date::text = any(%s)"
+    with postgres("source") as shop, postgres() as db:
+        read = f"select review_id, order_id, rating, written_at from reviews where {of_days}"
+        found = shop.execute(read, (days,)).fetchall()
+        db.execute(f"delete from staging.lab_reviews where {of_days}", (days,))
+        db.cursor().executemany("insert into staging.lab_reviews values (%s, %s, %s, %s)", found)
+    pipelines.pause("lab_reviews")
+    runs = pipelines.path("lab_reviews") + "/dagRuns"
+    for morning in ("2026-05-07T06:00Z", "2026-05-09T06:00Z"):
+        made = airflow().post(runs, json={"logical_date": morning}).json()
+        airflow().patch(f"{runs}/{made['dag_run_id']}", json={"state": "success"})
+    return days
+
+
 # --- 4 ----------------------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +397,11 @@ def by_the_summary_of_the_last_hint():
 @near_miss("slow_task", says="one bad night")
 def the_longest_of_all():
     return history("max(end_date - start_date)")
+
+
+@near_miss("slow_task", says="one bad night")
+def the_average():
+    return history("avg(end_date - start_date)")
 
 
 @near_miss("slow_task", says="another task takes longer")

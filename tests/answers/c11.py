@@ -840,6 +840,11 @@ def everything_each_time():
     return follow
 
 
+@near_miss("follow_feed", says="has not changed since its bookmark")
+def all_changes_since_the_first_copy():
+    return following(note=lambda bookmark, token: bookmark.insert_one({"token": token}))
+
+
 @near_miss("follow_feed", says="the copy")
 def updates_without_their_document():
     return following(lookup=None)

@@ -22,6 +22,7 @@ TUNING = {
     "deadline",
     "every",
     "heartbeat_interval_ms",
+    "max_await_time_ms",
     "max_poll_records",
     "max_records",
     "seconds",

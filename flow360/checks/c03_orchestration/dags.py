@@ -39,13 +39,6 @@ def lab_dag(name: str, given: Any, dag_id: str) -> Path:
     return file
 
 
-def run_morning(name: str, dag_id: str, morning: str, conf: dict | None = None) -> str:
-    """Run the DAG on the morning of a day (2026-05-08), whose interval is the day before, and expect it to succeed."""
-    run = pipelines.rerun(dag_id, f"{morning}T06:00Z", conf)
-    succeed(name, dag_id, run)
-    return run
-
-
 def succeed(name: str, dag_id: str, run: str) -> None:
     late = None
     try:

@@ -44,7 +44,9 @@ def repaired_days(repaired: Any) -> None:
         f"repaired: expected the day that was missing and the one that was wrong, found {', '.join(named) or 'none'}",
     )
     runs = sql(
-        """select state, (data_interval_start at time zone 'Europe/Paris')::date::text as day
+        """select state, (data_interval_start at time zone 'Europe/Paris')::date::text as day,
+             exists (select from task_instance t where (t.dag_id, t.run_id) = (dag_run.dag_id, dag_run.run_id)
+                     and task_id = 'load_day' and t.state = 'success' and hostname <> '') as loaded
            from dag_run
            where dag_id = 'lab_reviews' and run_type <> 'scheduled' and data_interval_start is not null
            order by data_interval_start""",
@@ -58,4 +60,6 @@ def repaired_days(repaired: Any) -> None:
         states = list(runs.loc[runs["day"] == day, "state"])
         expect(states, f"repaired: {day} has no run of lab_reviews: when, in UTC, does it begin in Paris?")
         expect("success" in states, f"repaired: the run for {day} is {states[-1]}: wait for it, or look at its log")
+        loaded = runs.loc[(runs["day"] == day) & (runs["state"] == "success"), "loaded"]
+        expect(loaded.any(), f"repaired: the run for {day} is marked as a success, and its load_day never ran")
     expect_each_once("repaired", DAYS, "after it")
