@@ -174,6 +174,7 @@ def _probed(expr: str, value: int, probe: Probe, number: int, index: int) -> dic
 def _case(case: Case, probes: list[dict[str, Any]]) -> dict[str, Any]:
     """Write a case in promtool's form, with what is asked of it."""
     samples = [
-        {"series": name, "values": " ".join(f"{value:g}" for value in values)} for name, values in case.series.items()
+        {"series": name, "values": " ".join(f"{value:.15g}" for value in values)}
+        for name, values in case.series.items()
     ]
     return {"interval": f"{EVERY}s", "input_series": samples, "promql_expr_test": probes}

@@ -762,14 +762,13 @@ def at_the_limit():
 @near_miss("door_alarm", says="alarms of a van")
 def three_within_five_minutes():
     """A row that goes on beyond the end of a window is counted from nothing."""
-    api = ks()
 
     def topology(builder):
-        stream = builder.stream("lab-04a.readings", api.IN).groupByKey(by_van())
-        windows = api.TimeWindows.ofSizeWithNoGrace(api.Duration.ofMinutes(5))
-        table = stream.windowedBy(windows).aggregate(lambda: {"warm": 0}, in_a_row, stored("doors"))
-        alarms = table.toStream().filter(lambda window, state: third(state))
-        alarms.map(lambda window, state: api.KeyValue.pair(window.key(), state)).to("lab-04a.alarms", api.OUT)
+        windows = ks().TimeWindows.ofSizeWithNoGrace(minutes(5))
+        stream = builder.stream("lab-04a.readings", ks().IN).groupByKey(by_van()).windowedBy(windows)
+        alarms = stream.aggregate(lambda: {"warm": 0}, in_a_row, stored("doors")).toStream()
+        alarms = alarms.filter(lambda window, state: third(state))
+        alarms.map(lambda window, state: ks().KeyValue.pair(window.key(), state)).to("lab-04a.alarms", ks().OUT)
 
     return streams.run(topology, "lab-04a")
 

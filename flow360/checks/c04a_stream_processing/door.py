@@ -18,6 +18,8 @@ VALUES = (9.0, 8.01, 12, 8.5, 8.0, 8, 7.99, 4.2, 0.0, -3.5)
 WARM, COLD = VALUES[:4], VALUES[4:]
 TRANSACTION = 6.0
 """Seconds between two commits while the check wants to kill the program between its work and its commit."""
+PAUSE = 60_000
+"""Milliseconds between two readings, by their own time: a row may last for as long as it likes."""
 KILLS = 3
 """So often it is tried: a commit may just have come first."""
 Story = Sequence[tuple[str, float]]
@@ -125,7 +127,10 @@ def _send(live: Live, run: str, readings: Story, isolation: str = "read_committe
     now = time.time_ns() // 1_000_000
     others = [f"{run}-behind-{now}-{number}" for number in range(12)]
     behind = [(other, 12.0) for _ in range(3) for other in others]
-    topics.publish(READINGS, [(van, {"celsius": value}, now) for van, value in [*readings, *behind]])
+    begun = now - PAUSE * len(readings)
+    told = [(van, value, begun + PAUSE * n) for n, (van, value) in enumerate(readings)]
+    told += [(van, value, now) for van, value in behind]
+    topics.publish(READINGS, [(van, {"celsius": value}, at) for van, value, at in told])
     try:
         wait_for(lambda: not live.alive or set(others) <= set(_told(isolation)), 45, "the alarms", every=0.1)
     except FlowError as error:
