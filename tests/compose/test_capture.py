@@ -1,4 +1,4 @@
-"""Kafka Connect, Vault and the logins with real containers.
+"""Kafka Connect, its three kinds of source, Vault and the logins with real containers.
 
 Who may do what is asked by the very tests that ask it of the plain processes: one rule, two engines.
 """
@@ -32,20 +32,34 @@ from tests.live.test_broker import (  # noqa: F401 - collected here, too
     test_zookeeper_lets_nobody_in_without_the_password,
 )
 from tests.live.test_connect import (  # noqa: F401
+    fleet,
     shop,
     test_a_connector_logs_in_as_nobody_else,
     test_a_connector_reaches_no_variable_and_no_file_that_is_not_meant_for_it,
     test_a_wrong_password_and_an_unknown_connector_are_one_line_each,
     test_insert_update_delete_and_a_rollback,
+    test_the_fleets_rows_are_the_databases_after_the_copy_and_after_changes,
+    test_the_fleets_user_reads_the_captured_tables_and_nothing_else,
     test_the_role_reads_the_captured_tables_and_nothing_else,
+    test_without_a_login_nobody_invents_a_change_of_the_fleet_or_sees_the_history_of_its_tables,
     test_without_the_password_it_answers_nothing_and_to_a_page_nothing_either,
     until_it_streams,
+)
+from tests.live.test_documents import (  # noqa: F401
+    test_a_wrong_name_or_password_is_refused_and_there_are_no_other_accounts,
+    test_the_courses_own_user_has_its_databases_and_nothing_else,
+    test_who_captures_only_reads,
+    test_without_a_login_nothing_is_read_written_or_stopped,
+)
+from tests.live.test_fleet import (  # noqa: F401
+    test_what_does_not_fit_is_refused_not_changed,
+    trial,
 )
 
 if reason := reason_to_skip():
     pytest.skip(reason, allow_module_level=True)
 pytestmark = pytest.mark.timeout(900)
-SERVICES = ("kafka-connectors", "postgres-databases", "vault")
+SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "catalogue-load", "postgres-databases", "vault")
 
 
 @dataclass
@@ -66,7 +80,7 @@ def stack(course) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module", autouse=True)
 def began(course, stack) -> Began:
-    """All of it runs, and the connector has read the tables."""
+    """All of it runs, and the shop's connector has read the tables."""
     start = time.monotonic()
     stack.fetch(SERVICES, course.say)
     fetched = time.monotonic()

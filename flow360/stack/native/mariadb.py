@@ -38,6 +38,12 @@ def home() -> Path:
     return users.reachable(folder.parent.name, folder, ("bin", "share"))
 
 
+def script(accounts: str) -> str:
+    """Write the SQL for a server without a network: its own tables, then the accounts."""
+    tables = "".join((home() / "share" / f"mariadb_{one}.sql").read_text("utf-8") for one in TABLES)
+    return f"create database mysql;\nuse mysql;\nset @auth_root_socket = null;\n{tables}\n{accounts}"
+
+
 def make(service: Service, data: Path, command: list[str]) -> None:
     """Make the server's own tables, the accounts and the course's database, all or nothing; no network meanwhile.
 
@@ -67,13 +73,12 @@ def _install(service: Service, part: Path, command: list[str]) -> None:
     from pymysql.converters import escape_str  # here, since every command of flow360 would wait for it
 
     s, name = settings(), service.native.database
-    scripts = "".join((home() / "share" / f"mariadb_{one}.sql").read_text("utf-8") for one in TABLES)
     root, password, user = (escape_str(getattr(s, f"{name}_{what}")) for what in ("root_password", "password", "user"))
     accounts = ACCOUNTS.format(root=root, password=password, user=user, database=getattr(s, f"{name}_db"))
     places = {"datadir": part / "db", "tmpdir": part / "tmp", "pid-file": part / "mysqld.pid"}
     done = subprocess.run(
         [*command, "--bootstrap", "--skip-log-bin", *(f"--{option}={path}" for option, path in places.items())],
-        input=f"create database mysql;\nuse mysql;\nset @auth_root_socket = null;\n{scripts}\n{accounts}",
+        input=script(accounts),
         capture_output=True,
         text=True,
         timeout=120,

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from flow360.settings import ROOT
 from flow360.stack.docker.images import SOURCE, STAND_IN
-from flow360.stack.model import STACK
-from flow360.stack.native import jars, prepare
+from flow360.stack.model import STACK, model
+from flow360.stack.native import jars, mariadb, prepare
 
 HERE = Path(__file__).resolve().parent
 DEBIAN = "debian:bookworm-slim"
@@ -32,13 +32,14 @@ HADOOP = "ghcr.io/apache/hadoop:3.4.3"
 HIVE = "apache/hive:4.0.0"
 AIRFLOW = "apache/airflow:3.3.2-python3.11"
 VAULT = "hashicorp/vault:1.21.4"
+MYSQL = "mysql:8.4.11"
+MONGO = "mongo:8.0.17"
+ELASTICSEARCH = "elasticsearch:9.5.2"
+MONGOSH = "2.12.0"  # MongoDB's own shell, of npm
 NONE = {
     # service: why there is no stand-in for its image
-    "mysql": "no registry of packages carries MySQL's server; natively MariaDB takes its place",
-    "mongodb": "no registry of packages carries MongoDB's server; natively SecantusDB takes its place",
     "grafana": "no registry of packages carries Grafana's server and pages, so nothing here proves grafana/grafana",
-    "elasticsearch": "no registry of packages carries it with its security; natively OpenSearch takes its place",
-    "logstash": "no registry of packages carries Logstash; natively rsyslog takes its place",
+    "logstash": "no registry of packages carries Logstash; natively rsyslog takes its place, for plain files",
     "kibana": "no registry of packages carries Kibana's server and pages, so nothing here proves it",
 }
 SECONDS = 900  # for one image
@@ -188,6 +189,43 @@ def _vault(image: str) -> None:
         _docker_build(image, context, context / "Dockerfile")
 
 
+def _mysql(image: str) -> None:
+    jars.fetch(jars.missing(["mariadb"]))
+    with _context("mysql") as context:
+        home = mariadb.home()
+        for program in ("mariadbd", "mariadb"):
+            (context / "mariadb" / "bin").mkdir(parents=True, exist_ok=True)
+            shutil.copy(home / "bin" / program, context / "mariadb" / "bin")
+        shutil.copytree(home / "share", context / "mariadb" / "share")
+        (context / "make.sql").write_text(mariadb.script(mariadb.ACCOUNTS), "utf-8")
+        _docker_build(image, context, context / "Dockerfile")
+
+
+def _mongo(image: str) -> None:
+    with _context("mongodb") as context:
+        shutil.copy(ROOT / "requirements.lock", context)
+        _docker_build(image, context, context / "Dockerfile", {"MONGOSH": MONGOSH})
+
+
+def _elasticsearch(image: str) -> None:
+    jars.fetch(jars.missing(["opensearch", "opensearch-security"]))
+    ours = STACK / "elasticsearch"
+    with _context("elasticsearch") as context:
+        plugin = sorted(jars.unpacked("opensearch-security").glob("*.jar"))
+        _copy([ours / "flow360.jar", *plugin, *jars.paths("opensearch")], context / "lib")
+        shutil.copytree(ours / "security", context / "security")
+        shutil.copy(ours / "log4j2.properties", context)
+        settings = (
+            (ours / "opensearch.yml").read_text("utf-8").replace("network.host: 127.0.0.1", "network.host: 0.0.0.0")
+        )
+        (context / "opensearch.yml").write_text(
+            settings.replace("transport.port: 0", "transport.host: 127.0.0.1"), "utf-8"
+        )
+        _, *plugins = model()["elasticsearch"].native.args
+        (context / "arguments").write_text(" ".join(plugins), "utf-8")
+        _docker_build(image, context, context / "Dockerfile")
+
+
 def _prometheus(package: str, program: str, data: str, target: str) -> Callable[[str], None]:
     arguments = {"PACKAGE": package, "PROGRAM": program, "DATA": data}
     folder = HERE / "prometheus"
@@ -219,6 +257,9 @@ _RECIPES: dict[str, Callable[[str], None]] = {
     HIVE: _hive,
     AIRFLOW: _airflow,
     VAULT: _vault,
+    MYSQL: _mysql,
+    MONGO: _mongo,
+    ELASTICSEARCH: _elasticsearch,
     "prom/prometheus:v3.13.2": _prometheus("prometheus", "prometheus", "/prometheus", "keeping"),
     "prom/alertmanager:v0.28.1": _prometheus("prometheus-alertmanager", "alertmanager", "/alertmanager", "keeping"),
     "prom/pushgateway:v1.11.1": _prometheus("prometheus-pushgateway", "pushgateway", "/pushgateway", "passing"),
@@ -237,5 +278,8 @@ _MADE_FROM: dict[str, tuple[Path, ...]] = {
     HIVE: (HERE / "hive", STACK / "hive" / "java.args", _JARS),
     AIRFLOW: (HERE / "airflow", _PACKAGES),
     VAULT: (HERE / "vault", _PACKAGES),
+    MYSQL: (HERE / "mysql", Path(mariadb.__file__), _JARS),
+    MONGO: (HERE / "mongodb", _PACKAGES),
+    ELASTICSEARCH: (HERE / "elasticsearch", STACK / "elasticsearch", _JARS),
     **{image: (HERE / "prometheus",) for image in _RECIPES if image.startswith("prom")},
 }
