@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from flow360 import clients
-from flow360.monitoring.logs import LOGS, REJECTED, setup
+from flow360.monitoring.logs import LOGS, REJECTED, exporter, setup
 from flow360.stack.model import STACK
 from tests.environment import FULL
 from tests.faults.support import kill, recovered, report, until
@@ -274,12 +274,19 @@ def test_a_full_queue_is_said_and_what_finds_no_room_waits_in_its_file(stack, ma
     with Index() as index, shipping(stack, many, index) as words:
         until(lambda: is_full(words), "its word about it")
         waiting = sum(file.stat().st_size for file in many.glob("lines.0*"))
+        seen = exporter.of_rsyslog(many, many / "rsyslog.conf")
         time.sleep(2.5)  # after two seconds without room rsyslog throws a line away, if it is not told to wait
         with index.serving():
             until(lambda: len(index.lines) >= 3000, "every line")
-    report("32 queue full", lines=3000, there=len(index.lines), bytes=waiting)
+            until(lambda: exporter.of_rsyslog(many, many / "rsyslog.conf").lines == 0, "nothing to wait any more")
+    share = seen.used / seen.room
+    report(
+        "32 queue full", lines=3000, there=len(index.lines), bytes=waiting, waiting=seen.lines, share=round(share, 3)
+    )
     assert len(index.lines) == 3000
     assert 900_000 < waiting < 1_100_000
+    assert share > 0.95, "ShipperQueueFull speaks"
+    assert 1000 < seen.lines < 3000
 
 
 def test_a_shipper_that_is_stopped_with_a_full_queue_loses_nothing(stack, many):

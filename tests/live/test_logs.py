@@ -11,15 +11,16 @@ import pytest
 import requests
 
 from flow360 import clients
+from flow360.checks import rehearsal
 from flow360.clients.search import Denied, Refused
 from flow360.monitoring.logs import LOGS, boards, grammar
-from flow360.settings import settings
+from flow360.settings import ROOT, settings
 from flow360.trace import orders
 from flow360.trace.way import Thing
 from tests.faults.support import report, until
 from tests.live.listeners import watched
 
-SERVICES = ("logstash", "market-api")
+SERVICES = ("logstash", "market-api", "prometheus")
 # A line of each format, as the services write them; what is expected of it.
 SAMPLES = [
     (
@@ -215,3 +216,44 @@ def test_from_its_first_moment_it_listens_here_only_and_lets_nobody_in(stack):
     report("31 doors at start", beyond_loopback=len(beyond))
     assert beyond == set()
     assert requests.get(settings().elasticsearch_url, timeout=10).status_code == 401
+
+
+# --- what waits is said -----------------------------------------------------------------------------------------------
+
+
+def test_prometheus_knows_what_waits_for_the_index(started):
+    started("logstash", "prometheus")
+    prom = clients.prometheus()
+    until(lambda: prom.value("log_shipper_queue_known") == 1, "the shipper's queue")
+    assert prom.value("log_shipper_queue_max_bytes") == 256 * 1024**2
+    until(lambda: prom.value("log_shipper_queue_lines") < 1000, "no more than a moment's lines to wait", 60)
+
+
+def test_the_alerts_wait_for_a_rush_and_end_with_the_queue():
+    """What would take hours to fill is played by promtool, at the moments that matter."""
+    rules, probe = (ROOT / "stack" / "prometheus" / "rules.yml").read_text("utf-8"), rehearsal.Probe
+
+    def behind(what: str, lines: list[float], *probes: rehearsal.Probe) -> rehearsal.Case:
+        return rehearsal.Case(what, {"log_shipper_queue_lines": lines}, probes)
+
+    def filled(what: str, used: list[float], *probes: rehearsal.Probe) -> rehearsal.Case:
+        room = {"log_shipper_queue_max_bytes": [1000] * len(used)}
+        return rehearsal.Case(what, {"log_shipper_queue_bytes": used, **room}, probes)
+
+    cases = [
+        behind("a rush that is carried away", [0, 90_000, 50_000, 20_000, 900, 0], probe(8, fires=False)),
+        behind("the index is away", [0, *range(1100, 5000, 100)], probe(30, fires=False), probe(34, fires=True)),
+        behind("and comes back", [5000] * 20 + [1000, 0], probe(38, fires=True), probe(40, fires=False)),
+    ]
+    assert rehearsal.rehearse(rules, "ShipperBehind", cases) is None
+    missed = rehearsal.rehearse(rules.replace("for: 30s", "for: 60s"), "ShipperBehind", cases)
+    assert missed == rehearsal.Miss(cases[1], cases[1].probes[1], "pending"), "so it would be noticed"
+    cases = [
+        filled("there is room", [0, 500, 940, 950, 950, 950], probe(10, fires=False)),
+        filled("full for a moment", [900, 1000, 900, 900], probe(4, fires=False), probe(6, fires=False)),
+        filled("full", [900, 1000, 1000, 1000, 1000, 100], probe(2, fires=False), probe(6, fires=True)),
+        filled("empty again", [1000, 1000, 1000, 1000, 100], probe(6, fires=True), probe(8, fires=False)),
+    ]
+    assert rehearsal.rehearse(rules, "ShipperQueueFull", cases) is None
+    missed = rehearsal.rehearse(rules.replace("> 0.95", "> 0.9"), "ShipperQueueFull", cases)
+    assert missed == rehearsal.Miss(cases[0], cases[0].probes[0], "firing")

@@ -17,10 +17,11 @@ from flow360.course.services import resolve
 from flow360.errors import FlowError
 from flow360.monitoring import dashboards
 from flow360.monitoring.incidents import SERVICES
+from flow360.monitoring.logs import exporter
 from flow360.primeur.api.server import create_app
 from flow360.settings import ROOT
 from flow360.stack.facade import Stack
-from flow360.stack.model import model, read_compose
+from flow360.stack.model import STACK, model, read_compose
 
 BOARDS = sorted(dashboards.FOLDER.glob("*.json"))
 
@@ -206,3 +207,68 @@ def test_a_profile_leaves_out_what_this_engine_cannot_run_and_says_so(tmp_path):
     assert stack._possible(["grafana"], events.append, None) == ["grafana"], (
         "anyone who asks for it by name gets an error"
     )
+
+
+# --- what waits for the index -----------------------------------------------------------------------------------------
+
+NOTE = "<OPB:1:qqueue:1:\n+iQueueSize:2:4:2817:\n+tVars.disk.sizeOnDisk:2:6:971245:\n>End\n.\n"
+CONF = STACK / "logstash" / "rsyslog.conf"
+
+
+def samples(collector: exporter.ShipperCollector) -> dict[str, float]:
+    return {sample.name: sample.value for family in collector.collect() for sample in family.samples}
+
+
+def test_rsyslogs_queue_is_read_from_its_own_note(tmp_path):
+    collector = exporter.ShipperCollector(lambda: exporter.of_rsyslog(tmp_path, CONF))
+    assert exporter.of_rsyslog(tmp_path, CONF) == (0, 0, 256 * 1024**2), "before the first line there is none"
+    (tmp_path / "lines.qi").write_text(NOTE)
+    assert samples(collector) == {
+        "log_shipper_queue_known": 1,
+        "log_shipper_queue_lines": 2817,
+        "log_shipper_queue_bytes": 971245,
+        "log_shipper_queue_max_bytes": 256 * 1024**2,
+    }
+
+
+def test_a_queue_that_cannot_be_looked_at_has_no_numbers_and_is_said_once(tmp_path, caplog):
+    (tmp_path / "lines.00000001").write_text("a line\n")
+    for note in ("", NOTE[:20], "no note"):
+        (tmp_path / "lines.qi").write_text(note)
+        collector = exporter.ShipperCollector(lambda: exporter.of_rsyslog(tmp_path, CONF))
+        caplog.clear()
+        assert samples(collector) == samples(collector) == {"log_shipper_queue_known": 0}
+        assert [record.message for record in caplog.records] == [f"{tmp_path / 'lines.qi'}: no note of a queue"]
+    with pytest.raises(ValueError, match=r"no queue.maxDiskSpace beside lines"):
+        exporter.of_rsyslog(tmp_path, ROOT / "README.md")
+    with pytest.raises(ValueError, match="lines.qi: no note of a queue"):
+        exporter.of_rsyslog(tmp_path / "nowhere", CONF)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            {"type": "persisted", "events_count": 7, "queue_size_in_bytes": 90, "max_queue_size_in_bytes": 100},
+            (7, 90, 100),
+        ),
+        ({"type": "memory", "events_count": 0}, "KeyError"),
+        (None, "TypeError"),
+    ],
+)
+def test_logstashs_queue_is_asked_of_its_api(monkeypatch, said, expected):
+    class Answer:
+        def json(self):
+            return {"pipelines": {"main": {"queue": said}}}
+
+    monkeypatch.setattr(exporter.requests, "get", lambda url, timeout: Answer())
+    if isinstance(expected, tuple):
+        assert exporter.of_logstash("http://logstash:9600") == expected
+    else:
+        with pytest.raises(ValueError, match=f"http://logstash:9600: {expected}"):
+            exporter.of_logstash("http://logstash:9600")
+
+
+def test_a_logstash_that_is_away_is_no_number():
+    with pytest.raises(ValueError, match="http://127.0.0.1:1: ConnectionError"):
+        exporter.of_logstash("http://127.0.0.1:1")
