@@ -35,7 +35,6 @@ VAULT = "hashicorp/vault:1.21.4"
 MYSQL = "mysql:8.4.11"
 MONGO = "mongo:8.0.17"
 ELASTICSEARCH = "elasticsearch:9.5.2"
-MONGOSH = "2.12.0"  # MongoDB's own shell, of npm
 NONE = {
     # service: why there is no stand-in for its image
     "grafana": "no registry of packages carries Grafana's server and pages, so nothing here proves grafana/grafana",
@@ -204,7 +203,7 @@ def _mysql(image: str) -> None:
 def _mongo(image: str) -> None:
     with _context("mongodb") as context:
         shutil.copy(ROOT / "requirements.lock", context)
-        _docker_build(image, context, context / "Dockerfile", {"MONGOSH": MONGOSH})
+        _docker_build(image, context, context / "Dockerfile")
 
 
 def _elasticsearch(image: str) -> None:
