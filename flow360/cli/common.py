@@ -47,9 +47,12 @@ def token() -> str:
 
 def say_address(console: Any, lesson: str | None = None) -> None:
     """Say where the course is open: at home, or with a lesson."""
-    from flow360.course.desk import own
+    from flow360.course.desk import at_the_hub, own
     from flow360.settings import settings
 
+    if at_the_hub():
+        console.print(f"\nThe course is open in this JupyterLab{f': {own(lesson)}' if lesson else ''}", soft_wrap=True)
+        return
     address = settings().jupyter_url + (f"/tree/{own(lesson)}" if lesson else "")
     console.print(f"\nThe course is open: [bold]{address}{token()}[/]", soft_wrap=True)
     if not token():

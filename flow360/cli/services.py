@@ -23,17 +23,18 @@ command = partial(app.command, rich_help_panel=PANEL)
 @command()
 def up(names: Names = None, engine: Engine = None) -> None:
     """Start services and wait until each answers. Without a name: JupyterLab and Primeur's databases."""
+    from flow360.course import desk
     from flow360.course.services import resolve
     from flow360.stack import open_stack
     from flow360.stack.console import Reporter, console
     from flow360.stack.status import Event
 
     stack = open_stack(engine)
-    wanted = resolve(names or ["jupyterlab", "primeur-load"])
+    wanted = resolve(names or [*desk.services(), "primeur-load"])
     chapters = [found for name in names or () if (found := course().find(name))]
     if chapters:
-        wanted = list(dict.fromkeys(["jupyterlab", *wanted]))  # a chapter is read at the desk
-    if "jupyterlab" in wanted:
+        wanted = list(dict.fromkeys([*desk.services(), *wanted]))  # a chapter is read at the desk
+    if chapters or not names or "jupyterlab" in wanted:
         lay_out_desk(console)
     reporter = Reporter()
     lesson = chapters[-1].lesson if chapters else None
@@ -47,7 +48,7 @@ def up(names: Names = None, engine: Engine = None) -> None:
         with reporter:
             stack.up(wanted, hear, names)
     finally:  # also when something else could not be started
-        if "jupyterlab" in reporter.running:
+        if "jupyterlab" in reporter.running or (lesson and desk.at_the_hub()):
             say_address(console, lesson)
     if not names:
         with Reporter() as reporter:

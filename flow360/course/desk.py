@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from flow360.errors import FlowError
@@ -17,6 +18,16 @@ FOLDER = "work"
 FOLDERS = ("notebooks", "labs")
 LAID = ".laid.json"
 """In work/: of each copy the SHA-256 of its original, and the digest of the cells, outputs left aside."""
+
+
+def at_the_hub() -> bool:
+    """Say whether JupyterHub has opened the desk: there is a JupyterLab already, and its address is the Hub's."""
+    return "JUPYTERHUB_SERVICE_PREFIX" in os.environ
+
+
+def services() -> list[str]:
+    """List what is to be started for a desk."""
+    return [] if at_the_hub() else ["jupyterlab"]
 
 
 def own(notebook: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flow360.course import run
+from flow360.course import desk, run
 from flow360.course.registry import Chapter, course
 from flow360.settings import ROOT, SECRETS, settings, variables
 from flow360.stack.facade import Stack
@@ -70,7 +70,7 @@ def goto(stack: Stack, chapter: Chapter, progress: Progress, tell: Callable[[str
         _forget(stack, wanted[-1])
         snapshot.save(stack.host, place(stack, wanted[-1]))
         tell(f"kept what there is after {wanted[-1].stem}, for the next time")
-    stack.up(["jupyterlab", *chapter.services], progress, asked=())
+    stack.up([*desk.services(), *chapter.services], progress, asked=())
 
 
 def place(stack: Stack, chapter: Chapter) -> Path:
