@@ -36,6 +36,12 @@ function again(milliseconds) {
   timer = setTimeout(refresh, milliseconds);
 }
 
+// With the cookie's mark in each question: JupyterHub's JupyterLab answers none without it, not even one that only reads.
+function ask(what, options) {
+  const xsrf = document.cookie.match(/(?:^|; )_xsrf=([^;]+)/)?.[1] || "";
+  return fetch(`${address}/${what}`, { ...options, headers: { "Content-Type": "application/json", "X-XSRFToken": decodeURIComponent(xsrf) } });
+}
+
 async function refresh() {
   if (document.hidden || !main.offsetParent) {
     again(1000); // a tab of JupyterLab that is behind another one
@@ -43,7 +49,7 @@ async function refresh() {
   }
   const asked = chapter;
   try {
-    const answer = await fetch(`${address}/now?chapter=${encodeURIComponent(asked)}`, { signal: AbortSignal.timeout(10000) });
+    const answer = await ask(`now?chapter=${encodeURIComponent(asked)}`, { signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(answer.status === 403 ? "JupyterLab asks for its token again" : await answer.text());
     const text = await answer.text();
     if (asked === chapter) draw(text); // else somebody has chosen another one meanwhile
@@ -58,12 +64,7 @@ async function refresh() {
 }
 
 async function send(what, body) {
-  const xsrf = document.cookie.match(/(?:^|; )_xsrf=([^;]+)/)?.[1] || "";
-  const answer = await fetch(`${address}/${what}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-XSRFToken": decodeURIComponent(xsrf) },
-    body: JSON.stringify(body),
-  });
+  const answer = await ask(what, { method: "POST", body: JSON.stringify(body) });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.status === 204 ? null : answer.json();
 }
