@@ -10,4 +10,4 @@ cd config
 cd ..
 # shellcheck disable=SC2086
 exec java ${ES_JAVA_OPTS:-} -Dlog4j2.configurationFile=log4j2.properties -Dsecurity.default_init.dir=security \
-  -cp "$(printf '%s:' lib/*.jar)" flow360.Search config $(<arguments)
+  -cp "$(printf '%s:' lib/*.jar)" flow360.Search "$PWD/config" $(<arguments)
