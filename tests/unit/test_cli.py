@@ -426,6 +426,22 @@ def test_up_of_a_chapter_opens_its_lesson(monkeypatch):
     assert f"{settings().jupyter_url}/tree/work/notebooks/02_ingestion.ipynb" in flow360_("up", "02").stdout
 
 
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("names", [(), ("02",)])
+def test_at_the_hub_no_second_jupyterlab_is_started(monkeypatch, names):
+    asked = []
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
+    stack = SimpleNamespace(up=lambda *given: asked.extend(given[0]) or started(*given), fetch=lambda *_: None)
+    monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: stack)
+    said = flow360_("up", *names).stdout
+    assert "primeur-load" in asked
+    assert "jupyterlab" not in asked
+    assert said.startswith("work/labs/x.ipynb stays\n"), "the copies are brought up to date all the same"
+    assert settings().jupyter_url not in said
+    if names:
+        assert "The course is open in this JupyterLab: work/notebooks/02_ingestion.ipynb" in said
+
+
 def test_up_of_services_alone_says_nothing_of_the_desk(monkeypatch):
     monkeypatch.setattr(flow360.stack, "open_stack", lambda _engine=None: SimpleNamespace(up=started))
     assert flow360_("up", "KAFKA", "minimal").stdout.split()[:2] == ["kafka", "running"]
