@@ -79,7 +79,17 @@ def build(say: Callable[[str], None] = print) -> None:
         recipe(image)
         _run(["sh", "-c", f"echo 'FROM {image}' | docker build --label {SOURCE}={mark} --tag {image} -"])
         built += 1
+    if built:
+        _forget_ours()
     say(f"{built} built, {len(_RECIPES) - built} were there")
+
+
+def _forget_ours() -> None:
+    """Remove our own images, which stand on those: they are built again on the new ones."""
+    command = ["docker", "image", "ls", "--quiet", "--filter", "reference=flow360/*"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if ours := set(done.stdout.split()):
+        _run(["docker", "image", "rm", "--force", *ours])
 
 
 def _labels(image: str) -> dict[str, str] | None:
@@ -136,11 +146,13 @@ def _mosquitto(image: str) -> None:
 
 
 def _kafka(image: str) -> None:
-    jars.fetch(jars.missing(["kafka"]))
+    jars.fetch(jars.missing(["kafka", "debezium-mariadb"]))
     with _context("kafka") as context:
         (context / "config").mkdir()
         shutil.copy(STACK / "kafka" / "log4j.properties", context / "config")
         _copy(jars.paths("kafka"), context / "libs")
+        # MySQL's stand-in has a connector of its own, which our image need not carry.
+        shutil.copytree(jars.unpacked("debezium-mariadb"), context / "plugins")
         _docker_build(image, context, context / "Dockerfile")
 
 
