@@ -145,7 +145,8 @@ def test_without_apt_what_comes_as_debian_packages_is_compose_only(tmp_path, mon
     monkeypatch.setattr(debian.shutil, "which", lambda _: None)
     monkeypatch.setattr(debian, "root_of", lambda name: tmp_path / name)
     events, stack = [], Stack("native", model(), tmp_path)
-    assert stack._possible(resolve(["logs"]), events.append, ["logs"]) == ["elasticsearch", "elasticsearch-setup"]
+    possible = ["elasticsearch", "elasticsearch-setup", "logstash-exporter"]
+    assert stack._possible(resolve(["logs"]), events.append, ["logs"]) == possible
     assert {event.service for event in events} == {"logstash", "kibana"}
     runs = {row.name: row.runs for row in stack.status(ask=False)}
     assert runs["logstash"] == runs["mosquitto"] == "compose only"
