@@ -233,7 +233,7 @@ def _elasticsearch(image: str) -> None:
             settings.replace("transport.port: 0", "transport.host: 127.0.0.1"), "utf-8"
         )
         _, *plugins = model()["elasticsearch"].native.args
-        (context / "arguments").write_text(" ".join(plugins), "utf-8")
+        (context / "arguments").write_text(" ".join(plugins) + "\n", "utf-8")
         _docker_build(image, context, context / "Dockerfile")
 
 

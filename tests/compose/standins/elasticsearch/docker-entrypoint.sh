@@ -8,6 +8,7 @@ export SHIPPER_PASSWORD
 cd config
 [ -e node.pem ] || openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=elasticsearch -keyout node.key -out node.pem 2>/dev/null
 cd ..
+read -ra plugins <arguments
 # shellcheck disable=SC2086
 exec java ${ES_JAVA_OPTS:-} -Dlog4j2.configurationFile=log4j2.properties -Dsecurity.default_init.dir=security \
-  -cp "$(printf '%s:' lib/*.jar)" flow360.Search "$PWD/config" $(<arguments)
+  -cp "$(printf '%s:' lib/*.jar)" flow360.Search "$PWD/config" "${plugins[@]}"
