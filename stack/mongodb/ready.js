@@ -6,5 +6,6 @@ try {
   rs.status();
 } catch (error) {
   rs.initiate({ _id: "catalogue", members: [{ _id: 0, host: "mongodb:27017" }] });
+  for (let asked = 0; asked < 50 && !db.hello().isWritablePrimary; asked++) sleep(100); // it elects itself in a moment
 }
 quit(db.hello().isWritablePrimary ? 0 : 1);
