@@ -23,10 +23,12 @@ import pytest
 
 from flow360 import settings
 from flow360.stack.docker import images
+from flow360.stack.docker.compose import PROJECT
 from flow360.stack.docker.engine import DockerEngine
 from flow360.stack.model import model, read_model
 from flow360.stack.status import Event
 from tests.compose import standins
+from tests.compose.asking import docker
 from tests.compose.daemon import private_daemon, why_not
 from tests.environment import port_lines
 
@@ -76,6 +78,7 @@ def daemon() -> Iterator[str]:
             patch.setenv("FLOW360_BUILD_NETWORK", "host")
             # The old builder makes every stage in front of the wanted one: one build after the other finds them made.
             patch.setattr("flow360.stack.docker.images.PULLS", 1)
+            remove_left()
             standins.build()
             yield "standins"
     finally:
@@ -128,6 +131,14 @@ def course(daemon: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
         finally:
             remove_all(running.engine)
     forget()
+
+
+def remove_left() -> None:
+    """Remove what a killed run has left on the private daemon, which would start it again beside the new one's."""
+    ours = ["--filter", f"label={PROJECT}", "--quiet"]
+    for kind, every in (("container", ["--all"]), ("volume", []), ("network", [])):
+        if left := docker(kind, "ls", *every, *ours).split():
+            docker(kind, "rm", "--force", *left)
 
 
 def remove_all(engine: DockerEngine) -> None:
