@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import typer
 from pymongo import MongoClient, errors
@@ -29,9 +30,9 @@ NOTE = "documents"
 """The `_id` of the note, in the collection `loaded`."""
 
 
-def connect() -> MongoClient:
-    """Open a client; CATALOGUE_HOST names another host than 127.0.0.1."""
-    return mongodb(host=os.environ.get("CATALOGUE_HOST", "127.0.0.1"))
+def connect(**kw: Any) -> MongoClient:
+    """Open a client, as `clients.mongodb`; CATALOGUE_HOST names another host than 127.0.0.1."""
+    return mongodb(host=os.environ.get("CATALOGUE_HOST", "127.0.0.1"), **kw)
 
 
 def _stamp(plan: Plan | None) -> str:

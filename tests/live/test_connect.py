@@ -1,4 +1,4 @@
-"""Kafka Connect with the shop's and the fleet's connector: what a change becomes, what a kill costs, who may ask it."""
+"""Kafka Connect with its three connectors: what a change becomes, what a kill costs, who may ask it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import json
 import random
 import threading
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC as GMT
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import bson
 import psutil
 import psycopg
 import pymysql
 import pytest
 import requests
+from bson import Decimal128, Int64, ObjectId, json_util
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 from pymysql.cursors import Cursor
 
 from flow360 import clients
@@ -36,9 +41,11 @@ from tests.faults.support import SEED, kill, ready, recovered, report, until
 from tests.live.listeners import watched
 from tests.live.test_fleet import rows
 
-SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "prometheus")
+SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "kafka-connectors-catalogue", "prometheus")
 NAME, TOPIC, KEY = "primeur-shop", "cdc.shop.public.payments", "payment_id"
 VANS, WORK, JOB = "primeur-fleet", "cdc.fleet.fleet.maintenance", "maintenance_id"
+PAPERS, SHEETS = "primeur-catalogue", "cdc.catalogue.catalogue.sheets"
+LOST = "the server does not know what comes after the last change"
 CHANGES, KEYS = 1000, 100
 CYCLE = 1_000_000_000  # milliseconds after which a new key may be an old one's: eleven days
 
@@ -73,7 +80,7 @@ def _streams() -> bool:
 def _place_is_kept(name: str) -> bool:
     """Whether Connect has written down how far in the log it is: killed before, it would read the tables again."""
     places = clients.connect().get(f"/connectors/{name}/offsets").json()["offsets"]
-    return bool(places) and not any("snapshot" in one["offset"] for one in places)
+    return bool(places) and not any({"snapshot", "initsync"} & set(one["offset"]) for one in places)
 
 
 @pytest.fixture
@@ -104,6 +111,14 @@ def mend(db: Cursor, number: int, cost: str) -> None:
     db.execute("insert into maintenance values (%s, 'VAN-01', 'tyres', now(), null, %s, null)", [number, cost])
 
 
+@pytest.fixture
+def sheets() -> Iterator[Collection]:
+    """The catalogue's sheets, each write a transaction; documents of ours are gone afterwards."""
+    with clients.mongodb() as client:
+        yield client.catalogue.sheets
+        client.catalogue.sheets.delete_many({"_id": {"$gte": 9_000_000_000}})
+
+
 def new_key() -> int:
     """A key that no test has used before on this stack: it holds the millisecond in which it was made."""
     return 9_000_000_000 + time.time_ns() // 1_000_000 % CYCLE * 1000
@@ -123,7 +138,8 @@ def events(first: int, last: int, topic: str = TOPIC, column: str = KEY) -> list
         return []
     for record in records:
         key = json.loads(record.key)[column]
-        if first <= key <= last:
+        key = json.loads(key) if isinstance(key, str) else key  # a document's may be of any type, and is JSON again
+        if isinstance(key, int) and first <= key <= last:
             found.append((key, record.value and json.loads(record.value)))
     return found
 
@@ -203,6 +219,58 @@ def test_the_fleets_rows_are_the_databases_after_the_copy_and_after_changes(flee
     assert delete["before"] == update["after"]
 
 
+def documents(name: str) -> dict[str, dict[str, Any]]:
+    """A collection, each document with the type of each value, by its `_id`."""
+    with clients.mongodb() as client:
+        return {str(one["_id"]): one for one in client.catalogue[name].find()}
+
+
+def captured_documents(name: str) -> dict[str, dict[str, Any]]:
+    """The documents of a collection as its topic has them last."""
+    state = {}
+    for change in capture.changes(f"cdc.catalogue.catalogue.{name}"):
+        state[change.key["id"]] = change.after
+    return {str(one["_id"]): one for one in map(json_util.loads, filter(None, state.values()))}
+
+
+def test_the_catalogues_documents_are_the_databases_after_the_copy_and_after_changes(sheets):
+    """Each document to the last byte: decimals, moments, whole numbers, lists in lists, letters, fields unknown."""
+
+    def same() -> bool:
+        return all(bson_of(captured_documents(name)) == bson_of(documents(name)) for name in ("sheets", "reviews"))
+
+    until(same, "the copy")
+    key = new_key()
+    strange = {
+        "price": Decimal128("0.10"),
+        "at": datetime(2026, 10, 25, 2, 29, 59, 123000, GMT),
+        "long": Int64(2**62),
+        "double": 0.1 + 0.2,
+        "lists": [[1, [2, "3"]], [], {}, [{"a": None}]],
+        "🚐 Œuvre": "l'été — 漢字\n\"\\",
+        "id of its own": ObjectId(),
+        "yes": True,
+    }
+    sheets.insert_one({"_id": key, "name": "Pommes"} | strange)
+    sheets.insert_one({"_id": key + 1})
+    until(same, "both sheets")
+    sheets.update_one({"_id": key}, {"$set": {"lists.0.1.1": "4"}, "$unset": {"name": ""}})
+    until(same, "the change")
+    sheets.delete_one({"_id": key})
+    until(lambda: len(events(key, key, SHEETS, "id")) == 4, "the last change")
+    assert same()
+    insert, update, delete, tombstone = [change for _, change in events(key, key, SHEETS, "id")]
+    assert [insert["op"], update["op"], delete["op"], tombstone] == ["c", "u", "d", None]
+    assert bson.encode(json_util.loads(insert["after"])) == bson.encode({"_id": key, "name": "Pommes"} | strange)
+    assert update["updateDescription"]["removedFields"] == ["name"]
+    assert delete["after"] is None
+
+
+def bson_of(found: dict[str, dict[str, Any]]) -> dict[str, bytes]:
+    """Documents as MongoDB keeps them: what is equal to the last byte has the same types."""
+    return {key: bson.encode(one) for key, one in found.items()}
+
+
 def test_a_trace_finds_a_tour_in_the_fleet_and_what_was_captured_of_it():
     way = vans.follow("VAN-03", "2026-05-07")
     assert [len(way[hop].places) > 1 for hop in ("fleet", "changes")] == [True, True], [step.said for step in way.steps]
@@ -225,11 +293,12 @@ def step(lot: random.Random, first: int, number: int, held: dict[int, str | None
 
 
 @pytest.mark.timeout(200)
-def test_the_worker_is_killed_among_changes_of_both_databases(stack, shop, fleet, beyond):
-    until(lambda: _place_is_kept(NAME) and _place_is_kept(VANS), "both places in the logs to be written down")
+def test_the_worker_is_killed_among_changes_of_three_databases(stack, shop, fleet, sheets, beyond):
+    until(lambda: all(map(_place_is_kept, (NAME, VANS, PAPERS))), "the places in the logs to be written down")
     first, lot = new_key(), random.Random(SEED)
     paid: dict[int, str | None] = {}
     mended: dict[int, str | None] = {}
+    described: dict[int, str | None] = {}
     killed: list[float] = []
 
     def in_shop(what: str, key: int, amount: str = "") -> None:
@@ -248,27 +317,42 @@ def test_the_worker_is_killed_among_changes_of_both_databases(stack, shop, fleet
         else:
             fleet.execute("update maintenance set cost_eur = %s where maintenance_id = %s", [cost, key])
 
+    def in_catalogue(what: str, key: int, name: str = "") -> None:
+        if what == "insert":
+            sheets.insert_one({"_id": key, "name": name})
+        elif what == "delete":
+            sheets.delete_one({"_id": key})
+        else:
+            sheets.update_one({"_id": key}, {"$set": {"name": name}})
+
     for number in range(CHANGES):
         if number == CHANGES // 3:
             threading.Thread(target=lambda: killed.append(kill(stack, "kafka-connect"))).start()
         step(lot, first, number, paid, in_shop)
         if number % 2:
             step(lot, first, number, mended, in_fleet)
+        else:
+            step(lot, first, number, described, in_catalogue)
     last = first + KEYS
     pay(shop, last, "1.00")
     mend(fleet, last, "1.00")
+    sheets.insert_one({"_id": last, "name": "1.00"})
     until(lambda: killed, "the kill")
     back = recovered(stack, "kafka-connect", killed[0])
-    until(lambda: events(last, last) and events(last, last, WORK, JOB), "the last change of either", 90)
+    ends = ((TOPIC, KEY), (WORK, JOB), (SHEETS, "id"))
+    until(lambda: all(events(last, last, *one) for one in ends), "the last change of each", 90)
     own = "between %s and %s", [first, last - 1]
     fleet.execute(f"select maintenance_id, cost_eur from maintenance where maintenance_id {own[0]}", own[1])
     of_shop = shop.execute(f"select payment_id, amount_eur from payments where payment_id {own[0]}", own[1])
+    of_catalogue = ((one["_id"], one["name"]) for one in sheets.find({"_id": {"$gte": first, "$lt": last}}))
+    half, papers = CHANGES // 2, events(first, last - 1, SHEETS, "id")
     for what, changes, expected, there, found, amount, place in (
         ("the shop's", CHANGES, paid, of_shop, events(first, last - 1), "amount_eur", ("lsn",)),
-        ("the fleet's", CHANGES // 2, mended, fleet, events(first, last - 1, WORK, JOB), "cost_eur", ("file", "pos")),
+        ("the fleet's", half, mended, fleet, events(first, last - 1, WORK, JOB), "cost_eur", ("file", "pos")),
+        ("the catalogue's", half, described, of_catalogue, papers, "name", ("ts_ms", "ord")),
     ):
         said = [(tuple(one["source"][part] for part in place), key, one) for key, one in found if one]
-        state = {key: one["after"] and one["after"][amount] for _, key, one in sorted(said, key=lambda one: one[:2])}
+        state = {key: _held(one, amount) for _, key, one in sorted(said, key=lambda one: one[:2])}
         places = {one[:2] for one in said}
         report(
             f"Connect's worker killed among {what} changes",
@@ -287,6 +371,12 @@ def test_the_worker_is_killed_among_changes_of_both_databases(stack, shop, fleet
         stack.up(["kafka-connect"])
         assert ready(stack, "kafka-connect")
     assert not beyond | after_a_kill
+
+
+def _held(change: dict, column: str) -> str | None:
+    """What a change leaves in a column, None where it leaves no row. A document is JSON within JSON."""
+    after = change["after"]
+    return after and (json.loads(after) if isinstance(after, str) else after)[column]
 
 
 @pytest.mark.parametrize(
@@ -396,12 +486,21 @@ def test_a_connector_reaches_no_variable_and_no_file_that_is_not_meant_for_it(as
 def test_no_secret_stands_in_its_topics_its_command_line_its_files_or_its_log(stack):
     from tests.live.test_broker import all_of
 
-    names = ("kafka", "kafka_connect", "shop_capture", "fleet_capture", "fleet_root")
+    names = (
+        "kafka",
+        "kafka_connect",
+        "shop_capture",
+        "fleet_capture",
+        "fleet_root",
+        "catalogue_capture",
+        "catalogue_root",
+    )
     secrets = [getattr(settings(), f"{name}_password") for name in names]
     service = stack.model["kafka-connect"]
     told = " ".join(psutil.Process(stack.host.pids()[service.name]).cmdline())
     files = [file for file in stack.host.programs.conf(service).rglob("*") if file.suffix == ".properties"]
-    writers = ("kafka-connect", "kafka-connectors", "kafka-connectors-fleet", "postgres-source", "mysql")
+    jobs = ("kafka-connectors", "kafka-connectors-fleet", "kafka-connectors-catalogue")
+    writers = ("kafka-connect", *jobs, "postgres-source", "mysql", "mongodb")
     logs = [stack.host.programs.log(stack.model[name]) for name in writers]
     binlogs = [*(stack.host.programs.data(stack.model["mysql"]) / "db").glob("binlog.0*")]
     assert binlogs
@@ -445,12 +544,30 @@ def test_the_fleets_user_reads_the_captured_tables_and_nothing_else():
         clients.mysql(user="capture", password="x")
 
 
-def test_without_a_login_nobody_invents_a_change_of_the_fleet_or_sees_the_history_of_its_tables():
+def test_the_catalogues_account_reads_the_captured_database_and_nothing_else():
+    with clients.mongodb(username="capture", password=settings().catalogue_capture_password) as client:
+        assert client.catalogue.sheets.count_documents({}) > 0
+        assert "catalogue" in client.list_database_names()
+        for call in (
+            lambda: client.catalogue.sheets.insert_one({}),
+            lambda: client.catalogue.sheets.drop(),
+            lambda: client.workshop.trial.find_one(),
+            lambda: client.admin["system.users"].find_one(),
+            lambda: client.admin.command("createUser", "x", pwd="y", roles=["root"]),
+        ):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                call()
+    with pytest.raises(FlowError, match="mongodb refused the password"):
+        clients.mongodb(username="capture", password="x")
+
+
+def test_without_a_login_nobody_invents_a_change_of_fleet_or_catalogue_or_sees_the_history_of_tables():
     from tests.live.test_broker import SECONDS, send
 
-    before = len(read_all(WORK))
-    assert send(clients.confluent(), WORK).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    assert len(read_all(WORK)) == before > 0, "everybody reads those there are"
+    for topic in (WORK, SHEETS):
+        before = len(read_all(topic))
+        assert send(clients.confluent(), topic).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+        assert len(read_all(topic)) == before > 0, "everybody reads those there are"
     seen = AdminClient(clients.confluent()).list_topics(timeout=SECONDS).topics
     assert WORK in seen
     assert "connect-history-fleet" not in seen
@@ -488,6 +605,54 @@ def test_a_binlog_that_is_purged_fails_the_task_and_somebody_is_told_and_the_tab
     assert capsys.readouterr().out == f"{VANS} runs, from where it was\n"
 
 
+def test_a_token_that_the_server_does_not_know_fails_the_task_and_somebody_is_told_and_all_is_read_again(
+    sheets, capsys
+):
+    prometheus, worker, key = clients.prometheus(), clients.connect(), new_key()
+    until(lambda: _place_is_kept(PAPERS), "its place to be written down")
+    connect.stop(worker, PAPERS)
+    offsets = f"/connectors/{PAPERS}/offsets"
+    (place,) = worker.get(offsets).json()["offsets"]
+    place["offset"]["resume_token"] = _before_all(place["offset"]["resume_token"])
+    worker.patch(offsets, json={"offsets": [place]})
+    sheets.insert_one({"_id": key})
+    worker.put(f"/connectors/{PAPERS}/resume")
+    until(lambda: "FAILED" in json.dumps(connect.state(worker, PAPERS)), "the task to fail")
+    assert not events(key, key, SHEETS, "id"), "what it does not know, it does not pass over"
+    told = prometheus.alerts
+    until(lambda: PAPERS in [labels["connector"] for labels in told("CaptureFailed").labels], "the alert")
+    connect.main([PAPERS])
+    said = capsys.readouterr().out
+    assert said.startswith(f"{PAPERS} runs, from the beginning: {LOST}: ")
+    assert said.count("\n") == 1
+    until(lambda: events(key, key, SHEETS, "id"), "the documents to be read again")
+    assert {change["op"] for _, change in events(key, key, SHEETS, "id")} == {"r"}
+    until(lambda: _place_is_kept(PAPERS), "the new place to be written down")
+    connect.main([PAPERS])
+    assert capsys.readouterr().out == f"{PAPERS} runs, from where it was\n"
+
+
+def _before_all(token: str) -> str:
+    """Make the token, as Debezium keeps it, of a change that the server has long removed."""
+    place = bson.decode(bytes.fromhex(bson.decode(b64decode(token))["_data"]))
+    return b64encode(bson.encode({"_data": bson.encode(place | {"s": 0}).hex()})).decode()
+
+
+def test_a_server_that_was_made_again_is_read_from_the_beginning(stack, capsys):
+    """Its places begin at 1 again, so a token of the one before would be taken for one of its own."""
+    stack.reset(["mongodb"])
+    stack.up(["catalogue-load"])
+    with clients.mongodb() as client:
+        client.catalogue.sheets.insert_one({"_id": (key := new_key())})
+    connect.main([PAPERS])
+    assert capsys.readouterr().out == f"{PAPERS} runs, from the beginning: this server was never captured\n"
+    until(lambda: events(key, key, SHEETS, "id"), "the documents to be read again")
+    with clients.mongodb() as client:
+        client.catalogue.sheets.delete_one({"_id": key})
+    until(lambda: len(events(key, key, SHEETS, "id")) == 3, "the deletion and its tombstone")
+    assert bson_of(captured_documents("sheets")) == bson_of(documents("sheets"))
+
+
 def test_the_alert_waits_for_a_hiccup_and_ends_with_the_failure():
     """What has not happened is played by promtool, at the moments that matter."""
     rules = (ROOT / "stack" / "prometheus" / "rules.yml").read_text("utf-8")
@@ -508,8 +673,8 @@ def test_the_alert_waits_for_a_hiccup_and_ends_with_the_failure():
     assert missed == rehearsal.Miss(cases[2], cases[2].probes[1], "pending"), "so it would be noticed"
 
 
-def test_the_dashboard_shows_both_captures(shop, fleet):
-    """Each panel has an answer of either connector while a change is on its way."""
+def test_the_dashboard_shows_the_three_captures(shop, fleet, sheets):
+    """Each panel has an answer of each connector while a change is on its way."""
     exprs = [
         target["expr"]
         for panel in dashboards.read("primeur")["panels"]
@@ -519,9 +684,13 @@ def test_the_dashboard_shows_both_captures(shop, fleet):
     assert len(exprs) == 3
     pay(shop, new_key(), "1.00")
     mend(fleet, new_key(), "1.00")
+    sheets.insert_one({"_id": new_key()})
     for expr in exprs:
-        label, both = ("server", {"cdc.shop", "cdc.fleet"}) if "behind" in expr else ("connector", {NAME, VANS})
-        until(lambda expr=expr, at=label, both=both: both <= set(clients.prometheus().query(expr).get(at, ())), expr)
+        late = "behind" in expr
+        label, all_of = (
+            ("server", {"cdc.shop", "cdc.fleet", "cdc.catalogue"}) if late else ("connector", {NAME, VANS, PAPERS})
+        )
+        until(lambda expr=expr, at=label, due=all_of: due <= set(clients.prometheus().query(expr).get(at, ())), expr)
 
 
 # --- at the end -------------------------------------------------------------------------------------------------------
@@ -530,7 +699,12 @@ def test_the_dashboard_shows_both_captures(shop, fleet):
 def test_a_reset_removes_connector_slot_and_publication(stack, shop):
     said: list[str] = []
     stack.reset(["kafka-connect"], lambda event: said.append(event.detail))
-    assert said[:3] == [f"{VANS} is removed", f"{NAME} is removed", "the slot primeur_shop is removed"]
+    assert said[:4] == [
+        f"{PAPERS} is removed",
+        f"{VANS} is removed",
+        f"{NAME} is removed",
+        "the slot primeur_shop is removed",
+    ]
     assert shop.execute("select from pg_replication_slots").rowcount == 0
     assert shop.execute("select from pg_publication").rowcount == 0
     key = new_key()

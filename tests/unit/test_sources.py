@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Sequence
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import bson
 import pytest
 import typer
+from pymongo.errors import OperationFailure
 
 from flow360.errors import Exit, FlowError, ServiceError
 from flow360.ingestion import capture, connect, sources
-from flow360.ingestion.sources import mysql, postgres
+from flow360.ingestion.sources import mongodb, mysql, postgres
 from flow360.settings import LAYERS, settings
 from flow360.stack.model import model
 
@@ -54,6 +58,7 @@ def test_a_connector_s_class_says_which_module_and_an_unknown_one_which_there_ar
     assert sources.of(connect.connectors()["primeur-shop"]) is postgres
     assert sources.of(connect.connectors()["primeur-fleet"]) is mysql
     assert sources.of({"connector.class": mysql.MARIADB}) is mysql
+    assert sources.of(connect.connectors()["primeur-catalogue"]) is mongodb
     for config in ({}, {"connector.class": "io.debezium.connector.oracle.OracleConnector"}):
         with pytest.raises(FlowError, match=r"^connector\.class '.*': known are io\.debezium\.") as caught:
             sources.of(config)
@@ -63,12 +68,16 @@ def test_a_connector_s_class_says_which_module_and_an_unknown_one_which_there_ar
 def test_the_password_is_the_generated_one_that_the_file_names(monkeypatch):
     monkeypatch.setattr(settings(), "shop_capture_password", "secret")
     for config in connect.connectors().values():
-        assert config["database.password"].startswith("${env:")
+        (key,) = (key for key in config if key.endswith(".password"))
+        assert config[key].startswith("${env:")
     assert sources.password_of(connect.connectors()["primeur-shop"]) == "secret"
     for said in ("secret", "${env:KAFKA_PASSWORD}", "${env:NOBODY_CAPTURE_PASSWORD}", "${env:SHOP_CAPTURE_HOST}"):
-        with pytest.raises(FlowError, match=r"^database\.password: it is to be ") as caught:
-            sources.password_of({"database.password": said})
-        assert "secret" not in caught.value.message
+        for key in ("database.password", "mongodb.password"):
+            with pytest.raises(FlowError, match=f"^{key}: it is to be ") as caught:
+                sources.password_of({key: said})
+            assert "secret" not in caught.value.message
+    with pytest.raises(FlowError, match="^a password: it is to be "):
+        sources.password_of({})
 
 
 def test_mysql_has_the_connector_of_the_file_and_mariadb_its_own():
@@ -106,6 +115,70 @@ def test_a_place_that_the_binlog_does_not_hold_or_another_server_s_is_lost_with_
     assert mysql.lost(Server(user=user), {"database.user": "capture"}, place) == why
 
 
+class Documents:
+    """MongoDB with an account or without; what it was asked is kept. A stream behind a token begins, or does not."""
+
+    def __init__(self, account: bool = True, knows: bool = True, ops: Sequence[dict] = ()) -> None:
+        self.account, self.knows, self.ops, self.told = account, knows, list(ops), []
+        self.admin = self
+
+    def __getitem__(self, _name: str) -> Documents:
+        return self
+
+    def command(self, name: str, _value: object = 1, **more: object) -> dict:
+        self.told.append((name, more))
+        return {"users": [{}] * self.account, "inprog": self.ops}
+
+    def watch(self, resume_after: dict) -> nullcontext:
+        self.told.append(("watch", resume_after))
+        if not self.knows:
+            raise OperationFailure("the resume point may no longer be in the oplog, full error: {'code': 286}", 286)
+        return nullcontext()
+
+
+TOKEN = b64encode(bson.encode({"_data": "82"})).decode()
+
+
+@pytest.mark.parametrize(
+    ("account", "knows", "place", "why"),
+    [
+        (True, True, {"resume_token": TOKEN}, ""),
+        (True, True, None, "there is no note of what was read"),
+        (True, True, {"sec": 1, "ord": 1, "initsync": True}, "there is no note of what was read"),
+        (False, True, {"resume_token": TOKEN}, "this server was never captured"),
+        (
+            True,
+            False,
+            {"resume_token": TOKEN},
+            "the server does not know what comes after the last change: the resume point may no longer be in the oplog",
+        ),
+    ],
+)
+def test_a_token_that_the_server_does_not_know_or_another_server_s_is_lost_with_its_reason(account, knows, place, why):
+    server = Documents(account, knows)
+    assert mongodb.lost(server, {"mongodb.user": "capture", "capture.target": "catalogue"}, place) == why
+    assert [asked for name, asked in server.told if name == "watch"] == [{"_data": "82"}] * (
+        not why or why.startswith("the server")
+    )
+
+
+@pytest.mark.parametrize(("account", "command"), [(True, "updateUser"), (False, "createUser")])
+def test_the_catalogues_account_is_made_once_and_reads_only_what_is_captured(account, command):
+    server = Documents(account)
+    mongodb.prepare(server, connect.connectors()["primeur-catalogue"], "secret")
+    roles = [{"role": "read", "db": "catalogue"}, {"role": "clusterMonitor", "db": "admin"}]
+    assert server.told[1:] == [(command, {"pwd": "secret", "roles": roles})]
+
+
+def test_whether_somebody_reads_the_changes_is_asked_of_the_running_commands():
+    def op(name: str, user: str) -> dict:
+        return {"op": name, "effectiveUsers": [{"user": user, "db": "admin"}]}
+
+    config = {"mongodb.user": "capture"}
+    assert mongodb.is_read(Documents(ops=[op("getMore", "capture")]), config)
+    assert not mongodb.is_read(Documents(ops=[op("getmore", "catalogue"), op("hello", "capture"), {}]), config)
+
+
 def test_a_place_of_another_server_is_forgotten_before_this_one_lets_the_connector_in(monkeypatch):
     """A job that was killed between would find a user, and take the place for one of this server."""
     done: list[str] = []
@@ -141,7 +214,7 @@ def test_a_connector_that_there_is_not_is_named_before_anything_is_done(monkeypa
     with pytest.raises(typer.Exit) as caught:
         connect.main(["primeur-shop", "x"])
     assert caught.value.exit_code == Exit.USAGE
-    assert capsys.readouterr() == ("", "no connector x: there are primeur-fleet, primeur-shop\n")
+    assert capsys.readouterr() == ("", "no connector x: there are primeur-catalogue, primeur-fleet, primeur-shop\n")
 
 
 def test_a_database_that_is_down_keeps_only_its_own_connector_from_running(monkeypatch, capsys):
@@ -154,7 +227,8 @@ def test_a_database_that_is_down_keeps_only_its_own_connector_from_running(monke
     with pytest.raises(typer.Exit) as caught:
         connect.main()
     assert caught.value.exit_code == Exit.SERVICE
-    assert capsys.readouterr() == ("primeur-shop runs\n", "primeur-fleet: mysql does not answer: start it\n")
+    others = "primeur-catalogue runs\nprimeur-shop runs\n"
+    assert capsys.readouterr() == (others, "primeur-fleet: mysql does not answer: start it\n")
 
 
 def test_why_a_connector_does_not_run_is_the_last_cause_of_its_trace_in_one_line(monkeypatch):

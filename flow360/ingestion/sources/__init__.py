@@ -13,17 +13,19 @@ from typing import Any, Protocol
 
 import psycopg
 import pymysql
+from pymongo.errors import PyMongoError
 
 from flow360.errors import Exit, FlowError
-from flow360.ingestion.sources import mysql, postgres
+from flow360.ingestion.sources import mongodb, mysql, postgres
 from flow360.settings import settings
 
-ERRORS = (psycopg.Error, pymysql.Error)
+ERRORS = (psycopg.Error, pymysql.Error, PyMongoError)
 """What the databases' drivers raise."""
 _KINDS = {
     "io.debezium.connector.postgresql.PostgresConnector": postgres,
     "io.debezium.connector.mysql.MySqlConnector": mysql,
     mysql.MARIADB: mysql,
+    "io.debezium.connector.mongodb.MongoDbConnector": mongodb,
 }
 
 
@@ -70,8 +72,9 @@ def password_of(config: Mapping[str, str]) -> str:
     Raises:
         FlowError: it names none that is generated.
     """
-    named = re.fullmatch(r"\$\{env:([A-Z]+_CAPTURE_PASSWORD)\}", config["database.password"])
+    key = next((key for key in ("database.password", "mongodb.password") if key in config), "a password")
+    named = re.fullmatch(r"\$\{env:([A-Z]+_CAPTURE_PASSWORD)\}", config.get(key, ""))
     found = getattr(settings(), named[1].lower(), "") if named else ""
     if not found:
-        raise FlowError("database.password: it is to be ${env:NAME_CAPTURE_PASSWORD}, a generated one", Exit.USAGE)
+        raise FlowError(f"{key}: it is to be ${{env:NAME_CAPTURE_PASSWORD}}, a generated one", Exit.USAGE)
     return found

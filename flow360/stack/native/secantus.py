@@ -12,8 +12,6 @@ from flow360.stack.model import Service
 OWNED = ("catalogue", "workshop")
 """The databases of the course's own user, as stack/mongodb/accounts.js has them: the catalogue's, and one in which
 lessons and labs try things."""
-CAPTURING = [{"role": "read", "db": "catalogue"}, {"role": "clusterMonitor", "db": "admin"}]
-"""Whoever captures changes only reads; Debezium also asks which databases there are."""
 
 
 def make(service: Service, data: Path, _command: list[str]) -> None:
@@ -35,7 +33,6 @@ def make(service: Service, data: Path, _command: list[str]) -> None:
     accounts = {
         "root": (getattr(s, f"{name}_root_password"), [{"role": "root", "db": "admin"}]),
         getattr(s, f"{name}_user"): (getattr(s, f"{name}_password"), rights),
-        "capture": (getattr(s, f"{name}_capture_password"), CAPTURING),
     }
     storage = Storage(str(part), ttl_sweep_seconds=0, cache_size="16M")
     try:

@@ -32,7 +32,10 @@ public final class Doors implements Authorizer {
     private static final String CONNECT = "connect-";
     private static final String INTERNAL = "__";
     private static final List<String> CAPTURED =
-            List.of("cdc.shop.", "cdc.heartbeat.cdc.shop", "cdc.fleet.", "cdc.heartbeat.cdc.fleet");
+            List.of(
+                    "cdc.shop.", "cdc.heartbeat.cdc.shop",
+                    "cdc.fleet.", "cdc.heartbeat.cdc.fleet",
+                    "cdc.catalogue.", "cdc.heartbeat.cdc.catalogue");
     private static final Set<AclOperation> LOOK =
             EnumSet.of(AclOperation.READ, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS);
     private static final Set<AclOperation> OF_THE_CLUSTER =
