@@ -41,6 +41,12 @@ def nightly_lake():
         return take_readings()
 
     @task
+    def take_changes() -> int:
+        from include.night import take_changes
+
+        return take_changes()
+
+    @task
     def clean(dag_run=None) -> list:
         from include.connections import lake
         from include.interval import day_of
@@ -60,7 +66,9 @@ def nightly_lake():
         yield Metadata(day_delivered, {"day": day, **rows})
 
     [take.override(task_id=f"take_{source}")(source) for source in ("shop", "api", "files")] >> clean() >> deliver()
-    take_readings()  # nothing in the warehouse is made of them: Kafka may be away, and the night goes on
+    # Nothing in the warehouse is made of these two: Kafka may be away, and the night goes on.
+    take_readings()
+    take_changes()
 
 
 # [END dag]

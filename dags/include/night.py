@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from flow360.clients.webhdfs import Lake
-from flow360.ingestion import night, readings
+from flow360.ingestion import changes, night, readings
 from flow360.ingestion.topics import NoSuchTopic
 from flow360.processing import clean, feed
 from flow360.storage import raw
@@ -39,6 +39,13 @@ def take_readings() -> int:
         print(f"no van has reported yet: {error}")
         return 0
     print(f"{count:,} readings landed")
+    return count
+
+
+def take_changes() -> int:
+    """Land what was captured of the databases and the lake has not; return how many records."""
+    count = changes.take_changes(connections.spark())
+    print(f"{count:,} changes landed" if count else "nothing new was captured: kafka-connect may be off")
     return count
 
 

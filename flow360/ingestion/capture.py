@@ -36,6 +36,7 @@ def config(name: str, *tables: str, **more: str) -> dict[str, str]:
         "publication.name": name,
         "table.include.list": ",".join(tables),
         "topic.prefix": f"cdc.{name}",
+        "skipped.operations": "t",  # of a table that is emptied it says nothing
     }
     return {**connect.connectors()[SHOP], **own, **more}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ import typer
 from flow360.clients.web import connect as worker_at
 from flow360.errors import Exit, FlowError
 from flow360.ingestion import sources
+from flow360.ingestion.changes import LIFE
 from flow360.settings import ROOT
 from flow360.waiting import wait_for
 
@@ -59,9 +61,13 @@ def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_s
         FlowError: it is refused, or does not run within a minute; the line says why.
     """
     if from_scratch:
+        config = {**_life(datetime.now(UTC).isoformat(timespec="microseconds")), **config}
         if name not in worker.get("/connectors").json():  # at rest: an earlier one of this name may have left its place
             worker.post("/connectors", json={"name": name, "config": config, "initial_state": "STOPPED"})
         _without_place(worker, name)
+    else:
+        known = worker.get(f"/connectors/{name}/config").json()
+        config = {**{key: value for key, value in known.items() if key in _life("")}, **config}
     worker.put(f"/connectors/{name}/config", json=config)
     worker.put(f"/connectors/{name}/resume")
     # A configuration that is the same starts nothing again, so a task that has failed would stay as it is.
@@ -73,6 +79,17 @@ def apply(worker: requests.Session, name: str, config: dict[str, str], *, from_s
         said = state(worker, name)
         causes = [text for one in (said["connector"], *said["tasks"]) if (text := cause(one))]
         raise FlowError(f"{name} does not run: {causes[0]}" if causes else error.message) from None
+
+
+def _life(began: str) -> dict[str, str]:
+    """Let each record say since when its connector is at work (flow360/ingestion/changes.py)."""
+    insert = "org.apache.kafka.connect.transforms.InsertHeader"
+    return {
+        "transforms": LIFE,
+        f"transforms.{LIFE}.type": insert,
+        f"transforms.{LIFE}.header": LIFE,
+        f"transforms.{LIFE}.value.literal": began,
+    }
 
 
 def cause(part: dict[str, Any]) -> str:

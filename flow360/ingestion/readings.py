@@ -21,7 +21,7 @@ bring history to a lake that is read once a night.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -66,33 +66,45 @@ def take_readings(
         FlowError: Kafka is down, or it took too long.
         PySparkException: Spark or the lake broke off. The next call goes on from there.
     """
-    broker = spark.conf.get("spark.flow360.kafka")
-    log = identity(topic, bootstrap or broker)
+    log = identity(topic, bootstrap or spark.conf.get("spark.flow360.kafka"))
+    with lineage.run("night.readings", lineage.topic(topic), to=lineage.raw("readings")) as job:
+        count = take(spark, {"subscribe": topic}, folder, log, at_once=at_once)
+        job.wrote(lineage.raw("readings"), rows=count)
+    return count
+
+
+def take(
+    spark: SparkSession, topics: dict[str, str], folder: str, log: str, more: Sequence[str] = (), at_once: int = AT_ONCE
+) -> int:
+    """Land what topics have and a folder of the lake has not, with Kafka's columns; returns how many records.
+
+    Args:
+        topics: which, in the words of Spark's Kafka source.
+        more: columns of that source beside those that each record has.
+
+    Raises:
+        FlowError: it took too long.
+    """
     records = (
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", broker)
-        .option("subscribe", topic)
+        .options(**topics)
+        .option("kafka.bootstrap.servers", spark.conf.get("spark.flow360.kafka"))
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", at_once)
         .load()
     )
-    with lineage.run("night.readings", lineage.topic(topic), to=lineage.raw("readings")) as job:
-        query = (
-            records.selectExpr("key", "value", "partition", "offset", "timestamp", f"{_DAY} as day")
-            .writeStream.format("parquet")
-            .partitionBy("day")
-            .option("checkpointLocation", f"{root(spark)}{folder}/_checkpoints/{log}")
-            .trigger(availableNow=True)
-            .start(f"{root(spark)}{folder}/log={log}")
-        )
-        if not query.awaitTermination(int(patient(SECONDS))):
-            query.stop()
-            raise FlowError(
-                f"the readings were not landed in {patient(SECONDS):.0f} s: the next night goes on from there"
-            )
-        count = sum(source.numInputRows for progress in query.recentProgress for source in progress.sources)
-        job.wrote(lineage.raw("readings"), rows=count)
-    return count
+    query = (
+        records.selectExpr("key", "value", "partition", "offset", "timestamp", *more, f"{_DAY} as day")
+        .writeStream.format("parquet")
+        .partitionBy("day")
+        .option("checkpointLocation", f"{root(spark)}{folder}/_checkpoints/{log}")
+        .trigger(availableNow=True)
+        .start(f"{root(spark)}{folder}/log={log}")
+    )
+    if not query.awaitTermination(int(patient(SECONDS))):
+        query.stop()
+        raise FlowError(f"{folder}: not landed in {patient(SECONDS):.0f} s: the next night goes on from there")
+    return sum(source.numInputRows for progress in query.recentProgress for source in progress.sources)
 
 
 # [END take_readings]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from flow360.errors import FlowError, ServiceError
 from flow360.waiting import rounds, wait_for
 
 if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
     from kafka import TopicPartition
 
 PARTITIONS = 3
@@ -123,6 +124,20 @@ def identity(topic: str, bootstrap: str = "") -> str:
             raise NoSuchTopic(f"{topic}: there is no such topic")
         (found,) = admin.describe_topics([topic])
     return str(found["topic_id"])
+
+
+def identities(wanted: Callable[[str], bool], admin: AdminClient) -> dict[str, tuple[str, list[int]]]:
+    """Ask for name -> (id, partitions) of the topics whose names are wanted, in two questions.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    from confluent_kafka import TopicCollection
+
+    names = [name for name in admin.list_topics(timeout=10).topics if wanted(name)]
+    asked = admin.describe_topics(TopicCollection(names), request_timeout=10) if names else {}
+    found = {name: future.result(10) for name, future in asked.items()}
+    return {name: (str(one.topic_id), [part.id for part in one.partitions]) for name, one in found.items()}
 
 
 @dataclass(frozen=True)

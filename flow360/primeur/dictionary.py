@@ -77,6 +77,22 @@ A message whose `run` begins with `idle-` is what the thermometers say while nob
 leaves it behind. One that begins with `lesson-` is of a van in a lesson: its alarm is raised, and the sink leaves it
 behind.
 
+### From the databases' logs to the warehouse
+
+With Kafka Connect, what happens in the three databases is seconds later in the warehouse.
+
+| where | key | what | by |
+|---|---|---|---|
+| Kafka, `cdc.shop.*`, `cdc.fleet.*`, `cdc.catalogue.*` | the row's | a change, by the database's log | Connect |
+| lake, `/raw/changes` | topic, partition, offset | the record as Kafka has it | `nightly_lake` |
+| warehouse, `captured_shop`, `captured_fleet` | the table's | the source's rows as they are now | `changes-sink` |
+| warehouse, `captured_catalogue.sheets`, `reviews` | `document` | a column for each field ever seen | `changes-sink` |
+| warehouse, `captured_catalogue.sheets_origins` … | `document`, `place` | the elements of a list | `changes-sink` |
+| warehouse, `captured.refused` | topic, partition, offset | what no connector has written, and why | `changes-sink` |
+
+Of the shop's tables, `customers` is not captured (every user of the machine can read the topics), nor `temperatures`,
+which comes by the record already.
+
 ### A day that is played
 
 `flow360 play 2026-05-07` (`lesson.play` in a notebook) lets the service `market-day` play a day into postgres-source:

@@ -137,6 +137,8 @@ def events(first: int, last: int, topic: str = TOPIC, column: str = KEY) -> list
     except NoSuchTopic:
         return []
     for record in records:
+        if record.key is None:  # the table was emptied
+            continue
         key = json.loads(record.key)[column]
         key = json.loads(key) if isinstance(key, str) else key  # a document's may be of any type, and is JSON again
         if isinstance(key, int) and first <= key <= last:

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import ClassVar
 
 import bson
 import pytest
@@ -240,7 +241,10 @@ def test_why_a_connector_does_not_run_is_the_last_cause_of_its_trace_in_one_line
         "",
         "DebeziumException: purged. Error code: 1236",
     ]
-    worker = SimpleNamespace(put=lambda *_, **__: None, post=lambda *_: SimpleNamespace(ok=True))
+    config = SimpleNamespace(json=dict)
+    worker = SimpleNamespace(
+        get=lambda _path: config, put=lambda *_, **__: None, post=lambda *_: SimpleNamespace(ok=True)
+    )
     monkeypatch.setattr(connect, "SECONDS", 0.01)
     monkeypatch.setattr(connect, "state", lambda *_: failed)
     with pytest.raises(FlowError, match=r"^x does not run: DebeziumException: purged\. Error code: 1236$"):
@@ -248,6 +252,34 @@ def test_why_a_connector_does_not_run_is_the_last_cause_of_its_trace_in_one_line
     monkeypatch.setattr(connect, "state", lambda *_: {"connector": {"state": "PAUSED"}, "tasks": []})
     with pytest.raises(FlowError, match="for x to run, without success"):
         connect.apply(worker, "x", {}, from_scratch=False)
+
+
+def test_a_connector_that_begins_again_has_a_life_of_its_own_and_one_that_goes_on_keeps_its(monkeypatch):
+    """By it, rows that an earlier one has read are known from those of this one."""
+
+    class Worker:
+        kept: ClassVar[dict] = {}
+
+        def get(self, path: str) -> SimpleNamespace:
+            return SimpleNamespace(json=lambda: ["x"] if path == "/connectors" else self.kept)
+
+        def put(self, path: str, json: dict | None = None) -> None:
+            if path.endswith("/config"):
+                self.kept = json
+
+        def post(self, *_: object) -> SimpleNamespace:
+            return SimpleNamespace(ok=True)
+
+    monkeypatch.setattr(connect, "_without_place", lambda *_: None)
+    monkeypatch.setattr(connect, "runs", lambda *_: True)
+    worker, lives = Worker(), []
+    for from_scratch in (False, True, False, True):
+        connect.apply(worker, "x", {"a": "b"}, from_scratch=from_scratch)
+        assert worker.kept["a"] == "b"
+        lives.append(worker.kept.get("transforms.life.value.literal", ""))
+    assert lives[0] == "" < lives[1] == lives[2] < lives[3]
+    connect.apply(worker, "x", {"transforms": "own", "transforms.own.type": "T"}, from_scratch=True)
+    assert worker.kept["transforms"] == "own", "a configuration's own transforms stay"
 
 
 @pytest.mark.parametrize(
