@@ -97,6 +97,26 @@ def trace_van(
     _show_trace(vans.follow(van, day), as_json)
 
 
+@trace_app.command("sheet")
+def trace_sheet(
+    number: Annotated[str, typer.Argument(help="the product's number, as 101")], as_json: Json = False
+) -> None:
+    """Follow a product's sheet from the catalogue through Kafka to the rows that it becomes."""
+    from flow360.trace import documents
+
+    _show_trace(documents.follow("sheet", number), as_json)
+
+
+@trace_app.command("review")
+def trace_review(
+    number: Annotated[str, typer.Argument(help="the review's number, as 1000183")], as_json: Json = False
+) -> None:
+    """Follow a review from the catalogue through Kafka to the rows that it becomes."""
+    from flow360.trace import documents
+
+    _show_trace(documents.follow("review", number), as_json)
+
+
 def _show_trace(found: Any, as_json: bool) -> None:
     from flow360.stack.console import console, show
     from flow360.trace import drawing

@@ -156,21 +156,38 @@ def play(day: str, speed: float = 3600, wait: bool = True) -> Play:
     return asked
 
 
-def trace(*, order: int | None = None, van: str | None = None, day: str | None = None) -> None:
+def trace(
+    *,
+    order: int | None = None,
+    van: str | None = None,
+    day: str | None = None,
+    sheet: int | None = None,
+    review: int | None = None,
+) -> None:
     """Ask every layer where a thing is now, and show its way as a table and as a drawing.
 
-    `lesson.trace(order=100933)` follows an order, `lesson.trace(van="VAN-03", day="2026-05-07")` a van's day. A layer
-    whose service is down is shown as such, after two seconds at most.
+    `lesson.trace(order=100933)` follows an order, `lesson.trace(van="VAN-03", day="2026-05-07")` a van's day,
+    `lesson.trace(sheet=101)` and `lesson.trace(review=1000183)` a document of the catalogue. A layer whose service is
+    down is shown as such, after two seconds at most.
 
     Raises:
-        FlowError: no layer knows it, or that cannot be an order, a van or a day.
+        FlowError: no layer knows it, or that cannot be an order, a van, a day or a document.
         ServiceError: no layer that answers knows it.
     """
-    from flow360.trace import drawing, orders, vans
+    from flow360.trace import documents, drawing, orders, vans
 
-    if (order is None) == (van is None) or (day is None) == (van is not None):
-        raise FlowError('lesson.trace(order=100933), or lesson.trace(van="VAN-03", day="2026-05-07")', Exit.USAGE)
-    found = orders.follow(order) if van is None else vans.follow(van, day)
+    asked = {name: key for name, key in {"order": order, "van": van, "sheet": sheet, "review": review}.items() if key}
+    if len(asked) != 1 or (day is None) == ("van" in asked):
+        known = 'lesson.trace(order=100933), (van="VAN-03", day="2026-05-07"), (sheet=101) or (review=1000183)'
+        raise FlowError(known, Exit.USAGE)
+    ((kind, key),) = asked.items()
+    found = (
+        orders.follow(key)
+        if kind == "order"
+        else vans.follow(key, day)
+        if kind == "van"
+        else documents.follow(kind, key)
+    )
     print(drawing.title(found))
     display_table(drawing.frame(found), index=False)
     print(*drawing.notes(found), sep="\n")

@@ -66,6 +66,40 @@ def fleet_rows(query: str, *params: Any) -> list[dict[str, Any]]:
         return list(cursor.fetchall())
 
 
+def documents(collection: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Find documents of the catalogue.
+
+    Raises:
+        FlowError: the server is down.
+    """
+    limits = dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS"), 2000)
+    with clients.mongodb(**limits, socketTimeoutMS=int(patient(SECONDS) * 1000)) as client:
+        return list(client.catalogue[collection].find(wanted))
+
+
+def captured(topic: str, key: str) -> list[Place]:
+    """Find a captured row in the warehouse: out of which record, and how late.
+
+    Args:
+        key: as the connector writes it.
+
+    Raises:
+        NotThere: nothing was captured yet.
+        FlowError: the server is down.
+    """
+    found = rows("warehouse", "select * from captured.rows where (topic, key) = (%s, %s)", topic, key)
+    return [
+        Place(
+            f"captured.rows, {topic} {key}",
+            ("" if row.row else "deleted, ")
+            + f"out of partition {row.kafka_partition}, offset {row.kafka_offset}, "
+            + f"{(row.recorded_at - row.changed_at).total_seconds():.2f} s after its commit",
+            row.recorded_at,
+        )
+        for row in found
+    ]
+
+
 def lake() -> Lake:
     """Open HDFS, with little time for each answer."""
     return clients.lake(seconds=patient(SECONDS))
@@ -110,7 +144,7 @@ def changes(topic: str, column: str, keys: Iterable[Any], shown: Callable[[dict[
         change = json.loads(record.value)
         source = change["source"]
         what = _DONE[change["op"]] + (f", {shown(change['after'])}" if change["after"] else "")
-        log = f"LSN {source['lsn']}" if "lsn" in source else f"{source['file']} at {source['pos']}"
+        log = _in_log(source)
         late = (record.timestamp - source["ts_ms"]) / 1000
         since = "" if change["op"] == "r" else f", {late:.2f} s after its commit"
         found.append(
@@ -121,6 +155,13 @@ def changes(topic: str, column: str, keys: Iterable[Any], shown: Callable[[dict[
             )
         )
     return found
+
+
+def _in_log(source: dict[str, Any]) -> str:
+    """Say where a change stands in the log of its database."""
+    if "lsn" in source:
+        return f"LSN {source['lsn']}"
+    return f"{source['file']} at {source['pos']}" if "file" in source else f"number {source['ord']} of its second"
 
 
 _DONE = {"r": "read as it was", "c": "inserted", "u": "updated", "d": "deleted"}

@@ -70,6 +70,12 @@ def changes(order: Thing) -> list[Place]:
     return asking.changes(CHANGES, "order_id", [order.key], lambda row: row["status"])
 
 
+@WAY.hop("captured", after="changes", service="postgres-dwh", by="")
+def captured(order: Thing) -> list[Place]:
+    """Find the order where its changes come, seconds after the shop; the night's way is another one."""
+    return asking.captured(CHANGES, f'{{"order_id":{order.key}}}')
+
+
 @WAY.hop("API", after="shop", service="market-api", by="")
 def api(order: Thing) -> list[Place]:
     answer = clients.api(seconds=patient(SECONDS)).get(f"/orders/{order.key}")

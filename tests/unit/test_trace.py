@@ -18,7 +18,7 @@ from flow360.errors import Exit, FlowError, ServiceError
 from flow360.ingestion.topics import Record
 from flow360.settings import ROOT
 from flow360.stack.model import model
-from flow360.trace import asking, drawing, orders, programs, vans, way
+from flow360.trace import asking, documents, drawing, orders, programs, vans, way
 from flow360.trace.way import DOWN, MISSING, NONE, THERE, NotThere, Place, Thing, Way
 from flow360.waiting import patient
 
@@ -140,7 +140,7 @@ def test_a_hop_can_only_come_after_one_that_is_known():
 # --- The ways as they are ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("one", [orders.WAY, vans.WAY], ids=["order", "van"])
+@pytest.mark.parametrize("one", [orders.WAY, vans.WAY, documents.WAY], ids=["order", "van", "document"])
 def test_each_hop_asks_a_service_and_is_brought_by_a_program_that_there_is(one):
     for hop in one.hops:
         assert not hop.service or hop.service in model().services, hop
