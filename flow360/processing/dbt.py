@@ -37,6 +37,10 @@ COLUMNS = ["node", "kind", "status", "seconds", "rows", "message"]
 WRITING = ("build", "run", "seed", "snapshot")
 BAD = ("error", "fail", "runtime error", "partial success")
 LOCK_SECONDS = 300
+CAPTURED = (
+    "select to_regclass('captured_shop.orders') is not null and to_regclass('captured_shop.payments') is not null"
+)
+"""Whether the models of what was captured can be built."""
 Select = str | Sequence[str] | None
 
 
@@ -166,6 +170,7 @@ def _invoke(
     with clients.postgres(**(warehouse or {})) as db:
         if channel == "lake" and arguments[0] in ("build", "run", "test", "snapshot"):
             feed.demand(db)
+        has_captured = db.execute(CAPTURED).fetchone()[0]
         environment = _environment(db.info, at)
     folder = target_dir(target, channel, bool(lab))
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +182,8 @@ def _invoke(
     told = {} if channel == "lake" else {"channel": channel}
     if lookback is not None:
         told["lookback_days"] = lookback
+    if has_captured:
+        told["captured"] = True
     if told:
         options += ["--vars", json.dumps(told)]
     only = select if lab is True else None
