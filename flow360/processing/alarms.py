@@ -22,8 +22,6 @@ is granted anything. In a container POSTGRES_DWH_HOST names the host.
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,16 +32,13 @@ from kafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
 from flow360 import clients
-from flow360.errors import FlowError
 from flow360.ingestion.dead_letters import BadRecord, consume_with_dead_letters, decode_json
 from flow360.ingestion.loading import insert_once
 from flow360.ingestion.topics import make_topics
 from flow360.monitoring import lineage
-from flow360.monitoring.exposition import Exposition
-from flow360.monitoring.logs import writing
 from flow360.primeur.contract import contract
 from flow360.primeur.vans import EXERCISE
-from flow360.process import at_the_end
+from flow360.processing.sink import Sink, warehouse
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
@@ -108,8 +103,8 @@ def alarm(record: Any) -> dict[str, Any]:
 # [END alarm]
 
 
-class Sink:
-    """The service. `run` blocks until `stop`.
+class Alarms(Sink):
+    """The service.
 
     Args:
         kafka: host:port of Kafka.
@@ -118,39 +113,19 @@ class Sink:
         group: the consumer group; its one member has the same name.
     """
 
+    name = NAME
+    away = (*Sink.away, KafkaError)
+
     def __init__(self, kafka: str, topic: str = ALARMS, dead: str = DEAD, group: str = NAME) -> None:
+        super().__init__()
         self._kafka, self._topic, self._dead, self._group = kafka, topic, dead, group
-        self._stop = threading.Event()
-        self._problem = "starting"
         self._vans: set[str] = set()
         self._table = lineage.warehouse(TABLE)
         self._carrier = lineage.Carrier(NAME, lineage.topic(topic), to=(self._table, lineage.topic(dead)))
 
-    def run(self) -> None:
-        """Take alarms until `stop`. A broker or a warehouse that is away is waited for."""
-        while not self._stop.is_set():
-            try:
-                self._work()
-            except (OSError, FlowError, KafkaError, psycopg.Error) as error:
-                # From the last commit again, with new connections.
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                if said != self._problem:
-                    LOG.warning("waiting: %s", said)
-                self._problem = said
-                self._stop.wait(1)
-        self._carrier.close()
-
-    def stop(self) -> None:
-        """End `run` soon."""
-        self._stop.set()
-
-    def health(self) -> tuple[bool, dict[str, Any]]:
-        """Say whether the last round went well."""
-        return not self._problem, {"problem": self._problem}
-
     def _work(self) -> None:
         make_topics(self._kafka, [self._topic, self._dead])
-        with _warehouse() as db, closing(self._consumer()) as consumer:
+        with warehouse() as db, closing(self._consumer()) as consumer:
             db.execute(DDL)
             with closing(clients.producer(bootstrap_servers=self._kafka)) as producer:
                 while not self._stop.is_set():
@@ -163,6 +138,9 @@ class Sink:
                     if dead := sum(done.dead.values()):
                         RECORDS.labels("dead").inc(dead)
                         self._carrier.wrote(lineage.topic(self._dead), dead)
+
+    def _close(self) -> None:
+        self._carrier.close()
 
     def _store(self, db: psycopg.Connection, record: Any) -> None:
         row = alarm(record)
@@ -203,18 +181,9 @@ class Sink:
         )
 
 
-def _warehouse() -> psycopg.Connection:
-    return clients.postgres(host=os.environ.get("POSTGRES_DWH_HOST", "127.0.0.1"), autocommit=True)
-
-
 def main(host: str = "127.0.0.1", port: int = 19310, kafka: str = "127.0.0.1:19092") -> None:
     """Bring alarms into the warehouse until SIGTERM; /metrics and /health on HOST:PORT."""
-    writing.to_stdout()
-    sink = Sink(kafka)
-    exposition = Exposition(host, port, NAME, sink.health)
-    at_the_end(sink.stop)
-    sink.run()
-    exposition.close()
+    Alarms(kafka).serve(host, port)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -40,17 +38,14 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge
 
-from flow360 import clients
 from flow360.errors import FlowError
 from flow360.ingestion import changes
 from flow360.ingestion.changes import HEARTBEATS, Change
 from flow360.ingestion.dead_letters import BadRecord
 from flow360.ingestion.topics import Record, identities
 from flow360.monitoring import lineage
-from flow360.monitoring.exposition import Exposition
-from flow360.monitoring.logs import writing
-from flow360.process import at_the_end
 from flow360.processing import captured_views, documents
+from flow360.processing.sink import Sink, warehouse
 
 NAME = "changes-sink"
 LOG = logging.getLogger(NAME)
@@ -123,41 +118,20 @@ class Elsewhere(FlowError):
     """Somebody else has moved on a place."""
 
 
-class Sink:
-    """The service. `run` blocks until `stop`.
+class Changes(Sink):
+    """The service.
 
     Args:
         kafka: host:port of Kafka.
     """
 
+    name = NAME
+    away = (*Sink.away, KafkaException)
+
     def __init__(self, kafka: str) -> None:
+        super().__init__()
         self._kafka = kafka
-        self._stop = threading.Event()
-        self._problem = "starting"
         self._carriers: dict[str, lineage.Carrier] = {}
-
-    def run(self) -> None:
-        """Take changes until `stop`. A broker or a warehouse that is away is waited for."""
-        while not self._stop.is_set():
-            try:
-                self._work()
-            except (OSError, FlowError, KafkaException, psycopg.Error) as error:
-                # From the last commit again, with new connections.
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                if said != self._problem:
-                    LOG.warning("waiting: %s", said)
-                self._problem = said
-                self._stop.wait(1)
-        for carrier in self._carriers.values():
-            carrier.close()
-
-    def stop(self) -> None:
-        """End `run` soon."""
-        self._stop.set()
-
-    def health(self) -> tuple[bool, dict[str, Any]]:
-        """Say whether the last round went well."""
-        return not self._problem, {"problem": self._problem}
 
     def _work(self) -> None:
         with warehouse() as db, closing(self._consumer()) as consumer:
@@ -172,6 +146,10 @@ class Sink:
                             lineage.warehouse(f"captured_{source}.{changes.table_of(topic)}"), count
                         )
                 reading.measure()
+
+    def _close(self) -> None:
+        for carrier in self._carriers.values():
+            carrier.close()
 
     def _consumer(self) -> Consumer:
         return Consumer(
@@ -448,19 +426,9 @@ def _moment(heartbeat: Record) -> datetime:
     return datetime.fromtimestamp(heartbeat.timestamp / 1000, UTC)
 
 
-def warehouse(**kw: Any) -> psycopg.Connection:
-    """Open the warehouse; POSTGRES_DWH_HOST names another host than 127.0.0.1."""
-    return clients.postgres(host=os.environ.get("POSTGRES_DWH_HOST", "127.0.0.1"), autocommit=True, **kw)
-
-
 def main(host: str = "127.0.0.1", port: int = 19311, kafka: str = "127.0.0.1:19092") -> None:
     """Bring captured changes into the warehouse until SIGTERM; /metrics and /health on HOST:PORT."""
-    writing.to_stdout()
-    sink = Sink(kafka)
-    exposition = Exposition(host, port, NAME, sink.health)
-    at_the_end(sink.stop)
-    sink.run()
-    exposition.close()
+    Changes(kafka).serve(host, port)
 
 
 if __name__ == "__main__":

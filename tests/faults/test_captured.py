@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 
 import pytest
 from confluent_kafka import Producer
@@ -22,7 +21,7 @@ from flow360.processing import captured_compare as captured
 from flow360.processing.captured_views import schema
 from tests.faults.support import SEED, child, kill, recovered, report, until
 from tests.live.test_broker import secured
-from tests.live.test_connect import mend, new_key, pay, step
+from tests.live.test_connect import mending, new_key, paying, step
 
 SINK = "changes-sink"
 SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "kafka-connectors-catalogue", "changes-sink")
@@ -73,22 +72,6 @@ def writers() -> Iterator[dict[str, tuple[Callable[..., None], Callable[[], None
     ):
         sheets = client.catalogue.sheets
 
-        def in_shop(what: str, key: int, amount: str = "") -> None:
-            if what == "insert":
-                pay(shop, key, amount)
-            elif what == "delete":
-                shop.execute("delete from payments where payment_id = %s", [key])
-            else:
-                shop.execute("update payments set amount_eur = %s where payment_id = %s", [Decimal(amount), key])
-
-        def in_fleet(what: str, key: int, cost: str = "") -> None:
-            if what == "insert":
-                mend(fleet, key, cost)
-            elif what == "delete":
-                fleet.execute("delete from maintenance where maintenance_id = %s", [key])
-            else:
-                fleet.execute("update maintenance set cost_eur = %s where maintenance_id = %s", [cost, key])
-
         def in_catalogue(what: str, key: int, text: str = "") -> None:
             lists = {
                 "name": {"fr": text},
@@ -102,8 +85,8 @@ def writers() -> Iterator[dict[str, tuple[Callable[..., None], Callable[[], None
                 sheets.replace_one({"_id": key}, lists | {f"seen_{key % 5}": [text, [text]]})
 
         yield {
-            "shop": (in_shop, lambda: shop.execute(f"delete from payments where {ours[0]}")),
-            "fleet": (in_fleet, lambda: fleet.execute(f"delete from maintenance where {ours[1]}")),
+            "shop": (paying(shop), lambda: shop.execute(f"delete from payments where {ours[0]}")),
+            "fleet": (mending(fleet), lambda: fleet.execute(f"delete from maintenance where {ours[1]}")),
             "catalogue": (in_catalogue, lambda: sheets.delete_many({"_id": {"$gte": 9_000_000_000}})),
         }
 
@@ -169,7 +152,7 @@ def test_sink_and_connect_killed_among_changes_of_three_databases_lose_nothing_a
 # The sink as it is, but for its end: after so many batches that were written it kills itself, before their commit.
 DYING = """
 import os, signal, sys
-from flow360.processing.captured import Reading, Sink
+from flow360.processing.captured import Changes, Reading
 
 work, written = Reading._keep, []
 
@@ -184,7 +167,7 @@ def keep(self, found):
 
 
 Reading._keep = keep
-Sink(sys.argv[1]).run()
+Changes(sys.argv[1]).run()
 """
 
 
@@ -211,7 +194,7 @@ def test_a_kill_between_the_write_and_its_commit_writes_nothing_twice(stack):
 
 @pytest.mark.timeout(400)
 def test_two_sinks_at_a_time_bring_each_change_once(stack):
-    code = "import sys; from flow360.processing.captured import Sink; Sink(sys.argv[1]).run()"
+    code = "import sys; from flow360.processing.captured import Changes; Changes(sys.argv[1]).run()"
     with child(code, clients.confluent()["bootstrap.servers"]) as process:
         change(CHANGES // 3)
         until(equal, "the warehouse to hold what the sources have", 120, pause=1)

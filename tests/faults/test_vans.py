@@ -249,12 +249,12 @@ def test_bridge_and_both_brokers_killed_while_readings_pass(stack, started):
 DYING = """
 import signal, sys
 from kafka import KafkaConsumer
-from flow360.processing.alarms import Sink
+from flow360.processing.alarms import Alarms
 def commit(consumer):
     print("written", flush=True)
     signal.pause()
 KafkaConsumer.commit = commit
-Sink(*sys.argv[1:]).run()
+Alarms(*sys.argv[1:]).run()
 """
 
 
@@ -275,7 +275,7 @@ def test_sink_killed_between_write_and_commit_and_the_warehouse_away(stack, star
     def count(outcome: str) -> float:
         return alarms.RECORDS.labels(outcome)._value.get()
 
-    sink, before = alarms.Sink(kafka, *names, name), {one: count(one) for one in ("known", "exercise")}
+    sink, before = alarms.Alarms(kafka, *names, name), {one: count(one) for one in ("known", "exercise")}
     thread = threading.Thread(target=sink.run)
     try:
         with no_alarms_of(*vans):

@@ -111,6 +111,34 @@ def mend(db: Cursor, number: int, cost: str) -> None:
     db.execute("insert into maintenance values (%s, 'VAN-01', 'tyres', now(), null, %s, null)", [number, cost])
 
 
+def paying(shop: psycopg.Connection) -> Callable[..., None]:
+    """What inserts, changes or deletes a payment of ours."""
+
+    def do(what: str, key: int, amount: str = "") -> None:
+        if what == "insert":
+            pay(shop, key, amount)
+        elif what == "delete":
+            shop.execute("delete from payments where payment_id = %s", [key])
+        else:
+            shop.execute("update payments set amount_eur = %s where payment_id = %s", [Decimal(amount), key])
+
+    return do
+
+
+def mending(fleet: Cursor) -> Callable[..., None]:
+    """The same of a van's maintenance."""
+
+    def do(what: str, key: int, cost: str = "") -> None:
+        if what == "insert":
+            mend(fleet, key, cost)
+        elif what == "delete":
+            fleet.execute("delete from maintenance where maintenance_id = %s", [key])
+        else:
+            fleet.execute("update maintenance set cost_eur = %s where maintenance_id = %s", [cost, key])
+
+    return do
+
+
 @pytest.fixture
 def sheets() -> Iterator[Collection]:
     """The catalogue's sheets, each write a transaction; documents of ours are gone afterwards."""
@@ -303,21 +331,7 @@ def test_the_worker_is_killed_among_changes_of_three_databases(stack, shop, flee
     described: dict[int, str | None] = {}
     killed: list[float] = []
 
-    def in_shop(what: str, key: int, amount: str = "") -> None:
-        if what == "insert":
-            pay(shop, key, amount)
-        elif what == "delete":
-            shop.execute("delete from payments where payment_id = %s", [key])
-        else:
-            shop.execute("update payments set amount_eur = %s where payment_id = %s", [Decimal(amount), key])
-
-    def in_fleet(what: str, key: int, cost: str = "") -> None:
-        if what == "insert":
-            mend(fleet, key, cost)
-        elif what == "delete":
-            fleet.execute("delete from maintenance where maintenance_id = %s", [key])
-        else:
-            fleet.execute("update maintenance set cost_eur = %s where maintenance_id = %s", [cost, key])
+    in_shop, in_fleet = paying(shop), mending(fleet)
 
     def in_catalogue(what: str, key: int, name: str = "") -> None:
         if what == "insert":
