@@ -15,7 +15,7 @@ from flow360 import clients
 from flow360.errors import FlowError
 from flow360.ingestion import connect
 from flow360.ingestion.changes import SOURCES
-from flow360.ingestion.topics import ends
+from flow360.ingestion.topics import drop_topics, ends
 from flow360.primeur.load import load
 from flow360.processing import captured_compare as captured
 from flow360.processing.captured_views import schema
@@ -44,11 +44,24 @@ def all_of_it(stack) -> Iterator[None]:
 
 
 def forget_captured(stack) -> None:
-    """Leave nothing captured in the warehouse: whoever builds the marts next would build those of it, too."""
+    """Leave nothing of these captures.
+
+    Whoever builds the marts next would build what is in the warehouse, too; and what was deleted while nobody captured
+    would stand in the topics for ever, which the next readers of a topic alone take for rows.
+    """
     stack.down(["changes-sink"])
     with clients.postgres() as db:
         for name in ("captured", *map(schema, SOURCES)):
             db.execute(f"drop schema if exists {name} cascade")
+    connect.main(forgetting=True)
+    with clients.kafka_admin() as admin:
+
+        def said() -> list[str]:
+            return [topic for topic in admin.list_topics() if topic.startswith("cdc.")]
+
+        drop_topics(*said())
+        until(lambda: not said(), "the topics to be gone")
+    connect.main()
 
 
 def equal() -> bool:
