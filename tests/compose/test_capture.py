@@ -41,7 +41,7 @@ from tests.live.test_connect import (  # noqa: F401
     test_the_fleets_rows_are_the_databases_after_the_copy_and_after_changes,
     test_the_fleets_user_reads_the_captured_tables_and_nothing_else,
     test_the_role_reads_the_captured_tables_and_nothing_else,
-    test_without_a_login_nobody_invents_a_change_of_the_fleet_or_sees_the_history_of_its_tables,
+    test_without_a_login_nobody_invents_a_change_of_fleet_or_catalogue_or_sees_the_history_of_tables,
     test_without_the_password_it_answers_nothing_and_to_a_page_nothing_either,
     until_it_streams,
 )

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from flow360 import clients
 from flow360.errors import FlowError
 from flow360.ingestion import connect
 from flow360.ingestion.changes import SOURCES
-from flow360.ingestion.topics import drop_topics, ends
+from flow360.ingestion.topics import ends
 from flow360.primeur.load import load
 from flow360.processing import captured_compare as captured
 from flow360.processing.captured_views import schema
@@ -54,13 +55,14 @@ def forget_captured(stack) -> None:
         for name in ("captured", *map(schema, SOURCES)):
             db.execute(f"drop schema if exists {name} cascade")
     connect.main(forgetting=True)
-    with clients.kafka_admin() as admin:
+    admin = AdminClient(secured())  # without a login nobody removes them
 
-        def said() -> list[str]:
-            return [topic for topic in admin.list_topics() if topic.startswith("cdc.")]
+    def said() -> list[str]:
+        return [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("cdc.")]
 
-        drop_topics(*said())
-        until(lambda: not said(), "the topics to be gone")
+    for done in admin.delete_topics(said()).values():
+        done.result(30)
+    until(lambda: not said(), "the topics to be gone")
     connect.main()
 
 

@@ -72,12 +72,12 @@ def test_the_seed_is_there_and_a_load_that_was_cut_off_is_done_again(monkeypatch
         raise pymysql.OperationalError(2013, "Lost connection")
 
     with monkeypatch.context() as broken:
-        broken.setattr(fleet_load, "_insert", cut)
+        broken.setattr(fleet_load, "insert", cut)
         with pytest.raises(FlowError, match="mysql could not be loaded: Lost connection"):
             fleet_load.load(force=True)
     assert rows("vans")[0]["odometer_km"] == 0, "all of before"
     with monkeypatch.context() as broken:
-        broken.setattr(fleet_load, "_insert", cut)
+        broken.setattr(fleet_load, "insert", cut)
         broken.setattr(fleet_load, "SHAPE", "another one")  # its tables are made again, which no transaction takes back
         with pytest.raises(FlowError):
             fleet_load.load()

@@ -166,9 +166,10 @@ def test_a_token_that_the_server_does_not_know_or_another_server_s_is_lost_with_
 @pytest.mark.parametrize(("account", "command"), [(True, "updateUser"), (False, "createUser")])
 def test_the_catalogues_account_is_made_once_and_reads_only_what_is_captured(account, command):
     server = Documents(account)
-    mongodb.prepare(server, connect.connectors()["primeur-catalogue"], "secret")
+    word = "of its own"
+    mongodb.prepare(server, connect.connectors()["primeur-catalogue"], word)
     roles = [{"role": "read", "db": "catalogue"}, {"role": "clusterMonitor", "db": "admin"}]
-    assert server.told[1:] == [(command, {"pwd": "secret", "roles": roles})]
+    assert server.told[1:] == [(command, {"pwd": word, "roles": roles})]
 
 
 def test_whether_somebody_reads_the_changes_is_asked_of_the_running_commands():

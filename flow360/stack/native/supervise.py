@@ -306,11 +306,15 @@ class Supervisor:
             _still_there([deaf], 5)
         # Children of a program that ended just now may be about to end, too.
         orphans = _still_there(self.orphans(), 2) if alive else self.orphans()
-        names = set()
+        pids, names = {process.pid for process in orphans}, set()
         for process in orphans:
             with contextlib.suppress(psutil.Error):
-                names.add(self.service_of(process) or "")
-                process.send_signal(signal.Signals[f"SIG{process.environ().get(STOP, 'TERM')}"])
+                environment = process.environ()
+                if name := self.service_of(process):
+                    names.add(name)
+                # A server of PostgreSQL ends its own sessions, which have no environment, in good order.
+                if environment or process.ppid() not in pids:
+                    process.send_signal(signal.Signals[f"SIG{environment.get(STOP, 'TERM')}"])
         stubborn = _still_there(orphans, grace)
         for process in stubborn:
             with contextlib.suppress(psutil.Error):
