@@ -215,7 +215,7 @@ def everything_is_deleted_first():
     return write("idempotent", (DELETE, '        warehouse.execute("truncate staging.lab_reviews")\n'))
 
 
-@near_miss("idempotent_load", says="what took the others away")
+@near_miss("idempotent_load", says="load_file: after")  # side by side, chance decides whose rows are seen to be gone
 def older_rows_go_too():
     return write(
         "idempotent",
@@ -223,7 +223,7 @@ def older_rows_go_too():
     )
 
 
-@near_miss("idempotent_load", says="what took the others away")
+@near_miss("idempotent_load", says="load_file: after")
 def newer_rows_go_too():
     return write(
         "idempotent",

@@ -38,6 +38,7 @@ from tests.live.test_connect import (  # noqa: F401
     test_a_connector_reaches_no_variable_and_no_file_that_is_not_meant_for_it,
     test_a_wrong_password_and_an_unknown_connector_are_one_line_each,
     test_insert_update_delete_and_a_rollback,
+    test_the_catalogues_account_reads_the_captured_database_and_nothing_else,
     test_the_fleets_rows_are_the_databases_after_the_copy_and_after_changes,
     test_the_fleets_user_reads_the_captured_tables_and_nothing_else,
     test_the_role_reads_the_captured_tables_and_nothing_else,
@@ -48,7 +49,6 @@ from tests.live.test_connect import (  # noqa: F401
 from tests.live.test_documents import (  # noqa: F401
     test_a_wrong_name_or_password_is_refused_and_there_are_no_other_accounts,
     test_the_courses_own_user_has_its_databases_and_nothing_else,
-    test_who_captures_only_reads,
     test_without_a_login_nothing_is_read_written_or_stopped,
 )
 from tests.live.test_fleet import (  # noqa: F401
@@ -59,7 +59,7 @@ from tests.live.test_fleet import (  # noqa: F401
 if reason := reason_to_skip():
     pytest.skip(reason, allow_module_level=True)
 pytestmark = pytest.mark.timeout(900)
-SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "catalogue-load", "postgres-databases", "vault")
+SERVICES = ("kafka-connectors", "kafka-connectors-fleet", "kafka-connectors-catalogue", "postgres-databases", "vault")
 
 
 @dataclass
