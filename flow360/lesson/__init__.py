@@ -176,18 +176,16 @@ def trace(
     """
     from flow360.trace import documents, drawing, orders, vans
 
-    asked = {name: key for name, key in {"order": order, "van": van, "sheet": sheet, "review": review}.items() if key}
-    if len(asked) != 1 or (day is None) == ("van" in asked):
+    things = {"order": order, "van": van, "sheet": sheet, "review": review}
+    asked = [(kind, key) for kind, key in things.items() if key is not None]
+    if len(asked) != 1 or (day is None) != (van is None):
         known = 'lesson.trace(order=100933), (van="VAN-03", day="2026-05-07"), (sheet=101) or (review=1000183)'
         raise FlowError(known, Exit.USAGE)
-    ((kind, key),) = asked.items()
-    found = (
-        orders.follow(key)
-        if kind == "order"
-        else vans.follow(key, day)
-        if kind == "van"
-        else documents.follow(kind, key)
-    )
+    if van is not None:
+        found = vans.follow(van, day)
+    else:
+        ((kind, key),) = asked
+        found = orders.follow(key) if kind == "order" else documents.follow(kind, key)
     print(drawing.title(found))
     display_table(drawing.frame(found), index=False)
     print(*drawing.notes(found), sep="\n")
