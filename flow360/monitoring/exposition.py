@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import threading
 from collections.abc import Callable, Iterable
 from threading import Thread
 from typing import Any
@@ -17,7 +19,9 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from flow360.monitoring.lineage import journal
+from flow360.monitoring.logs import writing
 from flow360.neighbours import is_foreign
+from flow360.process import at_the_end
 
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 """Says whether the program is well, and what it knows of itself."""
@@ -78,3 +82,15 @@ class Exposition:
 def _answer(start_response: Callable[..., Any], status: str, about: dict[str, Any]) -> list[bytes]:
     start_response(status, [("Content-Type", "application/json")])
     return [json.dumps(about).encode()]
+
+
+def expose(collector: Collector, host: str, port: int, name: str, about: dict[str, str]) -> None:
+    """Be an exporter until SIGTERM: what it asks is asked whenever somebody scrapes, and `about` says whom it asks."""
+    writing.to_stdout()
+    REGISTRY.register(collector)
+    stop = threading.Event()
+    at_the_end(stop.set)
+    exposition = Exposition(host, port, name, lambda: (True, about))
+    logging.getLogger(name).info("asks %s, answers on %s:%s", ", ".join(about.values()), host, port)
+    stop.wait()
+    exposition.close()

@@ -9,19 +9,16 @@ answer. The names are those of the exporter that most people use (danielqsj/kafk
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable
 
 import typer
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flow360.monitoring.exposition import Exposition
-from flow360.monitoring.logs import writing
-from flow360.process import at_the_end
+from flow360.monitoring.exposition import expose
 
 SECONDS = 1.5
 """How long one question to the broker may take; a scrape has two seconds."""
@@ -125,14 +122,7 @@ def _internal(topic: str) -> bool:
 
 def main(host: str = "127.0.0.1", port: int = 19308, kafka: str = "127.0.0.1:19092") -> None:
     """Answer /metrics until SIGTERM. A broker that is away is reported as kafka_up 0, and is not a reason to end."""
-    writing.to_stdout()
-    REGISTRY.register(KafkaCollector(kafka))
-    stop = threading.Event()
-    at_the_end(stop.set)
-    exposition = Exposition(host, port, "kafka-exporter", lambda: (True, {"kafka": kafka}))
-    logging.getLogger("kafka-exporter").info("asks %s, answers on %s:%s", kafka, host, port)
-    stop.wait()
-    exposition.close()
+    expose(KafkaCollector(kafka), host, port, "kafka-exporter", {"kafka": kafka})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,12 +18,10 @@ from typing import NamedTuple
 
 import requests
 import typer
-from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flow360.monitoring.exposition import Exposition
-from flow360.monitoring.logs import writing
-from flow360.process import at_the_end
+from flow360.monitoring.exposition import expose
 
 SECONDS = 1.5
 """How long Logstash may take; a scrape has two seconds."""
@@ -118,15 +115,8 @@ def main(
     conf: Path = Path("stack/logstash/rsyslog.conf"),
 ) -> None:
     """Answer /metrics until SIGTERM: of Logstash at the address `logstash`, else of rsyslog and its folder `queue`."""
-    writing.to_stdout()
-    REGISTRY.register(ShipperCollector(lambda: of_logstash(logstash) if logstash else of_rsyslog(queue, conf)))
-    stop = threading.Event()
-    at_the_end(stop.set)
-    of = logstash or str(queue)
-    exposition = Exposition(host, port, "logstash-exporter", lambda: (True, {"of": of}))
-    logging.getLogger("logstash-exporter").info("looks at %s, answers on %s:%s", of, host, port)
-    stop.wait()
-    exposition.close()
+    collector = ShipperCollector(lambda: of_logstash(logstash) if logstash else of_rsyslog(queue, conf))
+    expose(collector, host, port, "logstash-exporter", {"of": logstash or str(queue)})
 
 
 if __name__ == "__main__":
